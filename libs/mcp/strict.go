@@ -1,0 +1,229 @@
+package mcp
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// strict refuses what is not exactly one JSON value that every reader reads alike: no name twice in an object at any depth, valid UTF-8,
+// no lone surrogate, no NaN, no leading zero, nothing behind the value, no byte order mark; within the limits.
+func strict(body []byte, lim Limits) *Error {
+	if len(body) > lim.Bytes {
+		return tooLarge("The message has %d bytes; at most %d are taken.", len(body), lim.Bytes)
+	}
+	if deeper(body, lim.Depth) {
+		return tooLarge("The message is nested deeper than %d.", lim.Depth)
+	}
+	if jsontext.Value(body).IsValid() {
+		return nil
+	}
+	return unparsable("The message is not strict JSON: %s.", why(body))
+}
+
+// Valid reports whether raw is one strict JSON value.
+func Valid(raw []byte) bool { return jsontext.Value(raw).IsValid() }
+
+// why says in words what is wrong with a document that is not strict, without repeating any of it.
+func why(body []byte) string {
+	dec := jsontext.NewDecoder(bytes.NewReader(body))
+	if _, err := dec.ReadValue(); err != nil {
+		at := int64(0)
+		var syntax *jsontext.SyntacticError
+		if errors.As(err, &syntax) {
+			at = syntax.ByteOffset
+		}
+		switch {
+		case errors.Is(err, jsontext.ErrDuplicateName):
+			return fmt.Sprintf("an object has the same name twice, at byte %d", at)
+		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+			return "it ends too early"
+		default:
+			return fmt.Sprintf("bad syntax, bad UTF-8 or half a surrogate pair at byte %d", at)
+		}
+	}
+	return fmt.Sprintf("something follows the value at byte %d", dec.InputOffset())
+}
+
+// deeper reports whether brackets outside strings nest deeper than limit. It may be asked of bytes that are not JSON.
+func deeper(b []byte, limit int) bool {
+	// Counting is much faster than looking at each byte, and settles almost every message.
+	if bytes.Count(b, []byte{'{'})+bytes.Count(b, []byte{'['}) <= limit {
+		return false
+	}
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			i = stringEnd(b, i) - 1
+		case '{', '[':
+			depth++
+			if depth > limit {
+				return true
+			}
+		case '}', ']':
+			depth--
+		}
+	}
+	return false
+}
+
+// stringEnd answers the index behind the string that begins at i. Without a closing quote it is the end of b.
+func stringEnd(b []byte, i int) int {
+	for j := i + 1; j < len(b); j++ {
+		switch b[j] {
+		case '"':
+			return j + 1
+		case '\\':
+			j++
+		}
+	}
+	return len(b)
+}
+
+// cursor walks a document that strict has passed. On anything else its answers mean nothing, but it never leaves b.
+type cursor struct {
+	b []byte
+	i int
+}
+
+func (c *cursor) space() {
+	for c.i < len(c.b) && (c.b[c.i] == ' ' || c.b[c.i] == '\n' || c.b[c.i] == '\r' || c.b[c.i] == '\t') {
+		c.i++
+	}
+}
+
+// open steps into an object or array if one begins here, and reports whether it did.
+func (c *cursor) open(bracket byte) bool {
+	c.space()
+	if c.i >= len(c.b) || c.b[c.i] != bracket {
+		return false
+	}
+	c.i++
+	return true
+}
+
+// name steps to the next member's value and answers its name; false at the end of the object, which is then behind.
+func (c *cursor) name() ([]byte, bool) {
+	if !c.element('}') {
+		return nil, false
+	}
+	start := c.i
+	c.i = stringEnd(c.b, c.i)
+	raw := c.b[start:c.i]
+	c.space()
+	if c.i < len(c.b) && c.b[c.i] == ':' {
+		c.i++
+	}
+	c.space()
+	return unquote(raw), true
+}
+
+// element steps to the next element; false at the closing bracket, which is then behind.
+func (c *cursor) element(closing byte) bool {
+	c.space()
+	if c.i < len(c.b) && c.b[c.i] == ',' {
+		c.i++
+		c.space()
+	}
+	if c.i >= len(c.b) {
+		return false
+	}
+	if c.b[c.i] == closing {
+		c.i++
+		return false
+	}
+	return true
+}
+
+// value steps over one value and answers its bytes.
+func (c *cursor) value() []byte {
+	start := c.i
+	if c.i >= len(c.b) {
+		return nil
+	}
+	switch c.b[c.i] {
+	case '"':
+		c.i = stringEnd(c.b, c.i)
+	case '{', '[':
+		c.skip()
+	default:
+		for c.i < len(c.b) && !ends(c.b[c.i]) {
+			c.i++
+		}
+		if c.i == start {
+			c.i++ // not JSON; go on so that no loop stands still
+		}
+	}
+	return c.b[start:c.i]
+}
+
+// ends reports whether a byte ends a number or a literal.
+func ends(b byte) bool {
+	switch b {
+	case ',', '}', ']', ' ', '\n', '\r', '\t', ':', '"', '{', '[':
+		return true
+	}
+	return false
+}
+
+func (c *cursor) skip() {
+	depth := 0
+	for c.i < len(c.b) {
+		switch c.b[c.i] {
+		case '"':
+			c.i = stringEnd(c.b, c.i)
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		}
+		c.i++
+		if depth == 0 {
+			return
+		}
+	}
+}
+
+// unquote answers the text of a raw JSON string; of anything else, nil. Without escapes it is a part of raw.
+func unquote(raw []byte) []byte {
+	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
+		return nil
+	}
+	inner := raw[1 : len(raw)-1]
+	if bytes.IndexByte(inner, '\\') < 0 {
+		return inner
+	}
+	text, err := jsontext.AppendUnquote(nil, raw)
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+// quote answers text as a JSON string. Bytes that are not UTF-8 become U+FFFD.
+func quote(text string) []byte {
+	out, err := jsontext.AppendQuote(nil, text)
+	if err != nil && out == nil {
+		return []byte(`""`)
+	}
+	return out
+}
+
+// kind names the JSON type of a raw value by its first byte: '{', '[', '"', 't' (also for false), 'n', '0'.
+func kind(raw []byte) byte {
+	if len(raw) == 0 {
+		return 0
+	}
+	switch raw[0] {
+	case '{', '[', '"', 'n', 't':
+		return raw[0]
+	case 'f':
+		return 't'
+	}
+	return '0'
+}
