@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
+)
+
+func tokenCommand(s *session) *cobra.Command {
+	var agent string
+	var audience []string
+	var ttl time.Duration
+	cmd := &cobra.Command{
+		Use:     "token PERSON",
+		Short:   "Make an access token for a person (only where headgate dev allows it)",
+		Example: "  headgate token sam\n  headgate token sam --agent triage-bot --ttl 10m",
+		Args:    usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			identity, err := s.identity()
+			if err != nil {
+				return err
+			}
+			tenant, err := s.workTenant(cmd.Context())
+			if err != nil {
+				return err
+			}
+			answer, err := identity.IssueToken(cmd.Context(), connect.NewRequest(&identityv1.IssueTokenRequest{
+				Person: args[0], Tenant: tenant, Agent: agent, Audience: audience, Ttl: durationpb.New(ttl)}))
+			if err != nil {
+				return err
+			}
+			if s.output == "table" {
+				_, err = fmt.Fprintln(s.stdio.Out, answer.Msg.GetToken())
+				return err
+			}
+			encoded, err := json.Marshal(map[string]any{"token": answer.Msg.GetToken(), "tokenId": answer.Msg.GetTokenId(),
+				"expiresAt": answer.Msg.GetExpiresAt().AsTime().Format(time.RFC3339)})
+			if err != nil {
+				return err
+			}
+			return s.print(encoded, nil)
+		},
+	}
+	cmd.Flags().StringVar(&agent, "agent", "", "the agent that acts for the person")
+	cmd.Flags().StringArrayVar(&audience, "audience", nil, "URL that the token is good for; may be given again (default: the MCP endpoints and the API)")
+	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it holds, at most 24h")
+	return cmd
+}
+
+func whoamiCommand(s *session) *cobra.Command {
+	return &cobra.Command{
+		Use:   "whoami",
+		Short: "Say whom the token stands for",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return s.whoami(cmd.Context()) },
+	}
+}
+
+func (s *session) whoami(ctx context.Context) error {
+	identity, err := s.identity()
+	if err != nil {
+		return err
+	}
+	answer, err := identity.WhoAmI(ctx, connect.NewRequest(&identityv1.WhoAmIRequest{}))
+	if err != nil {
+		return err
+	}
+	caller := answer.Msg.GetCaller()
+	rights := make([]string, len(caller.GetRights()))
+	for i, right := range caller.GetRights() {
+		rights[i] = strings.ToLower(strings.TrimPrefix(right.String(), "ROLE_"))
+	}
+	expires := caller.GetExpiresAt().AsTime().Format(time.RFC3339)
+	encoded, err := json.Marshal(map[string]any{"person": caller.GetName(), "tenant": caller.GetTenant(), "email": caller.GetEmail(), "agent": caller.GetAgent(),
+		"roles": caller.GetRoles(), "groups": caller.GetGroups(), "rights": rights, "clientId": caller.GetClientId(), "expiresAt": expires})
+	if err != nil {
+		return err
+	}
+	return s.print(encoded, [][]string{{"person", caller.GetName()}, {"tenant", caller.GetTenant()}, {"email", caller.GetEmail()}, {"agent", caller.GetAgent()},
+		{"roles", strings.Join(caller.GetRoles(), ", ")}, {"rights", strings.Join(rights, ", ")}, {"expires", expires}})
+}

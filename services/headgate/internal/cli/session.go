@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	"connectrpc.com/connect"
+
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/rpc"
+	"headgate.dev/libs/secret"
+	"headgate.dev/proto/gen/headgate/audit/v1/auditv1connect"
+	"headgate.dev/proto/gen/headgate/edge/v1/edgev1connect"
+	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
+	"headgate.dev/proto/gen/headgate/identity/v1/identityv1connect"
+	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
+	"headgate.dev/proto/gen/headgate/trust/v1/trustv1connect"
+)
+
+// session is what every client command shares: where the API is, who asks, and how to print.
+type session struct {
+	stdio     IO
+	api       string
+	tokenFlag string
+	tenant    string
+	output    string
+}
+
+func (s *session) endpoint() string {
+	for _, candidate := range []string{s.api, s.stdio.Env("HEADGATE_API")} {
+		if candidate != "" {
+			return candidate
+		}
+	}
+	return "http://127.0.0.1:8081"
+}
+
+func (s *session) dial() (*rpc.Conn, error) {
+	token := s.tokenFlag
+	if token == "" {
+		token = s.stdio.Env("HEADGATE_TOKEN")
+	}
+	if token == "" {
+		return nil, usageError{fmt.Errorf("no token: set HEADGATE_TOKEN")}
+	}
+	endpoint := s.endpoint()
+	if parsed, err := url.Parse(endpoint); err != nil || parsed.Host == "" {
+		return nil, usageError{fmt.Errorf("%q is not the URL of an API", endpoint)}
+	}
+	switch s.output {
+	case "table", "json", "yaml":
+	default:
+		return nil, usageError{fmt.Errorf("-o takes table, json or yaml, not %q", s.output)}
+	}
+	return rpc.Dial(rpc.DialConfig{URL: endpoint, Token: secret.New(token)})
+}
+
+// client opens the API for one service.
+func client[T any](s *session, newClient func(connect.HTTPClient, string, ...connect.ClientOption) T) (T, error) {
+	conn, err := s.dial()
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return rpc.Client(conn, newClient), nil
+}
+
+func (s *session) identity() (identityv1connect.IdentityServiceClient, error) {
+	return client(s, identityv1connect.NewIdentityServiceClient)
+}
+
+func (s *session) trust() (trustv1connect.TrustServiceClient, error) {
+	return client(s, trustv1connect.NewTrustServiceClient)
+}
+
+func (s *session) audit() (auditv1connect.AuditServiceClient, error) {
+	return client(s, auditv1connect.NewAuditServiceClient)
+}
+
+func (s *session) edge() (edgev1connect.EdgeServiceClient, error) {
+	return client(s, edgev1connect.NewEdgeServiceClient)
+}
+
+// workTenant is the tenant to work in: the one that was said, a person's own, or the only one there is.
+func (s *session) workTenant(ctx context.Context) (string, error) {
+	if s.tenant != "" {
+		return s.tenant, nil
+	}
+	identity, err := s.identity()
+	if err != nil {
+		return "", err
+	}
+	who, err := identity.WhoAmI(ctx, connect.NewRequest(&identityv1.WhoAmIRequest{}))
+	if err != nil {
+		return "", err
+	}
+	if !platform(who.Msg.GetCaller()) {
+		return who.Msg.GetCaller().GetTenant(), nil
+	}
+	list, err := identity.List(ctx, connect.NewRequest(&identityv1.ListRequest{Kind: "Tenant"}))
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, res := range list.Msg.GetResources() {
+		if name := res.GetTenant().GetMetadata().GetName(); name != who.Msg.GetCaller().GetTenant() {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 1 {
+		return names[0], nil
+	}
+	return "", usageError{fault.Invalid("there are %d tenants: say which with --tenant", len(names))}
+}
+
+func platform(caller *identityv1.Caller) bool {
+	for _, right := range caller.GetRights() {
+		if right == optionsv1.Role_ROLE_PLATFORM {
+			return true
+		}
+	}
+	return false
+}
+

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
+	"headgate.dev/proto/gen/headgate/trust/v1/trustv1connect"
+)
+
+// trustIn opens trust and finds the tenant to work in.
+func (s *session) trustIn(ctx context.Context) (trustv1connect.TrustServiceClient, string, error) {
+	trust, err := s.trust()
+	if err != nil {
+		return nil, "", err
+	}
+	tenant, err := s.workTenant(ctx)
+	return trust, tenant, err
+}
+
+func killCommand(s *session) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:       "kill person|agent|server|tool NAME",
+		Short:     "Stop a person, agent, server or tool on every edge within a second",
+		Example:   "  headgate kill person ana --reason \"laptop stolen\"\n  headgate kill tool crm.delete_customer",
+		Args:      usageArgs(target),
+		ValidArgs: []string{"person", "agent", "server", "tool"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			trust, tenant, err := s.trustIn(cmd.Context())
+			if err != nil {
+				return err
+			}
+			_, err = trust.Kill(cmd.Context(), connect.NewRequest(&trustv1.KillRequest{
+				Tenant: tenant, Target: &trustv1.Target{Kind: args[0], Name: args[1]}, Reason: reason}))
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(s.stdio.Err, "%s %s is stopped; headgate revive %s %s takes it back\n", args[0], args[1], args[0], args[1])
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record and for whoever is stopped")
+	return cmd
+}
+
+func reviveCommand(s *session) *cobra.Command {
+	return &cobra.Command{
+		Use:       "revive person|agent|server|tool NAME",
+		Short:     "Take a kill back",
+		Args:      usageArgs(target),
+		ValidArgs: []string{"person", "agent", "server", "tool"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			trust, tenant, err := s.trustIn(cmd.Context())
+			if err != nil {
+				return err
+			}
+			_, err = trust.Revive(cmd.Context(), connect.NewRequest(&trustv1.ReviveRequest{Tenant: tenant, Target: &trustv1.Target{Kind: args[0], Name: args[1]}}))
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(s.stdio.Err, "%s %s may act again\n", args[0], args[1])
+			return err
+		},
+	}
+}
+
+func target(cmd *cobra.Command, args []string) error {
+	if err := cobra.ExactArgs(2)(cmd, args); err != nil {
+		return err
+	}
+	switch args[0] {
+	case "person", "agent", "server", "tool":
+		return nil
+	}
+	return fmt.Errorf("%q cannot be stopped; a person, agent, server or tool can", args[0])
+}
