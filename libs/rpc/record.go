@@ -1,0 +1,125 @@
+package rpc
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/ids"
+)
+
+// action is the event.action of calls of the API.
+const action = "api-call"
+
+// recordStarted writes what is about to happen.
+func (m *Mux) recordStarted(c *call, tenant string) error {
+	ev := m.event(c, tenant)
+	ev.Phase = eventsv1.Phase_PHASE_STARTED
+	ev.Outcome = eventsv1.Outcome_OUTCOME_UNKNOWN
+	return m.record(c, ev)
+}
+
+// recordFinal writes how a call ended; f is nil when it did what it was asked.
+func (m *Mux) recordFinal(c *call, tenant string, took time.Duration, f *fault.Error) error {
+	ev := m.event(c, tenant)
+	ev.Phase = eventsv1.Phase_PHASE_FINAL
+	ev.DurationNs = took.Nanoseconds()
+	ev.Outcome = eventsv1.Outcome_OUTCOME_SUCCESS
+	ev.Decision = &eventsv1.Decision{Effect: "allow", Sentence: "allowed by the access rule of " + c.method.procedure, Stage: "access"}
+	ev.Request.HttpStatus = http.StatusOK
+	if f != nil {
+		code := codes[f.Reason]
+		ev.Outcome = eventsv1.Outcome_OUTCOME_FAILURE
+		ev.Request.HttpStatus = httpStatus(code)
+		ev.Decision.Reason, ev.Decision.Sentence = f.Reason, f.Sentence
+		if code == connect.CodeUnauthenticated || code == connect.CodePermissionDenied {
+			ev.Decision.Effect = "block"
+		}
+	}
+	return m.record(c, ev)
+}
+
+// recordUnread writes the final record of an audited call that was admitted but whose message could not be read.
+func (m *Mux) recordUnread(c *call) {
+	if !c.admitted || c.recorded || c.caller.Person == nil || !c.method.access.GetAudited() {
+		return
+	}
+	unread := fault.Invalid("The request is not a message that %s takes.", c.method.procedure)
+	if err := m.recordFinal(c, c.caller.Person.GetTenant(), 0, unread); err != nil {
+		m.cfg.Log.Error("record of an unreadable request not written", "procedure", c.method.procedure, "request_id", c.id, "cause", err.Error())
+	}
+}
+
+// record hands a record to the journal; no journal and a full journal refuse alike.
+func (m *Mux) record(c *call, ev *eventsv1.Event) error {
+	c.recorded = true
+	const sentence = "The call is refused because its audit record cannot be written. Nothing was answered; tell the platform's operators."
+	if m.cfg.Record == nil {
+		return fault.New(faultv1.Reason_REASON_JOURNAL, sentence)
+	}
+	if err := m.cfg.Record(ev); err != nil {
+		return fault.New(faultv1.Reason_REASON_JOURNAL, sentence).Because(err)
+	}
+	return nil
+}
+
+// event is what every record of a call says.
+func (m *Mux) event(c *call, tenant string) *eventsv1.Event {
+	if c.callID == "" {
+		c.callID = ids.Prefixed("call")
+	}
+	if tenant == "" {
+		tenant = c.caller.Person.GetTenant()
+	}
+	_, name, _ := strings.Cut(strings.Trim(c.method.procedure, "/"), "/")
+	p := c.caller.Person
+	return &eventsv1.Event{
+		Id: ids.New(), Action: action, Time: timestamppb.New(m.cfg.Now()), Tenant: tenant, Service: ServiceName(m.cfg.Self), CallId: c.callID,
+		Principal: &eventsv1.Principal{
+			Person: p.GetName(), Email: p.GetEmail(), DisplayName: p.GetDisplayName(), Roles: p.GetRoles(), Agent: p.GetAgent(),
+			ClientId: p.GetClientId(), TokenId: p.GetTokenId(),
+		},
+		Source:  &eventsv1.Source{Ip: c.sourceIP, UserAgent: cut(c.userAgent, 256)},
+		Request: &eventsv1.Request{Method: name, Endpoint: c.method.procedure, Id: `"` + c.id + `"`},
+	}
+}
+
+// cut shortens what a client says of itself.
+func cut(s string, most int) string {
+	return strings.ToValidUTF8(s[:min(len(s), most)], "")
+}
+
+// httpStatus is the status that a code has in the Connect protocol.
+func httpStatus(code connect.Code) int32 {
+	switch code {
+	case connect.CodeInvalidArgument, connect.CodeOutOfRange, connect.CodeFailedPrecondition:
+		return http.StatusBadRequest
+	case connect.CodeUnauthenticated:
+		return http.StatusUnauthorized
+	case connect.CodePermissionDenied:
+		return http.StatusForbidden
+	case connect.CodeNotFound:
+		return http.StatusNotFound
+	case connect.CodeAborted, connect.CodeAlreadyExists:
+		return http.StatusConflict
+	case connect.CodeResourceExhausted:
+		return http.StatusTooManyRequests
+	case connect.CodeCanceled:
+		return 499
+	case connect.CodeUnimplemented:
+		return http.StatusNotImplemented
+	case connect.CodeUnavailable:
+		return http.StatusServiceUnavailable
+	case connect.CodeDeadlineExceeded:
+		return http.StatusGatewayTimeout
+	default:
+		return http.StatusInternalServerError
+	}
+}
