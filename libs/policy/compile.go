@@ -1,0 +1,178 @@
+package policy
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"google.golang.org/protobuf/proto"
+
+	"headgate.dev/libs/fault"
+	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
+)
+
+const (
+	defaultExpiry = "4h"
+	defaultQuorum = 1
+)
+
+// Compiled is a policy that is ready to decide. It never changes and is safe to share.
+type Compiled struct {
+	source  *authzv1.Policy
+	name    string
+	version int64
+	rules   []rule
+	facts   []fact // by name
+	allows  bool   // the default
+	// allowed is the sentence of a default that allows.
+	allowed string
+}
+
+// Name is the policy's name.
+func (c *Compiled) Name() string { return c.name }
+
+// Version is the version that its decisions carry.
+func (c *Compiled) Version() int64 { return c.version }
+
+// Tenant is the tenant that the policy belongs to.
+func (c *Compiled) Tenant() string { return c.source.GetMetadata().GetTenant() }
+
+// Source is the policy that was compiled; it must not be changed.
+func (c *Compiled) Source() *authzv1.Policy { return c.source }
+
+// rule is a rule that is ready to run.
+type rule struct {
+	id, name, effect string
+	reason           string
+	shadow, alert    bool
+	program          cel.Program
+	facts            []string // that it reads, by name
+	approval         *authzv1.Approval
+	modify           []modification
+	allowed          string // the sentence when it allows
+}
+
+// Compile checks a policy whole and makes it ready. What is wrong is a fault INVALID whose sentence names policy, rule, line and column and
+// whose About carries rule, line and column.
+func Compile(p *authzv1.Policy) (*Compiled, error) {
+	if p.GetSpec().GetMatch() == nil {
+		return nil, fault.Invalid("Policy %s does not say which tools it matches. Give spec.match.server.", p.GetMetadata().GetName())
+	}
+	p = proto.CloneOf(p)
+	c := &Compiled{source: p, name: p.GetMetadata().GetName(), version: p.GetMetadata().GetVersion()}
+	c.allowed = "allowed by the default of policy " + c.name
+	switch p.GetSpec().GetDefault() {
+	case Allow:
+		c.allows = true
+	case "", Block:
+	default:
+		return nil, fault.Invalid("Policy %s has the default %q; it must be block or allow.", c.name, p.GetSpec().GetDefault())
+	}
+	env, err := environment()
+	if err != nil {
+		return nil, fault.From(err)
+	}
+	if err := c.compileFacts(env); err != nil {
+		return nil, err
+	}
+	if err := c.compileRules(env); err != nil {
+		return nil, err
+	}
+	for i := range c.facts {
+		c.facts[i].used = slices.ContainsFunc(c.rules, func(r rule) bool { return slices.Contains(r.facts, c.facts[i].name) })
+	}
+	return c, nil
+}
+
+func (c *Compiled) compileRules(env *cel.Env) error {
+	names := map[string]bool{}
+	for _, r := range c.source.GetSpec().GetRules() {
+		if names[r.GetName()] {
+			return c.invalid(r.GetName(), 0, 0, "the name is used by two rules of the policy; give each its own")
+		}
+		names[r.GetName()] = true
+		compiled, err := c.compileRule(env, r)
+		if err != nil {
+			return err
+		}
+		c.rules = append(c.rules, compiled)
+	}
+	return nil
+}
+
+func (c *Compiled) compileRule(env *cel.Env, r *authzv1.Rule) (rule, error) {
+	out := rule{
+		id: c.name + "/" + r.GetName(), name: r.GetName(), effect: r.GetEffect(), reason: r.GetReason(),
+		shadow: r.GetShadow(), alert: r.GetAlert(),
+	}
+	out.allowed = "allowed by " + out.id
+	if problem := c.checkEffect(r); problem != "" {
+		return rule{}, c.invalid(r.GetName(), 0, 0, problem)
+	}
+	if r.GetEffect() == Escalate {
+		out.approval = withDefaults(r.GetApproval())
+	}
+	var err error
+	if out.modify, err = compileModifications(r.GetModify()); err != nil {
+		return rule{}, c.invalid(r.GetName(), 0, 0, err.Error())
+	}
+	expr, err := compileExpression(env, r.GetWhen(), cel.BoolType, c.factNames())
+	if err != nil {
+		return rule{}, c.refused(r.GetName(), err)
+	}
+	out.program, out.facts = expr.program, expr.facts
+	return out, nil
+}
+
+// checkEffect refuses what an author would believe to be enforced and is not.
+func (c *Compiled) checkEffect(r *authzv1.Rule) string {
+	switch {
+	case !slices.Contains([]string{Allow, Block, Escalate, Modify}, r.GetEffect()):
+		return "the effect " + strconv.Quote(r.GetEffect()) + " is none of allow, block, escalate, modify"
+	case r.GetEffect() == Modify && len(r.GetModify()) == 0:
+		return "the effect modify needs at least one entry under modify"
+	case r.GetEffect() != Modify && len(r.GetModify()) > 0:
+		return "modify is given, but the effect is " + r.GetEffect() + "; only a rule with effect modify changes arguments"
+	case r.GetEffect() != Escalate && r.GetApproval() != nil:
+		return "approval is given, but the effect is " + r.GetEffect() + "; only a rule with effect escalate asks for one"
+	}
+	if expires := r.GetApproval().GetExpires(); expires != "" {
+		if d, err := time.ParseDuration(expires); err != nil || d <= 0 {
+			return "approval.expires " + strconv.Quote(expires) + " is not a duration such as 4h or 30m"
+		}
+	}
+	return ""
+}
+
+func withDefaults(a *authzv1.Approval) *authzv1.Approval {
+	if a == nil {
+		a = &authzv1.Approval{}
+	}
+	if a.GetQuorum() == 0 {
+		a.Quorum = defaultQuorum
+	}
+	if a.GetExpires() == "" {
+		a.Expires = defaultExpiry
+	}
+	return a
+}
+
+// invalid is the fault of a rule; line 0 means that it is not about a place in the expression.
+func (c *Compiled) invalid(name string, line, column int, problem string) error {
+	f := fault.Invalid("Policy %s: rule %s: %s.", c.name, name, problem)
+	if line > 0 {
+		f = fault.Invalid("Policy %s: rule %s, line %d, column %d: %s.", c.name, name, line, column, problem)
+		f = f.With("line", strconv.Itoa(line)).With("column", strconv.Itoa(column))
+	}
+	return f.With("policy", c.name).With("rule", name)
+}
+
+func (c *Compiled) refused(name string, err error) error {
+	var at *placed
+	if errors.As(err, &at) {
+		return c.invalid(name, at.line, at.column, at.problem)
+	}
+	return c.invalid(name, 0, 0, err.Error())
+}

@@ -1,0 +1,86 @@
+package policy
+
+import (
+	"slices"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/checker"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
+)
+
+// The cost of a rule is bounded before it may run. A unit is about the work of one comparison.
+const (
+	costLimit = 1_000_000
+	// What the edge lets in: strings, lists and members of objects in the arguments.
+	maxString = 1 << 20
+	maxList   = 10_000
+	// Lists and texts about people, servers and tools.
+	maxOwn = 1_000
+	// A statement is read up to the size that sqltext takes; one unit for sixteen bytes and a start.
+	sqlBaseCost, sqlByteCost = 100, 16
+)
+
+// needsTracking says whether the most that the expression can cost is over the limit, so that it must be counted while it runs. One whose
+// least cost is over the limit is refused.
+func needsTracking(env *cel.Env, checked *cel.Ast) (bool, error) {
+	s := sizes{ranges: map[int64]bool{}}
+	ast.PreOrderVisit(checked.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() == ast.ComprehensionKind {
+			s.ranges[e.AsComprehension().IterRange().ID()] = true
+		}
+	}))
+	estimate, err := env.EstimateCost(checked, s)
+	if err != nil {
+		return false, &placed{1, 1, "the cost cannot be estimated: " + err.Error()}
+	}
+	if estimate.Min > costLimit {
+		return false, &placed{1, 1, "the expression costs too much to be evaluated for every call; make it shorter"}
+	}
+	return estimate.Max > costLimit, nil
+}
+
+// sizes says how large the values of a rule can be.
+type sizes struct{ ranges map[int64]bool }
+
+// EstimateSize bounds a value by what it is used for and where it comes from.
+func (s sizes) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
+	if path := node.Path(); len(path) > 0 && slices.Contains([]string{varPrincipal, varAgent, varServer, varTool, varRequest, varTaint}, path[0]) {
+		return &checker.SizeEstimate{Max: maxOwn}
+	}
+	if s.ranges[node.Expr().ID()] {
+		return &checker.SizeEstimate{Max: maxList}
+	}
+	switch node.Type().Kind() {
+	case types.ListKind, types.MapKind:
+		return &checker.SizeEstimate{Max: maxList}
+	}
+	return &checker.SizeEstimate{Max: maxString}
+}
+
+// EstimateCallCost bounds our own functions; CEL knows the rest.
+func (s sizes) EstimateCallCost(function, _ string, _ *checker.AstNode, args []checker.AstNode) *checker.CallEstimate {
+	if function != hiddenSQL || len(args) == 0 {
+		return nil
+	}
+	return &checker.CallEstimate{CostEstimate: checker.CostEstimate{Min: sqlBaseCost, Max: sqlBaseCost + maxString/sqlByteCost}}
+}
+
+// callCosts is EstimateCallCost for a rule that is counted while it runs.
+type callCosts struct{}
+
+// CallCost counts our own functions; nil leaves the rest to CEL.
+func (callCosts) CallCost(function, _ string, args []ref.Val, _ ref.Val) *uint64 {
+	if function != hiddenSQL || len(args) == 0 {
+		return nil
+	}
+	cost := uint64(sqlBaseCost)
+	if sized, ok := args[0].(traits.Sizer); ok {
+		if n, ok := sized.Size().(types.Int); ok && n > 0 {
+			cost += uint64(n) / sqlByteCost
+		}
+	}
+	return &cost
+}

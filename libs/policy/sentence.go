@@ -1,0 +1,89 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"headgate.dev/libs/fault"
+	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+)
+
+func notGranted(req *Request) Decision {
+	d := Decision{Effect: Block, Via: req.Relation.Via, Reason: orNotGranted(req.Relation.Reason)}
+	what := req.Tool.Name + " on " + req.Server.Name
+	switch d.Reason {
+	case faultv1.Reason_REASON_NOT_GRANTED:
+		d.Sentence = what + " was refused: no relation lets " + orSomebody(req.Principal.Name) + " call it; ask an administrator for a grant."
+	case faultv1.Reason_REASON_AGENT:
+		d.Sentence = what + " was refused: agent " + orUnnamed(req.Agent.Name) + " may not call it for " + orSomebody(req.Principal.Name) +
+			"; call it yourself, or ask an administrator for a grant to the agent."
+	default:
+		d.Sentence = what + " was refused (" + fault.Code(d.Reason) + "); ask an administrator."
+	}
+	return d
+}
+
+func orSomebody(name string) string {
+	if name == "" {
+		return "this principal"
+	}
+	return name
+}
+
+func orUnnamed(s string) string {
+	if s == "" {
+		return "(unnamed)"
+	}
+	return s
+}
+
+// sentence says in one sentence what was decided, by what, and for a refusal what to do.
+func sentence(req *Request, v *verdict, d *Decision) string {
+	what := req.Tool.Name + " on " + req.Server.Name
+	switch {
+	case v.weight == allowing && v.rule == nil:
+		return v.policy.allowed
+	case v.weight == allowing:
+		return v.rule.allowed
+	case v.weight == modifying:
+		if len(d.Changed) == 0 {
+			return v.rule.allowed + "; it had nothing to change in the arguments"
+		}
+		return v.rule.allowed + "; it changed " + strings.Join(d.Changed, ", ") + " in the arguments"
+	case v.weight == escalating:
+		return needsApproval(what, v.rule)
+	case v.rule == nil:
+		return what + " was refused: no rule of policy " + v.policy.name + " allows this call; ask an administrator if you need it."
+	case v.reason == faultv1.Reason_REASON_FACT_UNAVAILABLE:
+		return fmt.Sprintf("%s was refused: rule %s cannot be judged because %s; try again, and tell an administrator if it stays so.", what, v.rule.id, v.problem)
+	case v.problem != "":
+		return fmt.Sprintf("%s was refused: rule %s cannot be evaluated (%s); check the arguments, or ask an administrator to correct the rule.",
+			what, v.rule.id, v.problem)
+	case v.rule.reason != "":
+		return what + " was refused: " + trimStop(v.rule.reason) + " (rule " + v.rule.id + ")."
+	}
+	return what + " was refused by rule " + v.rule.id + "; make another call, or ask an administrator if you need this one."
+}
+
+func needsApproval(what string, r *rule) string {
+	why := ""
+	if r.reason != "" {
+		why = ": " + trimStop(r.reason)
+	}
+	return what + " needs " + approvers(r.approval) + why + " (rule " + r.id + ")."
+}
+
+// approvers says who must approve, as "the approval of role supervisor".
+func approvers(a *authzv1.Approval) string {
+	kind, name, ok := strings.Cut(a.GetBy(), ":")
+	if !ok {
+		return "an approval"
+	}
+	if a.GetQuorum() > 1 {
+		return fmt.Sprintf("%d approvals of %s %s", a.GetQuorum(), kind, name)
+	}
+	return "the approval of " + kind + " " + name
+}
+
+func trimStop(s string) string { return strings.TrimRight(strings.TrimSpace(s), ".") }
