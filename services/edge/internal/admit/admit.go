@@ -1,0 +1,222 @@
+// Package admit knows who calls: it checks host, origin and media types of a request, its token against the directory as it is now, and how
+// often the caller comes. A verified token is remembered by its hash; what may change is checked again on every request.
+package admit
+
+import (
+	"crypto/sha256"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"headgate.dev/libs/clock"
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/token"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+	"headgate.dev/services/edge/internal/directory"
+	"headgate.dev/services/edge/internal/guard"
+)
+
+// maxTokens is how many verified tokens are remembered; beyond it all are forgotten and verified anew.
+const maxTokens = 100_000
+
+// Config says what the endpoint is called and how often one caller may come.
+type Config struct {
+	// Base is the public URL without a path.
+	Base   string
+	Issuer string
+	// Hosts are the values of Host that are served; Origins those of Origin.
+	Hosts, Origins []string
+	// Rate is calls a second of one principal, Burst how many at once.
+	Rate, Burst float64
+}
+
+// Admitter checks requests. Safe for concurrent use.
+type Admitter struct {
+	cfg       Config
+	directory *directory.Directory
+	verifier  *token.Verifier
+	now       clock.Now
+	buckets   buckets
+
+	mu     sync.RWMutex
+	tokens map[[sha256.Size]byte]*verified
+}
+
+// verified is a token whose signature, issuer and form are in order, and its caller as of a generation of the directory.
+type verified struct {
+	claims *token.Claims
+	mu     sync.Mutex
+	at     int64
+	caller *guard.Caller
+	good   map[string]bool // by endpoint
+}
+
+// New makes an admitter over a directory.
+func New(cfg Config, d *directory.Directory, now clock.Now) *Admitter {
+	return &Admitter{
+		cfg: cfg, directory: d, verifier: token.NewVerifier(cfg.Issuer, d.Keys, now), now: now,
+		buckets: buckets{rate: cfg.Rate, burst: cfg.Burst}, tokens: map[[sha256.Size]byte]*verified{},
+	}
+}
+
+// Admit implements guard.Admitter.
+func (a *Admitter) Admit(in *guard.Inbound) (*guard.Caller, error) {
+	if err := a.where(in); err != nil {
+		return nil, err
+	}
+	if in.Unfit != nil {
+		return nil, in.Unfit
+	}
+	caller, err := a.who(in)
+	if err != nil {
+		return nil, a.challenge(in, err)
+	}
+	if wait := a.buckets.take(caller, a.now()); wait > 0 {
+		refused := guard.AtHTTP(http.StatusTooManyRequests, faultv1.Reason_REASON_RATE_LIMITED, "Too many requests from this caller. Wait %s and try again.", wait.Round(time.Millisecond))
+		refused.RetryAfter = wait
+		return caller, refused
+	}
+	if in.Verb == http.MethodPost {
+		return caller, media(in)
+	}
+	return caller, nil
+}
+
+// where refuses requests that a web page of another origin could make, or that were sent to another name (DNS rebinding).
+func (a *Admitter) where(in *guard.Inbound) error {
+	if !slices.Contains(a.cfg.Hosts, strings.ToLower(in.Host)) {
+		return guard.AtHTTP(http.StatusForbidden, faultv1.Reason_REASON_FORBIDDEN_ORIGIN, "This endpoint is not served under the host name of the request. Use %s.", a.cfg.Base)
+	}
+	if len(in.Origins) > 1 || len(in.Origins) == 1 && !slices.Contains(a.cfg.Origins, strings.ToLower(in.Origins[0])) {
+		return guard.AtHTTP(http.StatusForbidden, faultv1.Reason_REASON_FORBIDDEN_ORIGIN, "Pages of this origin may not use this endpoint. An administrator can allow it in the edge's configuration.")
+	}
+	return nil
+}
+
+func media(in *guard.Inbound) error {
+	if in.ContentType != "application/json" {
+		if kind, params, err := mime.ParseMediaType(in.ContentType); err != nil || kind != "application/json" || !utf8Only(params) {
+			return guard.AtHTTP(http.StatusUnsupportedMediaType, faultv1.Reason_REASON_INVALID, "The body must be application/json in UTF-8.")
+		}
+	}
+	if !accepts(in.Accept) {
+		return guard.AtHTTP(http.StatusNotAcceptable, faultv1.Reason_REASON_INVALID, "The answer is application/json or text/event-stream; the request's Accept takes neither.")
+	}
+	return nil
+}
+
+func utf8Only(params map[string]string) bool {
+	for name, value := range params {
+		if name != "charset" || !strings.EqualFold(value, "utf-8") {
+			return false
+		}
+	}
+	return true
+}
+
+func accepts(accept string) bool {
+	if accept == "" {
+		return true
+	}
+	for part := range strings.SplitSeq(accept, ",") {
+		kind, params, _ := strings.Cut(part, ";")
+		if strings.Contains(strings.ReplaceAll(params, " ", "")+";", "q=0;") {
+			continue
+		}
+		switch strings.ToLower(strings.TrimSpace(kind)) {
+		case "application/json", "application/*", "*/*":
+			return true
+		}
+	}
+	return false
+}
+
+// who finds the caller of the token.
+func (a *Admitter) who(in *guard.Inbound) (*guard.Caller, error) {
+	if in.Bearer == "" {
+		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "This endpoint needs an access token. Send it as: Authorization: Bearer TOKEN.")
+	}
+	sum := sha256.Sum256([]byte(in.Bearer))
+	a.mu.RLock()
+	known := a.tokens[sum]
+	a.mu.RUnlock()
+	if known == nil {
+		claims, err := a.verifier.Verify(in.Bearer)
+		if err != nil {
+			return nil, err
+		}
+		known = &verified{claims: claims, good: map[string]bool{}, at: -1}
+		a.mu.Lock()
+		if len(a.tokens) >= maxTokens {
+			clear(a.tokens)
+		}
+		a.tokens[sum] = known
+		a.mu.Unlock()
+	}
+	if !a.now().Before(known.claims.Expires) {
+		a.mu.Lock()
+		delete(a.tokens, sum)
+		a.mu.Unlock()
+		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token has expired. Sign in again.")
+	}
+	return a.current(known, in.Endpoint)
+}
+
+// current holds a verified token to the directory as it is now. A revocation or a change of the person makes a new generation.
+func (a *Admitter) current(v *verified, endpoint string) (*guard.Caller, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.at == a.directory.Generation() && v.good[endpoint] {
+		return v.caller, nil
+	}
+	if !v.claims.GoodFor(a.cfg.Base + endpoint) {
+		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token was issued for another resource. Ask for one for %s.", a.cfg.Base+endpoint)
+	}
+	generation := a.directory.Generation()
+	if a.directory.Revoked(v.claims) {
+		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token was revoked. Sign in again.")
+	}
+	person, ok := a.directory.Person(v.claims.Tenant, v.claims.Subject)
+	if !ok || person.Disabled {
+		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The person of this access token is disabled or does not exist any more.")
+	}
+	if v.at != generation || v.caller == nil {
+		v.caller = &guard.Caller{
+			Tenant: v.claims.Tenant, Person: v.claims.Subject, Email: person.Email, DisplayName: person.DisplayName,
+			Agent: v.claims.Agent, ClientID: v.claims.ClientID, TokenID: v.claims.ID, Principal: person.Principal,
+		}
+		clear(v.good)
+		v.at = generation
+	}
+	if len(v.good) > 1000 {
+		clear(v.good)
+	}
+	v.good[endpoint] = true
+	return v.caller, nil
+}
+
+// challenge says where a token can be had (RFC 6750, RFC 9728).
+func (a *Admitter) challenge(in *guard.Inbound, err error) error {
+	why := fault.From(err)
+	if why.Reason != faultv1.Reason_REASON_UNAUTHENTICATED {
+		return err
+	}
+	said := `Bearer resource_metadata="` + a.cfg.Base + "/.well-known/oauth-protected-resource" + in.Endpoint + `"`
+	if in.Bearer != "" {
+		said += `, error="invalid_token", error_description="` + plain(why.Sentence) + `"`
+	}
+	return &guard.Refusal{Fault: why, Status: http.StatusUnauthorized, Challenge: said}
+}
+
+// plain keeps the characters that an error_description may have (RFC 6750, 3).
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r > 0x7e || r == '"' || r == '\\' {
+			return -1
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,293 @@
+package guard
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/journal"
+	"headgate.dev/libs/mcp"
+	"headgate.dev/libs/policy"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+)
+
+// Stages as the record names them.
+const (
+	stageAdmit    = "admit"
+	stageParse    = "parse"
+	stageResolve  = "resolve"
+	stageValidate = "validate"
+	stageDecide   = "decide"
+	stageHold     = "hold"
+	stageLease    = "lease"
+	stageJournal  = "journal"
+	stageForward  = "forward"
+	stageInspect  = "inspect"
+)
+
+const (
+	effectAllow    = "allow"
+	effectBlock    = "block"
+	effectEscalate = "escalate"
+	effectModify   = "modify"
+)
+
+// Actions of the records that the edge writes.
+const (
+	actionCall    = "tool-call"
+	actionList    = "tool-list"
+	actionRequest = "request"
+)
+
+// Entry is the record of one request while it is made.
+type Entry struct {
+	id      string
+	began   time.Time
+	in      *Inbound
+	event   eventsv1.Event
+	caller  *Caller
+	msg     *mcp.Message
+	version string
+	modern  bool
+	tool    *Tool
+	// decision is what the rules said; judged is whether they were asked.
+	decision policy.Decision
+	judged   bool
+	mode     journal.Mode
+	stage    string
+	streamed bool
+}
+
+func newEntry(in *Inbound, id string, now time.Time) *Entry {
+	e := &Entry{id: id, began: now, in: in}
+	e.event.Action = actionRequest
+	e.event.CallId = id
+	e.event.Source = &eventsv1.Source{Ip: in.IP, UserAgent: clip(in.UserAgent, 512)}
+	e.event.Request = &eventsv1.Request{Method: in.Verb, Endpoint: clip(in.Endpoint, 256)}
+	e.trace(in.TraceParent)
+	return e
+}
+
+func (e *Entry) admitted(c *Caller) {
+	e.caller = c
+	e.event.Tenant = c.Tenant
+	agent := c.Agent
+	if agent == "" && c.ClientID != "" {
+		agent = "client:" + c.ClientID
+	}
+	e.event.Principal = &eventsv1.Principal{
+		Person: c.Person, Email: c.Email, DisplayName: c.DisplayName, Roles: c.Principal.Roles,
+		Agent: agent, ClientId: c.ClientID, TokenId: c.TokenID,
+	}
+}
+
+func (e *Entry) parsed(msg *mcp.Message) {
+	e.msg = msg
+	e.event.Request.Method = clip(msg.Method, 128)
+	e.event.Request.Id = clip(string(msg.ID), 256)
+	switch msg.Method {
+	case "tools/call":
+		e.event.Action = actionCall
+	case "tools/list":
+		e.event.Action = actionList
+	}
+	e.says(Client{Name: msg.ClientName, Release: msg.ClientVersion})
+	if msg.TraceParent != "" {
+		e.trace(msg.TraceParent)
+	}
+}
+
+// says keeps what the client says of itself.
+func (e *Entry) says(c Client) {
+	if e.event.Principal != nil && c.Name != "" {
+		e.event.Principal.ClientName = clip(c.Name, 128)
+		e.event.Principal.ClientVersion = clip(c.Release, 64)
+	}
+}
+
+func (e *Entry) resolved(t *Tool) {
+	e.tool = t
+	target := &eventsv1.Target{Server: e.in.Server}
+	switch {
+	case t == nil:
+		target.Tool = clip(e.msg.Name, 256)
+	default:
+		target.Server, target.Tool, target.DefinitionHash = t.Server.Name, t.Name, t.Hash
+		target.Address, target.Labels = t.Server.Address, t.Labels
+		e.mode = t.Server.Journal
+	}
+	e.event.Target = target
+}
+
+func (e *Entry) decided(d policy.Decision) {
+	e.decision, e.judged = d, true
+	e.event.Alert = d.Alert
+	shadow := shadows(d.Rules)
+	e.event.Decision = &eventsv1.Decision{
+		Id: d.ID, Effect: d.Effect, Rule: d.Rule, Policy: d.Policy, PolicyVersion: d.PolicyVersion, Reason: d.Reason,
+		Sentence: d.Sentence, Via: d.Via, Changed: d.Changed, Shadow: shadow,
+	}
+}
+
+func shadows(rules []policy.RuleOutcome) []string {
+	var names []string
+	for _, r := range rules {
+		if r.Shadow && r.Matched && r.Effect != effectAllow {
+			names = append(names, r.Rule)
+		}
+	}
+	return names
+}
+
+func (e *Entry) leased(l *Lease) {
+	if l.ID != "" {
+		e.event.Credential = &eventsv1.Credential{Connection: l.Connection, LeaseId: l.ID}
+	}
+}
+
+// trace takes the ids of a W3C traceparent: version, trace id, parent id, flags.
+func (e *Entry) trace(parent string) {
+	if len(parent) >= 55 && parent[2] == '-' && parent[35] == '-' && parent[52] == '-' && hex(parent[3:35]) && hex(parent[36:52]) {
+		e.event.Trace = &eventsv1.Trace{TraceId: parent[3:35], SpanId: parent[36:52]}
+	}
+}
+
+func hex(s string) bool {
+	for i := range len(s) {
+		if (s[i] < '0' || s[i] > '9') && (s[i] < 'a' || s[i] > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// started writes what is about to happen.
+func (g *Guard) started(e *Entry, server *Server) error {
+	e.mode = server.Journal
+	e.event.Arguments = &eventsv1.Payload{Hmac: g.Keys.Sum(e.caller.Tenant, e.msg.Arguments), Bytes: int64(len(e.msg.Arguments))}
+	ev := &eventsv1.Event{
+		Action: e.event.Action, Phase: eventsv1.Phase_PHASE_STARTED, Time: timestamppb.New(e.began), Tenant: e.event.Tenant, CallId: e.id,
+		Outcome: eventsv1.Outcome_OUTCOME_UNKNOWN, Principal: e.event.Principal, Source: e.event.Source, Request: e.event.Request,
+		Target: e.event.Target, Decision: e.event.Decision, Arguments: e.event.Arguments, Credential: e.event.Credential, Trace: e.event.Trace,
+	}
+	if err := g.Journal.Append(ev, e.mode); err != nil {
+		return unjournaled(err)
+	}
+	return nil
+}
+
+// settle writes the final record, whatever the answer is. An answer whose record cannot be kept is not given.
+func (g *Guard) settle(e *Entry, answer Answer, failure error) Answer {
+	ev := &e.event
+	ev.Phase = eventsv1.Phase_PHASE_FINAL
+	ev.Time = timestamppb.New(g.Now())
+	ev.DurationNs = int64(g.Now().Sub(e.began))
+	ev.Request.ProtocolVersion = e.version
+	ev.Request.HttpStatus = int32(answer.Status)
+	if ev.Arguments == nil && e.msg != nil && e.caller != nil && e.msg.Arguments != nil {
+		ev.Arguments = &eventsv1.Payload{Hmac: g.Keys.Sum(e.caller.Tenant, e.msg.Arguments), Bytes: int64(len(e.msg.Arguments))}
+	}
+	ev.Outcome = eventsv1.Outcome_OUTCOME_SUCCESS
+	if failure != nil || ev.GetResult().GetIsError() {
+		ev.Outcome = eventsv1.Outcome_OUTCOME_FAILURE
+	}
+	e.conclude(failure)
+	if err := g.Journal.Append(ev, e.mode); err != nil {
+		g.Log.Error("final record not written", "call", e.id, "error", err)
+		return g.refuse(e, unjournaled(err))
+	}
+	return answer
+}
+
+// conclude makes sure that the record says what was decided and why, in every case.
+func (e *Entry) conclude(failure error) {
+	d := e.event.Decision
+	if d == nil {
+		d = &eventsv1.Decision{Id: decisionID(e.id), Effect: effectAllow}
+		e.event.Decision = d
+	}
+	if failure == nil {
+		if d.GetSentence() == "" {
+			d.Sentence = served(d)
+		}
+		return
+	}
+	why := fault.From(cause(failure))
+	if !e.judged {
+		d.Effect = effectBlock
+	}
+	d.Reason, d.Sentence, d.Stage = why.Reason, clip(why.Sentence, 1000), e.stage
+}
+
+func served(d *eventsv1.Decision) string {
+	switch {
+	case d.GetRule() != "":
+		return "allowed by " + d.GetRule()
+	case d.GetVia() != "":
+		return "allowed by relation: " + d.GetVia()
+	}
+	return "served"
+}
+
+func decisionID(call string) string { return "dec_" + call }
+
+func unjournaled(err error) error {
+	return fault.New(faultv1.Reason_REASON_JOURNAL, "The call was refused because its audit record could not be written. Nothing ran unrecorded; tell your administrator.").Because(err)
+}
+
+// clip keeps what a client wrote short before it is kept.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return strings.ToValidUTF8(s, "?")
+	}
+	return strings.ToValidUTF8(s[:n], "?")
+}
+
+// running knows the calls of clients of the revisions in which going away is not cancelling, so that a notice can cancel them.
+type running struct {
+	mu    sync.Mutex
+	calls map[string]context.CancelFunc
+}
+
+func newRunning() *running { return &running{calls: map[string]context.CancelFunc{}} }
+
+// begin gives the call its context: of the modern era it ends with the client's connection, of the others with a notice of the same session.
+func (r *running) begin(ctx context.Context, in *Inbound, e *Entry) (context.Context, func()) {
+	if e.modern {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	key := callKey(in, e, e.msg.ID)
+	r.mu.Lock()
+	r.calls[key] = cancel
+	r.mu.Unlock()
+	return ctx, func() {
+		r.mu.Lock()
+		delete(r.calls, key)
+		r.mu.Unlock()
+		cancel()
+	}
+}
+
+func (r *running) cancel(in *Inbound, e *Entry) {
+	id := mcp.Get(e.msg.Params, "requestId")
+	if id == nil {
+		return
+	}
+	r.mu.Lock()
+	cancel := r.calls[callKey(in, e, id)]
+	r.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
+
+func callKey(in *Inbound, e *Entry, id json.RawMessage) string {
+	return strings.Join([]string{e.caller.Tenant, e.caller.Person, e.caller.Agent, e.caller.ClientID, in.Session, string(id)}, "\x00")
+}

@@ -1,0 +1,229 @@
+package guard
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/mcp"
+	"headgate.dev/libs/policy"
+	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+)
+
+// Refusal is a fault with what the protocol adds to it. Stages return one where the HTTP answer is more than the reason says by itself.
+type Refusal struct {
+	Fault *fault.Error
+	// Hidden refusals answer as if the tool were not there.
+	Hidden     bool
+	Status     int
+	Challenge  string
+	Allow      string
+	RetryAfter time.Duration
+	approval   *authzv1.Approval
+}
+
+// Error is the sentence of the fault.
+func (r *Refusal) Error() string { return r.Fault.Sentence }
+
+// Unwrap gives the fault.
+func (r *Refusal) Unwrap() error { return r.Fault }
+
+// Invisible makes a refusal that looks like an unknown tool to the caller. The sentence is for the record.
+func Invisible(reason faultv1.Reason, format string, args ...any) error {
+	return &Refusal{Fault: fault.New(reason, format, args...), Hidden: true}
+}
+
+// AtHTTP makes a refusal with an HTTP status of its own.
+func AtHTTP(status int, reason faultv1.Reason, format string, args ...any) *Refusal {
+	return &Refusal{Fault: fault.New(reason, format, args...), Status: status}
+}
+
+func refusal(reason faultv1.Reason, sentence string) error {
+	return &Refusal{Fault: &fault.Error{Reason: reason, Sentence: sentence}}
+}
+
+func held(d policy.Decision) error {
+	return &Refusal{Fault: &fault.Error{Reason: faultv1.Reason_REASON_APPROVAL_REQUIRED, Sentence: d.Sentence}, approval: d.Approval}
+}
+
+// redacted takes leased secrets out of an error that an upstream had a part in.
+func (g *Guard) redacted(err error, lease *Lease) error {
+	var known *fault.Error
+	if !errors.As(err, &known) {
+		return err
+	}
+	return fault.New(known.Reason, "%s", g.Inspector.Text(known.Sentence, lease)).Because(errors.Unwrap(known))
+}
+
+// cause turns what the protocol library refuses into a fault, for the record.
+func cause(err error) error {
+	var wire *mcp.Error
+	if errors.As(err, &wire) {
+		return &fault.Error{Reason: wire.Reason, Sentence: wire.Message}
+	}
+	return err
+}
+
+// refuse makes the answer to a refused request, in the terms of the method and the era.
+func (g *Guard) refuse(e *Entry, err error) Answer {
+	var wire *mcp.Error
+	if errors.As(err, &wire) {
+		return e.answer(wire.HTTPStatus, e.wireError(wire))
+	}
+	why := fault.From(err)
+	if why.Reason == faultv1.Reason_REASON_INTERNAL {
+		g.Log.Error("call failed inside", "call", e.id, "stage", e.stage, "error", errors.Unwrap(why))
+	}
+	var known *Refusal
+	if !errors.As(err, &known) {
+		known = &Refusal{Fault: why}
+	}
+	switch {
+	case known.Status != 0:
+		return e.atHTTP(known)
+	case e.msg == nil:
+		return e.atHTTP(&Refusal{Fault: why, Status: statusOf(why.Reason)})
+	case known.Hidden:
+		return e.answer(http.StatusOK, e.reply(mcp.ErrorReply(e.msg.ID, mcp.CodeInvalidParams, "Unknown tool: "+e.msg.Name, nil)))
+	case e.msg.Kind != mcp.Request:
+		return e.answer(statusOf(why.Reason), nil)
+	case e.msg.Method == mcp.MethodToolsCall:
+		return e.answer(http.StatusOK, e.reply(mcp.Result(e.msg.ID, e.failedResult(known))))
+	default:
+		return e.answer(http.StatusOK, e.reply(mcp.ErrorReply(e.msg.ID, codeOf(why.Reason), why.Sentence, json.RawMessage(`{"`+mcp.MetaDecision+`":`+string(e.decisionJSON(known))+`}`))))
+	}
+}
+
+func (e *Entry) wireError(wire *mcp.Error) []byte {
+	e.event.Request.ErrorCode = int32(wire.Code)
+	var id json.RawMessage
+	if e.msg != nil {
+		id = e.msg.ID
+	}
+	return wire.Reply(id)
+}
+
+// atHTTP answers before there is a message to answer: the status says it, the body repeats it.
+func (e *Entry) atHTTP(r *Refusal) Answer {
+	var id json.RawMessage
+	if e.msg != nil {
+		id = e.msg.ID
+	}
+	body := mcp.ErrorReply(id, mcp.CodeInvalidRequest, r.Fault.Sentence, json.RawMessage(`{"reason":"`+fault.Code(r.Fault.Reason)+`"}`))
+	e.event.Request.ErrorCode = mcp.CodeInvalidRequest
+	return Answer{Status: r.Status, Body: body, Challenge: r.Challenge, Allow: r.Allow, RetryAfter: r.RetryAfter}
+}
+
+func (e *Entry) answer(status int, body []byte) Answer { return Answer{Status: status, Body: body} }
+
+// reply notes the error code of an error that is answered, if it is one.
+func (e *Entry) reply(body []byte) []byte {
+	if code := mcp.Get(body, "error", "code"); code != nil {
+		if n, err := strconv.ParseInt(string(code), 10, 32); err == nil {
+			e.event.Request.ErrorCode = int32(n)
+		}
+	}
+	return body
+}
+
+// failedResult is a tool result that says what was refused, by which rule, and what to do.
+func (e *Entry) failedResult(r *Refusal) json.RawMessage {
+	out := make([]byte, 0, 256+len(r.Fault.Sentence))
+	out = append(out, `{"content":[{"type":"text","text":`...)
+	out = append(out, quote(r.Fault.Sentence)...)
+	out = append(out, `}],"isError":true,"_meta":{"`+mcp.MetaDecision+`":`...)
+	out = append(out, e.decisionJSON(r)...)
+	out = append(out, '}')
+	if e.modern {
+		out = append(out, `,"resultType":"complete"`...)
+	}
+	return append(out, '}')
+}
+
+// decisionJSON is the object that every refusal carries, and every call that a rule changed.
+func (e *Entry) decisionJSON(r *Refusal) []byte {
+	d := struct {
+		ID       string          `json:"id"`
+		Effect   string          `json:"effect"`
+		Rule     string          `json:"rule"`
+		Reason   string          `json:"reason"`
+		Changed  []string        `json:"changed,omitempty"`
+		Approval *approvalInWord `json:"approval,omitempty"`
+	}{ID: decisionID(e.id), Effect: effectBlock}
+	if e.judged {
+		d.ID, d.Effect, d.Rule, d.Changed = e.decision.ID, e.decision.Effect, e.decision.Rule, e.decision.Changed
+	}
+	if r == nil {
+		d.Reason = fault.Code(e.decision.Reason)
+		if e.decision.Reason == faultv1.Reason_REASON_UNSPECIFIED {
+			d.Reason = fault.Code(faultv1.Reason_REASON_RULE)
+		}
+	} else {
+		d.Reason = fault.Code(r.Fault.Reason)
+		if r.approval != nil {
+			d.Approval = &approvalInWord{By: r.approval.GetBy(), Quorum: max(1, r.approval.GetQuorum()), Expires: r.approval.GetExpires()}
+		}
+		if e.judged && (d.Effect == effectAllow || d.Effect == effectModify) {
+			d.Effect = effectBlock // the rules let it through, a later stage did not
+		}
+	}
+	out, err := json.Marshal(d)
+	if err != nil {
+		return []byte("{}")
+	}
+	return out
+}
+
+type approvalInWord struct {
+	By      string `json:"by"`
+	Quorum  int32  `json:"quorum"`
+	Expires string `json:"expires,omitempty"`
+}
+
+func statusOf(reason faultv1.Reason) int {
+	switch reason {
+	case faultv1.Reason_REASON_UNAUTHENTICATED:
+		return http.StatusUnauthorized
+	case faultv1.Reason_REASON_NOT_FOUND:
+		return http.StatusNotFound
+	case faultv1.Reason_REASON_TOO_LARGE:
+		return http.StatusRequestEntityTooLarge
+	case faultv1.Reason_REASON_RATE_LIMITED:
+		return http.StatusTooManyRequests
+	case faultv1.Reason_REASON_FORBIDDEN_ORIGIN, faultv1.Reason_REASON_KILLED:
+		return http.StatusForbidden
+	case faultv1.Reason_REASON_STALE, faultv1.Reason_REASON_JOURNAL, faultv1.Reason_REASON_UNAVAILABLE:
+		return http.StatusServiceUnavailable
+	case faultv1.Reason_REASON_INTERNAL:
+		return http.StatusInternalServerError
+	}
+	return http.StatusBadRequest
+}
+
+// codeOf is the JSON-RPC code of a refusal that is no tool result. Headgate's own codes lie outside the ranges of JSON-RPC and MCP.
+func codeOf(reason faultv1.Reason) int {
+	switch reason {
+	case faultv1.Reason_REASON_INVALID:
+		return mcp.CodeInvalidParams
+	case faultv1.Reason_REASON_METHOD:
+		return mcp.CodeMethodNotFound
+	case faultv1.Reason_REASON_INTERNAL:
+		return mcp.CodeInternal
+	}
+	return CodeRefused
+}
+
+// CodeRefused is the JSON-RPC error code of a request that Headgate refuses by its own rules.
+const CodeRefused = -31000
+
+func quote(s string) []byte {
+	out, err := json.Marshal(s)
+	if err != nil {
+		return []byte(`""`)
+	}
+	return out
+}
