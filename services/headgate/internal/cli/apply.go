@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,10 +13,8 @@ import (
 	"headgate.dev/libs/resource"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	resourcev1 "headgate.dev/proto/gen/headgate/resource/v1"
+	"headgate.dev/services/headgate/internal/admin"
 )
-
-// applyOrder is the order in which owners get their part of a file: what others refer to comes first.
-func applyOrder() []string { return []string{"identity", "trust", "credentials", "authz"} }
 
 func applyCommand(s *session) *cobra.Command {
 	var files []string
@@ -74,40 +71,17 @@ func (s *session) apply(ctx context.Context, files []string, dryRun bool) ([]*re
 	if err != nil {
 		return nil, err
 	}
+	conn, err := s.dial()
+	if err != nil {
+		return nil, err
+	}
 	if !dryRun {
 		// Every owner looks at its part before any of them changes something.
-		if _, err := s.send(ctx, objects, true); err != nil {
+		if _, err := admin.Apply(ctx, conn, objects, true); err != nil {
 			return nil, err
 		}
 	}
-	return s.send(ctx, objects, dryRun)
-}
-
-func (s *session) send(ctx context.Context, objects []resource.Object, dryRun bool) ([]*resourcev1.Change, error) {
-	var changes []*resourcev1.Change
-	for _, name := range applyOrder() {
-		var part []resource.Object
-		for _, object := range objects {
-			if resource.Owner(object.GetKind()) == name {
-				part = append(part, object)
-			}
-		}
-		if len(part) == 0 {
-			continue
-		}
-		o, err := s.owner(name)
-		if err != nil {
-			return changes, err
-		}
-		for chunk := range slices.Chunk(part, 1000) {
-			done, err := o.apply(ctx, chunk, dryRun)
-			if err != nil {
-				return changes, err
-			}
-			changes = append(changes, done...)
-		}
-	}
-	return changes, nil
+	return admin.Apply(ctx, conn, objects, dryRun)
 }
 
 func (s *session) printChanges(changes []*resourcev1.Change, dryRun bool) error {
@@ -139,7 +113,7 @@ func (s *session) diff(ctx context.Context, files []string) error {
 		if err != nil {
 			return err
 		}
-		current, err := o.get(ctx, object.GetKind(), meta.GetTenant(), meta.GetName())
+		current, err := o.Get(ctx, object.GetKind(), meta.GetTenant(), meta.GetName())
 		if err != nil && !fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
 			return err
 		}

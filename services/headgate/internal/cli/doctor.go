@@ -73,7 +73,7 @@ func (s *session) examine(ctx context.Context) ([]finding, error) {
 			return nil, err
 		}
 		kind := map[string]string{"authz": "Policy", "trust": "Server", "credentials": "Connection"}[name]
-		_, err = o.list(ctx, kind, s.tenant)
+		_, err = o.List(ctx, kind, s.tenant)
 		findings = append(findings, examined(name+" answers", err, ""))
 	}
 	audit, err := s.audit()

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"headgate.dev/libs/resource"
+	"headgate.dev/services/headgate/internal/admin"
 )
 
 func getCommand(s *session) *cobra.Command {
@@ -24,7 +25,7 @@ func getCommand(s *session) *cobra.Command {
 			if len(args) == 2 {
 				return s.getOne(cmd.Context(), o, kind, args[1])
 			}
-			objects, err := o.list(cmd.Context(), kind, s.tenant)
+			objects, err := o.List(cmd.Context(), kind, s.tenant)
 			if err != nil {
 				return err
 			}
@@ -33,12 +34,12 @@ func getCommand(s *session) *cobra.Command {
 	}
 }
 
-func (s *session) getOne(ctx context.Context, o *owner, kind, name string) error {
+func (s *session) getOne(ctx context.Context, o *admin.Owner, kind, name string) error {
 	tenant, err := s.tenantFor(ctx, kind)
 	if err != nil {
 		return err
 	}
-	object, err := o.get(ctx, kind, tenant, name)
+	object, err := o.Get(ctx, kind, tenant, name)
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func deleteCommand(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := o.remove(cmd.Context(), kind, tenant, args[1]); err != nil {
+			if err := o.Delete(cmd.Context(), kind, tenant, args[1]); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(s.stdio.Err, "deleted %s %s\n", kind, args[1])

@@ -80,7 +80,7 @@ func (s *session) serverList(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	servers, err := o.list(ctx, "Server", s.tenant)
+	servers, err := o.List(ctx, "Server", s.tenant)
 	if err != nil {
 		return err
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"connectrpc.com/connect"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/resource"
 	"headgate.dev/libs/rpc"
 	"headgate.dev/libs/secret"
 	"headgate.dev/proto/gen/headgate/audit/v1/auditv1connect"
@@ -16,6 +18,7 @@ import (
 	"headgate.dev/proto/gen/headgate/identity/v1/identityv1connect"
 	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
 	"headgate.dev/proto/gen/headgate/trust/v1/trustv1connect"
+	"headgate.dev/services/headgate/internal/admin"
 )
 
 // session is what every client command shares: where the API is, who asks, and how to print.
@@ -54,6 +57,26 @@ func (s *session) dial() (*rpc.Conn, error) {
 		return nil, usageError{fmt.Errorf("-o takes table, json or yaml, not %q", s.output)}
 	}
 	return rpc.Dial(rpc.DialConfig{URL: endpoint, Token: secret.New(token)})
+}
+
+// owner opens the service of this name.
+func (s *session) owner(name string) (*admin.Owner, error) {
+	conn, err := s.dial()
+	if err != nil {
+		return nil, err
+	}
+	return admin.NewOwner(conn, name)
+}
+
+// ownerOf finds the owner of a kind, by its exact name, lower case or plural.
+func (s *session) ownerOf(kind string) (*admin.Owner, string, error) {
+	for _, known := range resource.Kinds() {
+		if strings.EqualFold(known, kind) || strings.EqualFold(known+"s", kind) {
+			o, err := s.owner(resource.Owner(known))
+			return o, known, err
+		}
+	}
+	return nil, "", usageError{fmt.Errorf("no kind %q; there are %s", kind, strings.Join(resource.Kinds(), ", "))}
 }
 
 // client opens the API for one service.
@@ -122,4 +145,3 @@ func platform(caller *identityv1.Caller) bool {
 	}
 	return false
 }
-

@@ -1,8 +1,11 @@
-package cli
+// Package admin calls Apply, Get, List and Delete of whichever service owns a kind. The four have the same shape everywhere,
+// so one client made from the services' descriptors serves all of them.
+package admin
 
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -17,17 +20,19 @@ import (
 	resourcev1 "headgate.dev/proto/gen/headgate/resource/v1"
 )
 
-// owner calls Apply, Get, List and Delete of the service that owns some kinds. The four have the same shape everywhere,
-// so one client made from the services' descriptors serves all of them.
-type owner struct {
+// Owner is the client of one service's four methods.
+type Owner struct {
 	conn    *rpc.Conn
 	service protoreflect.ServiceDescriptor
 }
 
-func (s *session) owner(name string) (*owner, error) {
-	conn, err := s.dial()
-	if err != nil {
-		return nil, err
+// Order is the order in which owners get their part of a file: what others refer to comes first.
+func Order() []string { return []string{"identity", "trust", "credentials", "authz"} }
+
+// NewOwner makes the client of a service by its name, as "identity".
+func NewOwner(conn *rpc.Conn, name string) (*Owner, error) {
+	if name == "" {
+		return nil, fault.Invalid("the kind has no owner")
 	}
 	full := protoreflect.FullName(fmt.Sprintf("headgate.%s.v1.%sService", name, strings.ToUpper(name[:1])+name[1:]))
 	found, err := protoregistry.GlobalFiles.FindDescriptorByName(full)
@@ -38,22 +43,39 @@ func (s *session) owner(name string) (*owner, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s is not a service", full)
 	}
-	return &owner{conn: conn, service: service}, nil
+	return &Owner{conn: conn, service: service}, nil
 }
 
-// ownerOf finds the owner of a kind, by its exact or lower-case name.
-func (s *session) ownerOf(kind string) (*owner, string, error) {
-	for _, known := range resource.Kinds() {
-		if strings.EqualFold(known, kind) || strings.EqualFold(known+"s", kind) {
-			o, err := s.owner(resource.Owner(known))
-			return o, known, err
+// Apply sends each owner its part of the objects, in order, and answers what changed.
+func Apply(ctx context.Context, conn *rpc.Conn, objects []resource.Object, dryRun bool) ([]*resourcev1.Change, error) {
+	var changes []*resourcev1.Change
+	for _, name := range Order() {
+		var part []resource.Object
+		for _, object := range objects {
+			if resource.Owner(object.GetKind()) == name {
+				part = append(part, object)
+			}
+		}
+		if len(part) == 0 {
+			continue
+		}
+		owner, err := NewOwner(conn, name)
+		if err != nil {
+			return changes, err
+		}
+		for chunk := range slices.Chunk(part, 1000) {
+			done, err := owner.apply(ctx, chunk, dryRun)
+			if err != nil {
+				return changes, err
+			}
+			changes = append(changes, done...)
 		}
 	}
-	return nil, "", usageError{fmt.Errorf("no kind %q; there are %s", kind, strings.Join(resource.Kinds(), ", "))}
+	return changes, nil
 }
 
 // call runs one method. fill sets the request's fields; what comes back is read by name.
-func (o *owner) call(ctx context.Context, method protoreflect.Name, fill map[protoreflect.Name]any) (*dynamicpb.Message, error) {
+func (o *Owner) call(ctx context.Context, method protoreflect.Name, fill map[protoreflect.Name]any) (*dynamicpb.Message, error) {
 	desc := o.service.Methods().ByName(method)
 	if desc == nil {
 		return nil, fmt.Errorf("%s has no method %s", o.service.FullName(), method)
@@ -92,7 +114,7 @@ func (o *owner) call(ctx context.Context, method protoreflect.Name, fill map[pro
 }
 
 // apply sends resources of this owner and answers what changed.
-func (o *owner) apply(ctx context.Context, objects []resource.Object, dryRun bool) ([]*resourcev1.Change, error) {
+func (o *Owner) apply(ctx context.Context, objects []resource.Object, dryRun bool) ([]*resourcev1.Change, error) {
 	wrapped := make([]proto.Message, len(objects))
 	for i, object := range objects {
 		envelope, err := o.envelope()
@@ -119,7 +141,8 @@ func (o *owner) apply(ctx context.Context, objects []resource.Object, dryRun boo
 	return changes, nil
 }
 
-func (o *owner) get(ctx context.Context, kind, tenant, name string) (resource.Object, error) {
+// Get reads one resource.
+func (o *Owner) Get(ctx context.Context, kind, tenant, name string) (resource.Object, error) {
 	out, err := o.call(ctx, "Get", map[protoreflect.Name]any{"kind": kind, "tenant": tenant, "name": name})
 	if err != nil {
 		return nil, err
@@ -127,8 +150,8 @@ func (o *owner) get(ctx context.Context, kind, tenant, name string) (resource.Ob
 	return o.object(out.Get(out.Descriptor().Fields().ByName("resource")).Message().Interface())
 }
 
-// list reads all pages.
-func (o *owner) list(ctx context.Context, kind, tenant string) ([]resource.Object, error) {
+// List reads all resources of a kind.
+func (o *Owner) List(ctx context.Context, kind, tenant string) ([]resource.Object, error) {
 	var objects []resource.Object
 	for token := ""; ; {
 		out, err := o.call(ctx, "List", map[protoreflect.Name]any{"kind": kind, "tenant": tenant, "page_size": int32(1000), "page_token": token})
@@ -150,13 +173,14 @@ func (o *owner) list(ctx context.Context, kind, tenant string) ([]resource.Objec
 	}
 }
 
-func (o *owner) remove(ctx context.Context, kind, tenant, name string) error {
+// Delete removes one resource.
+func (o *Owner) Delete(ctx context.Context, kind, tenant, name string) error {
 	_, err := o.call(ctx, "Delete", map[protoreflect.Name]any{"kind": kind, "tenant": tenant, "name": name})
 	return err
 }
 
 // envelope makes an empty Resource of this owner's package.
-func (o *owner) envelope() (proto.Message, error) {
+func (o *Owner) envelope() (proto.Message, error) {
 	kind, err := protoregistry.GlobalTypes.FindMessageByName(o.service.ParentFile().Package().Append("Resource"))
 	if err != nil {
 		return nil, err
@@ -164,7 +188,7 @@ func (o *owner) envelope() (proto.Message, error) {
 	return kind.New().Interface(), nil
 }
 
-func (o *owner) object(message proto.Message) (resource.Object, error) {
+func (o *Owner) object(message proto.Message) (resource.Object, error) {
 	envelope, err := o.envelope()
 	if err != nil {
 		return nil, err

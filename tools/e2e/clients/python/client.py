@@ -1,0 +1,29 @@
+"""Drives Headgate with the official Python SDK: client.py MODE URL TOOL ARGS, the token in HEADGATE_TOKEN.
+
+MODE is legacy (2025-11-25) or 2026-07-28. Prints what came back as one line of JSON.
+"""
+
+import asyncio
+import json
+import os
+import sys
+
+import httpx2
+from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
+
+
+async def main(mode: str, url: str, tool: str, args: str) -> None:
+    headers = {"Authorization": "Bearer " + os.environ["HEADGATE_TOKEN"]}
+    async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
+        async with Client(streamable_http_client(url, http_client=http), mode=mode) as client:
+            listed = await client.list_tools()
+            result, error = None, None
+            try:
+                result = (await client.call_tool(tool, json.loads(args))).model_dump(mode="json", by_alias=True)
+            except MCPError as thrown:
+                error = {"code": thrown.error.code, "message": thrown.error.message}
+    print(json.dumps({"tools": [each.name for each in listed.tools], "result": result, "error": error}))
+
+
+asyncio.run(main(*sys.argv[1:]))
