@@ -21,6 +21,10 @@ const (
 	// shortestWait and longestWait bound the pause before a stream is opened again.
 	shortestWait = 10 * time.Millisecond
 	longestWait  = 250 * time.Millisecond
+	// patience is how long the first message of a stream may take: a snapshot is large.
+	patience = 15 * time.Second
+	// steady is how long a stream must have lived to count as one that worked.
+	steady = time.Second
 )
 
 // Stream is one open Watch. *connect.ServerStreamForClient is one.
@@ -80,11 +84,12 @@ func NewFollower[M any](cfg FollowConfig[M]) *Follower[M] {
 func (f *Follower[M]) Run(ctx context.Context) error {
 	wait, broken := shortestWait, false
 	for {
-		messages, err := f.follow(ctx)
+		opened := time.Now()
+		err := f.follow(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if messages > 0 {
+		if time.Since(opened) >= steady {
 			wait, broken = shortestWait, false
 		}
 		f.note(err)
@@ -103,30 +108,29 @@ func (f *Follower[M]) Run(ctx context.Context) error {
 	}
 }
 
-// follow carries one stream and counts the messages that it brought.
-func (f *Follower[M]) follow(ctx context.Context) (messages int, err error) {
+// follow carries one stream to its end.
+func (f *Follower[M]) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// A source that says nothing may be gone without a word: a dead machine closes no connection.
-	silence := time.AfterFunc(f.cfg.StaleAfter, func() { cancel(errSilent) })
+	silence := time.AfterFunc(max(patience, f.cfg.StaleAfter), func() { cancel(errSilent) })
 	defer silence.Stop()
 	stream, err := f.cfg.Open(ctx)
 	if err != nil {
-		return 0, because(ctx, err)
+		return because(ctx, err)
 	}
-	for stream.Receive() {
+	for snapshot := true; stream.Receive(); snapshot = false {
 		silence.Reset(f.cfg.StaleAfter)
 		if err := f.cfg.Apply(stream.Msg()); err != nil {
 			f.distrust()
 			cancel(err)
-			return messages, errors.Join(err, ignoreCancelled(stream.Close()))
+			return errors.Join(err, ignoreCancelled(stream.Close()))
 		}
-		f.accept(ctx, stream.Msg(), messages == 0)
-		messages++
+		f.accept(ctx, stream.Msg(), snapshot)
 	}
 	err = because(ctx, stream.Err())
 	cancel(nil)
-	return messages, errors.Join(err, ignoreCancelled(stream.Close()))
+	return errors.Join(err, ignoreCancelled(stream.Close()))
 }
 
 var errSilent = errors.New("the source said nothing for too long")

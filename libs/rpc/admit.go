@@ -118,7 +118,8 @@ func bearer(header http.Header) (string, error) {
 	scheme, token, found := strings.Cut(values[0], " ")
 	if len(values) > 1 || !found || !strings.EqualFold(scheme, "bearer") || token == "" || len(token) > maxToken ||
 		strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The Authorization header is not one bearer token. Send it once, as: Authorization: Bearer TOKEN.")
+		return "", fault.New(faultv1.Reason_REASON_UNAUTHENTICATED,
+			"The Authorization header is not one bearer token. Send it once, as: Authorization: Bearer TOKEN.")
 	}
 	return token, nil
 }

@@ -163,7 +163,8 @@ func (r *rebuilt) fault(err error) error {
 	}
 	var refused *net.OpError
 	if errors.As(err, &refused) && refused.Op == "remote error" { // a TLS alert: the server does not know this client's certificate
-		return fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The %s refused this client's certificate. Check that the installation's authority signed it.", r.conn.peer).Because(err)
+		return fault.New(faultv1.Reason_REASON_UNAUTHENTICATED,
+			"The %s refused this client's certificate. Check that the installation's authority signed it.", r.conn.peer).Because(err)
 	}
 	return fromWire(err, r.conn.peer)
 }
@@ -193,4 +194,3 @@ func (c rebuiltConn) CloseRequest() error {
 func (c rebuiltConn) CloseResponse() error {
 	return c.rebuilt.fault(c.StreamingClientConn.CloseResponse())
 }
-
