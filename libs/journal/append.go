@@ -125,34 +125,48 @@ func (w *Writer) write(s *segment, frame []byte) error {
 	return refused("the disk does not take it", err)
 }
 
-// room returns the segment that has room for a frame, beginning a new one where the last is full. A record that ends a call may use what is kept back
-// for it, so that a call that was let through can always be settled.
+// finalBytes is what is kept free for the final record of each open call.
+const finalBytes = 1024
+
+// room returns the segment that has room for a frame, beginning a new one where the last is full. Some room is kept back for records that end a call,
+// so that a call that was let through can be settled when no other is let through any more.
 func (w *Writer) room(size int64, closes bool) (*segment, error) {
 	s := w.segments[len(w.segments)-1]
+	left := w.cfg.MaxBytes - w.total + s.reserved - s.offset - size
+	if left < 0 || !closes && left < w.chunk()+int64(len(w.open))*finalBytes {
+		return nil, w.full()
+	}
 	if s.offset-s.base >= w.cfg.SegmentBytes {
-		next, err := w.roll(closes)
-		if err != nil {
+		next, err := w.roll()
+		if err != nil && !closes {
 			return nil, err
 		}
-		s = next
+		if err == nil {
+			s = next
+		}
 	}
 	if s.offset+size <= s.reserved {
 		return s, nil
 	}
-	return s, w.grow(s, size, closes)
+	return s, w.grow(s, size)
+}
+
+func (w *Writer) full() error {
+	return refused(fmt.Sprintf("it is full: %d of %d bytes wait to be shipped. Check that Kafka answers, or raise journal.maxBytes", w.total, w.cfg.MaxBytes), nil)
 }
 
 func (w *Writer) chunk() int64 { return min(reserveChunk, w.cfg.SegmentBytes) }
 
-func (w *Writer) grow(s *segment, size int64, closes bool) error {
+// grow takes disk space for a frame, in chunks as long as there is room for one.
+func (w *Writer) grow(s *segment, size int64) error {
 	chunk := w.chunk()
-	need := (s.offset + size - s.reserved + chunk - 1) / chunk * chunk
-	limit := w.cfg.MaxBytes
-	if !closes {
-		limit -= chunk
+	exact := s.offset + size - s.reserved
+	need := (exact + chunk - 1) / chunk * chunk
+	if w.total+need > w.cfg.MaxBytes {
+		need = exact
 	}
-	if w.total+need > limit {
-		return refused(fmt.Sprintf("it is full: %d of %d bytes wait to be shipped. Check that Kafka answers, or raise journal.maxBytes", w.total, w.cfg.MaxBytes), nil)
+	if w.total+need > w.cfg.MaxBytes {
+		return w.full()
 	}
 	if err := reserve(s.file, s.reserved, need); err != nil {
 		return refused("the disk has no room", err)
@@ -163,7 +177,7 @@ func (w *Writer) grow(s *segment, size int64, closes bool) error {
 }
 
 // roll begins a new segment. The started records of open calls are carried into it, so that the older files can go once they are shipped.
-func (w *Writer) roll(closes bool) (*segment, error) {
+func (w *Writer) roll() (*segment, error) {
 	old := w.segments[len(w.segments)-1]
 	carried := make(map[string]place, len(w.open))
 	content := header{writer: w.name, first: w.sequence + 1, previous: w.previous}.frame()
@@ -176,9 +190,13 @@ func (w *Writer) roll(closes bool) (*segment, error) {
 		carried[id] = place{offset: int64(len(content)), length: at.length}
 		content = append(content, frame...)
 	}
-	s, err := w.create(w.sequence+1, content, closes)
+	s, err := w.create(w.sequence+1, content)
 	if err != nil {
 		return nil, err
+	}
+	if err := old.file.Truncate(old.offset); err == nil { // give back what was reserved in vain
+		w.total -= old.reserved - old.offset
+		old.reserved = old.offset
 	}
 	w.open = carried
 	w.unsynced = append(w.unsynced, old)
@@ -187,14 +205,14 @@ func (w *Writer) roll(closes bool) (*segment, error) {
 }
 
 // create makes the file of a segment that begins with content.
-func (w *Writer) create(first uint64, content []byte, closes bool) (*segment, error) {
+func (w *Writer) create(first uint64, content []byte) (*segment, error) {
 	path := segmentPath(w.cfg.Dir, first)
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, refused("a new file cannot be made", err)
 	}
 	s := &segment{path: path, file: file, first: first, last: first - 1}
-	if err := w.grow(s, int64(len(content)), closes); err != nil {
+	if err := w.grow(s, int64(len(content))); err != nil {
 		return nil, errors.Join(err, s.discard())
 	}
 	if _, err := file.WriteAt(content, 0); err != nil {

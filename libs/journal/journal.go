@@ -33,7 +33,7 @@ type Config struct {
 	Dir string `yaml:"dir"`
 	// SegmentBytes is the size at which a new file is begun; 0 means 16 MiB.
 	SegmentBytes int64 `yaml:"segmentBytes"`
-	// MaxBytes bounds all files together; beyond it records are refused until the shipper has made room. 0 means 1 GiB.
+	// MaxBytes bounds all files together; beyond it records are refused until the shipper has made room. At least four segments; 0 means 1 GiB.
 	MaxBytes int64 `yaml:"maxBytes"`
 	// SyncEvery is how long a record may be in the kernel's hands only; 0 means 100 ms.
 	SyncEvery time.Duration `yaml:"syncEvery"`
@@ -52,8 +52,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.SyncEvery == 0 {
 		c.SyncEvery = defaultSyncEvery
 	}
-	if c.SegmentBytes < 4096 || c.MaxBytes < 2*c.SegmentBytes || c.SyncEvery < 0 {
-		return c, fault.Invalid("The journal's sizes do not fit: segmentBytes (%d) must be at least 4096, maxBytes (%d) at least twice that, syncEvery (%s) not negative.",
+	if c.SegmentBytes < 4096 || c.MaxBytes < 4*c.SegmentBytes || c.SyncEvery < 0 {
+		return c, fault.Invalid("The journal's sizes do not fit: segmentBytes (%d) must be at least 4096, maxBytes (%d) at least four times that, syncEvery (%s) not negative.",
 			c.SegmentBytes, c.MaxBytes, c.SyncEvery)
 	}
 	return c, nil

@@ -60,7 +60,7 @@ func (w *Writer) recover() error {
 func (w *Writer) begin() error {
 	w.name = w.service + "-" + ids.New()
 	w.suffix = writerField(w.name)
-	s, err := w.create(1, header{writer: w.name, first: 1}.frame(), true)
+	s, err := w.create(1, header{writer: w.name, first: 1}.frame())
 	if err != nil {
 		return unusable(w.cfg.Dir, err)
 	}
