@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"go.yaml.in/yaml/v3"
@@ -49,9 +50,13 @@ func YAML(o Object) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// unquote leaves the style to the encoder, which quotes only what needs it.
+// unquote leaves the style to the encoder, which quotes only what needs it, except for words that some YAML reader takes for something else.
 func unquote(n *yaml.Node) {
 	n.Style = 0
+	switch strings.ToLower(n.Value) {
+	case "<<", "=", "y", "n", "yes", "no", "on", "off":
+		n.Style = yaml.DoubleQuotedStyle
+	}
 	for _, c := range n.Content {
 		unquote(c)
 	}

@@ -119,7 +119,7 @@ func number(n *yaml.Node) (float64, bool) {
 		return 0, false
 	}
 	const exact = 1 << 53
-	if n.Tag == "!!int" && math.Abs(f) > exact {
+	if n.Tag == "!!int" && math.Abs(f) >= exact {
 		return 0, false
 	}
 	return f, true

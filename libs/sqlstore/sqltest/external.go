@@ -3,6 +3,7 @@
 package sqltest
 
 import (
+	"context"
 	"io/fs"
 	"net/url"
 	"os"
@@ -17,12 +18,18 @@ import (
 func external(t *testing.T, migrations []fs.FS, run func(*testing.T, *sqlstore.DB)) {
 	t.Helper()
 	t.Run("postgres", func(t *testing.T) {
-		run(t, open(t, Postgres(t), migrations))
+		run(t, Postgres(t, migrations...))
 	})
 }
 
-// Postgres makes a schema of its own in the server at HEADGATE_TEST_POSTGRES and removes it after the test.
-func Postgres(t *testing.T) sqlstore.Config {
+// Postgres opens a fresh schema that is gone after the test, in the server at HEADGATE_TEST_POSTGRES.
+func Postgres(t *testing.T, migrations ...fs.FS) *sqlstore.DB {
+	t.Helper()
+	return open(t, PostgresConfig(t), migrations)
+}
+
+// PostgresConfig names a fresh schema that is gone after the test, in the server at HEADGATE_TEST_POSTGRES.
+func PostgresConfig(t *testing.T) sqlstore.Config {
 	t.Helper()
 	address := os.Getenv("HEADGATE_TEST_POSTGRES")
 	if address == "" {
@@ -34,7 +41,7 @@ func Postgres(t *testing.T) sqlstore.Config {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if _, err := admin.Exec(t.Context(), "DROP SCHEMA "+schema+" CASCADE"); err != nil {
+		if _, err := admin.Exec(context.Background(), "DROP SCHEMA "+schema+" CASCADE"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -9,7 +9,7 @@ import (
 	"headgate.dev/libs/sqlstore"
 )
 
-// Each runs the test on a fresh SQLite database and, with the build tag external, on a fresh PostgreSQL database of the server at
+// Each runs the test on a fresh SQLite database and, with the build tag external, on a fresh schema of the PostgreSQL server at
 // HEADGATE_TEST_POSTGRES, a URL; it fails when that is not set.
 func Each(t *testing.T, migrations fs.FS, run func(t *testing.T, db *sqlstore.DB)) {
 	t.Helper()
@@ -19,10 +19,14 @@ func Each(t *testing.T, migrations fs.FS, run func(t *testing.T, db *sqlstore.DB
 // EachOf is Each for migrations that come from several packages.
 func EachOf(t *testing.T, migrations []fs.FS, run func(t *testing.T, db *sqlstore.DB)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) {
-		run(t, open(t, sqlstore.Config{Path: filepath.Join(t.TempDir(), "test.db")}, migrations))
-	})
+	t.Run("sqlite", func(t *testing.T) { run(t, SQLite(t, migrations...)) })
 	external(t, migrations, run)
+}
+
+// SQLite opens a fresh database that is gone after the test.
+func SQLite(t *testing.T, migrations ...fs.FS) *sqlstore.DB {
+	t.Helper()
+	return open(t, sqlstore.Config{Path: filepath.Join(t.TempDir(), "test.db")}, migrations)
 }
 
 func open(t *testing.T, cfg sqlstore.Config, migrations []fs.FS) *sqlstore.DB {
