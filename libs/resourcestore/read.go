@@ -118,6 +118,45 @@ func ReadAll(ctx context.Context, from Reader) (objects []resource.Object, revis
 	return objects, revision, nil
 }
 
+// Deleted names a resource that is gone.
+type Deleted struct{ Kind, Tenant, Name string }
+
+// Since reads what changed after a revision: resources as they are now, in the order in which kinds can be applied, and what is gone. Revision 0 gives
+// everything. With several processes on one database, this is how one learns of the others' changes.
+func Since(ctx context.Context, from Reader, revision int64) (upserts []resource.Object, deletions []Deleted, err error) {
+	for _, kind := range resource.Kinds() {
+		of, err := collect(ctx, from, kind, "SELECT document FROM resources WHERE kind = ? AND revision > ? ORDER BY tenant, name", kind, revision)
+		if err != nil {
+			return nil, nil, err
+		}
+		upserts = append(upserts, of...)
+	}
+	rows, err := from.Query(ctx, "SELECT kind, tenant, name FROM resource_deletions WHERE revision > ? ORDER BY revision", revision)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing deletions: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var d Deleted
+		if err := rows.Scan(&d.Kind, &d.Tenant, &d.Name); err != nil {
+			return nil, nil, fmt.Errorf("listing deletions: %w", err)
+		}
+		deletions = append(deletions, d)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, nil, fmt.Errorf("listing deletions: %w", err)
+	}
+	return upserts, deletions, nil
+}
+
+// Holds counts the resources of a tenant.
+func Holds(ctx context.Context, from Reader, tenant string) (count int, err error) {
+	if err := from.QueryRow(ctx, "SELECT count(*) FROM resources WHERE tenant = ?", tenant).Scan(&count); err != nil {
+		return 0, fmt.Errorf("counting what is in tenant %s: %w", tenant, err)
+	}
+	return count, nil
+}
+
 // Revision is the number of changes so far.
 func Revision(ctx context.Context, from Reader) (revision int64, err error) {
 	if err := from.QueryRow(ctx, "SELECT revision FROM resource_revision WHERE id = 1").Scan(&revision); err != nil {

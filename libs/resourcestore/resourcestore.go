@@ -62,7 +62,7 @@ func (s *Store) Apply(ctx context.Context, objects []resource.Object, dryRun boo
 		if err != nil {
 			return err
 		}
-		changed, list, err := s.put(ctx, tx, objects)
+		changed, list, err := s.put(ctx, tx, objects, before+1)
 		if err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func check(objects []resource.Object) error {
 	return nil
 }
 
-func (s *Store) put(ctx context.Context, tx *sqlstore.Tx, objects []resource.Object) ([]resource.Object, []*resourcev1.Change, error) {
+func (s *Store) put(ctx context.Context, tx *sqlstore.Tx, objects []resource.Object, revision int64) ([]resource.Object, []*resourcev1.Change, error) {
 	var changed []resource.Object
 	changes := make([]*resourcev1.Change, 0, len(objects))
 	for _, given := range objects {
@@ -127,7 +127,7 @@ func (s *Store) put(ctx context.Context, tx *sqlstore.Tx, objects []resource.Obj
 			continue
 		}
 		m.Version, m.UpdatedAt = change.GetVersion(), timestamppb.New(s.now())
-		if err := write(ctx, tx, object, oldHash); err != nil {
+		if err := write(ctx, tx, object, oldHash, revision); err != nil {
 			return nil, nil, err
 		}
 		changed = append(changed, object)
@@ -143,17 +143,20 @@ func current(ctx context.Context, tx *sqlstore.Tx, c *resourcev1.Change) (versio
 	return version, hash, nil
 }
 
-func write(ctx context.Context, tx *sqlstore.Tx, object resource.Object, oldHash string) error {
+func write(ctx context.Context, tx *sqlstore.Tx, object resource.Object, oldHash string, revision int64) error {
 	document, err := protojson.Marshal(object)
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", resource.Key(object), err)
 	}
 	m := object.GetMetadata()
-	_, err = tx.Exec(ctx, `INSERT INTO resources (kind, tenant, name, version, hash, previous_hash, updated_at, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+	_, err = tx.Exec(ctx, `INSERT INTO resources (kind, tenant, name, version, hash, previous_hash, revision, updated_at, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (kind, tenant, name) DO UPDATE SET version = excluded.version, hash = excluded.hash, previous_hash = excluded.previous_hash,
-		updated_at = excluded.updated_at, document = excluded.document`,
-		object.GetKind(), m.GetTenant(), m.GetName(), m.GetVersion(), m.GetHash(), oldHash, sqlstore.Time(m.GetUpdatedAt().AsTime()), string(document))
+		revision = excluded.revision, updated_at = excluded.updated_at, document = excluded.document`,
+		object.GetKind(), m.GetTenant(), m.GetName(), m.GetVersion(), m.GetHash(), oldHash, revision, sqlstore.Time(m.GetUpdatedAt().AsTime()), string(document))
 	if err != nil {
+		return fmt.Errorf("writing %s: %w", resource.Key(object), err)
+	}
+	if _, err := tx.Exec(ctx, "DELETE FROM resource_deletions WHERE kind = ? AND tenant = ? AND name = ?", object.GetKind(), m.GetTenant(), m.GetName()); err != nil {
 		return fmt.Errorf("writing %s: %w", resource.Key(object), err)
 	}
 	return nil
@@ -175,6 +178,10 @@ func (s *Store) Delete(ctx context.Context, kind, tenant, name string, also Also
 		}
 		if revision, err = Bump(ctx, tx); err != nil {
 			return err
+		}
+		if _, err := tx.Exec(ctx, `INSERT INTO resource_deletions (kind, tenant, name, revision) VALUES (?, ?, ?, ?)
+			ON CONFLICT (kind, tenant, name) DO UPDATE SET revision = excluded.revision`, kind, tenant, name, revision); err != nil {
+			return fmt.Errorf("deleting %s: %w", resource.Key(object), err)
 		}
 		if also != nil {
 			return also(ctx, tx, []resource.Object{object})

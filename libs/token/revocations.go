@@ -78,6 +78,20 @@ func (r *Revocations) Floor(tenant, name string) time.Time {
 	return before
 }
 
+// All lists what is remembered, in no order.
+func (r *Revocations) All() []Revocation {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	all := make([]Revocation, 0, len(r.tokens)+len(r.people))
+	for key, until := range r.tokens {
+		all = append(all, Revocation{Tenant: key.tenant, TokenID: key.name, Until: until})
+	}
+	for _, each := range r.people {
+		all = append(all, each)
+	}
+	return all
+}
+
 // Prune forgets what has expired anyway.
 func (r *Revocations) Prune(now time.Time) {
 	r.mu.Lock()

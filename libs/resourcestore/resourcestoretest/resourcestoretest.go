@@ -44,6 +44,7 @@ func Contract(t *testing.T, open func(t *testing.T) *sqlstore.DB) {
 		"what is refused is refused before writes": refusals,
 		"writers do not lose each other's changes": concurrency,
 		"hashes of before and after are known":     hashes,
+		"what changed since a revision is known":   since,
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := open(t)
@@ -257,5 +258,46 @@ func hashes(t *testing.T, s *resourcestore.Store, db *sqlstore.DB) {
 	apply(t, s, second)
 	if hash, err := resourcestore.PreviousHash(t.Context(), db, "Person", "acme", "ana"); err != nil || hash != resource.Hash(first) {
 		t.Errorf("before the second: %q, %v", hash, err)
+	}
+}
+
+func since(t *testing.T, s *resourcestore.Store, db *sqlstore.DB) {
+	read := func(revision int64) string {
+		upserts, deletions, err := resourcestore.Since(t.Context(), db, revision)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, o := range upserts {
+			all = append(all, resource.Key(o))
+		}
+		for _, d := range deletions {
+			all = append(all, "no "+d.Kind+" "+d.Tenant+"/"+d.Name)
+		}
+		return strings.Join(all, ", ")
+	}
+	apply(t, s, Person("acme", "ana", ""), Person("acme", "ben", ""))
+	apply(t, s, Person("acme", "ana", "x@y.example"), Person("acme", "ben", ""))
+	if got := read(0); got != "Person acme/ana, Person acme/ben" {
+		t.Errorf("since 0: %s", got)
+	}
+	if got := read(1); got != "Person acme/ana" {
+		t.Errorf("since 1: %s", got)
+	}
+	if _, err := s.Delete(t.Context(), "Person", "acme", "ana", nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(2); got != "no Person acme/ana" {
+		t.Errorf("since 2: %s", got)
+	}
+	apply(t, s, Person("acme", "ana", ""))
+	if got := read(2); got != "Person acme/ana" {
+		t.Errorf("since 2, there again: %s", got)
+	}
+	if got := read(4); got != "" {
+		t.Errorf("since now: %s", got)
+	}
+	if n, err := resourcestore.Holds(t.Context(), db, "acme"); err != nil || n != 2 {
+		t.Errorf("acme holds %d, %v", n, err)
 	}
 }
