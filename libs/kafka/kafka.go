@@ -74,9 +74,6 @@ func (c Config) withDefaults() Config {
 	if c.Partitions == 0 {
 		c.Partitions = defaultPartitions
 	}
-	if c.Replicas == 0 {
-		c.Replicas = -1 // the broker's default.replication.factor
-	}
 	return c
 }
 
@@ -164,9 +161,13 @@ func EnsureTopics(ctx context.Context, cfg Config) error {
 }
 
 func ensureTopics(ctx context.Context, client *kafkago.Client, cfg Config) error {
+	replicas := cfg.Replicas
+	if replicas == 0 {
+		replicas = -1 // the broker's default.replication.factor
+	}
 	topics := []kafkago.TopicConfig{
-		{Topic: cfg.Topic, NumPartitions: cfg.Partitions, ReplicationFactor: cfg.Replicas},
-		{Topic: cfg.Topic + deadLetterSuffix, NumPartitions: 1, ReplicationFactor: cfg.Replicas},
+		{Topic: cfg.Topic, NumPartitions: cfg.Partitions, ReplicationFactor: replicas},
+		{Topic: cfg.Topic + deadLetterSuffix, NumPartitions: 1, ReplicationFactor: replicas},
 	}
 	answer, err := client.CreateTopics(ctx, &kafkago.CreateTopicsRequest{Topics: topics})
 	if err != nil {

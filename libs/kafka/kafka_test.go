@@ -1,0 +1,333 @@
+package kafka_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+
+	"headgate.dev/libs/clock"
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/journal"
+	"headgate.dev/libs/kafka"
+	"headgate.dev/libs/kafka/kafkatest"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// line is a journal with its shipper on the way to a broker.
+type line struct {
+	t      *testing.T
+	writer *journal.Writer
+	sent   int
+}
+
+func start(t *testing.T, cfg kafka.Config) *line {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	w, err := journal.Open(journal.Config{Dir: t.TempDir(), SyncEvery: 2 * time.Millisecond, SegmentBytes: 32 << 10}, "edge", log, clock.System)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := kafka.NewPublisher(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for _, run := range []func(context.Context) error{w.Run, journal.NewShipper(w, p, log).Run} {
+		wg.Go(func() {
+			if err := run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+		p.Close()
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &line{t: t, writer: w}
+}
+
+func (l *line) append(n int) {
+	l.t.Helper()
+	for range n {
+		l.sent++
+		ev := &eventsv1.Event{
+			Id: fmt.Sprint(l.sent), Action: "tool-call", Tenant: "acme", Phase: eventsv1.Phase_PHASE_FINAL,
+			Principal: &eventsv1.Principal{Person: fmt.Sprintf("person-%d", l.sent%7)},
+		}
+		if err := l.writer.Append(ev, journal.Spool); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
+func (l *line) waitShipped() {
+	l.t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for l.writer.Status().Shipped < uint64(l.sent) {
+		select {
+		case <-deadline:
+			l.t.Fatalf("%+v of %d shipped", l.writer.Status(), l.sent)
+		case <-tick.C:
+		}
+	}
+}
+
+// arrivals reads the topic until every event that was sent is there and returns, by key, the sequences in the order of first arrival.
+func (l *line) arrivals(cfg kafka.Config, group string) (byKey map[string][]uint64, duplicates int) {
+	l.t.Helper()
+	r, err := kafka.NewReader(cfg, group)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	byKey, seen := map[string][]uint64{}, map[string]bool{}
+	for len(seen) < l.sent {
+		m, err := r.FetchMessage(ctx)
+		if err != nil {
+			l.t.Fatalf("%d of %d events arrived: %v", len(seen), l.sent, err)
+		}
+		ev := &eventsv1.Event{}
+		if err := proto.Unmarshal(m.Value, ev); err != nil {
+			l.t.Fatal(err)
+		}
+		if seen[ev.GetId()] {
+			duplicates++
+			continue
+		}
+		seen[ev.GetId()] = true
+		byKey[string(m.Key)] = append(byKey[string(m.Key)], ev.GetSequence())
+		if err := r.CommitMessages(ctx, m); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	return byKey, duplicates
+}
+
+func checkOrder(t *testing.T, byKey map[string][]uint64) {
+	t.Helper()
+	if len(byKey) != 7 {
+		t.Errorf("%d keys", len(byKey))
+	}
+	for key, sequences := range byKey {
+		for i := 1; i < len(sequences); i++ {
+			if sequences[i] <= sequences[i-1] {
+				t.Errorf("%s: record %d arrived after %d", key, sequences[i], sequences[i-1])
+			}
+		}
+	}
+}
+
+func TestRecordsArriveInOrderPerPersonAlthoughTheBrokerGoesAway(t *testing.T) {
+	b := kafkatest.Start(t)
+	l := start(t, b.Config()) // nobody has made the topic
+	l.append(500)
+	l.waitShipped()
+	for range 3 {
+		b.Down()
+		l.append(700)
+		b.Up()
+		l.append(700)
+		l.waitShipped()
+	}
+	byKey, duplicates := l.arrivals(b.Config(), "test")
+	checkOrder(t, byKey)
+	if duplicates > 0 {
+		t.Logf("%d arrived twice", duplicates)
+	}
+}
+
+func TestLostAnswersMakeDuplicatesButNeverDisorder(t *testing.T) {
+	b := kafkatest.Start(t)
+	if err := kafka.EnsureTopics(t.Context(), b.Config()); err != nil {
+		t.Fatal(err)
+	}
+	b.Cluster().Fault(
+		kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{1}, Err: kerr.NotEnoughReplicasAfterAppend, Count: 3}, // written, but not acknowledged
+		kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{2}, Err: kerr.NotEnoughReplicas, Count: 3},            // refused
+	)
+	l := start(t, b.Config())
+	for range 20 {
+		l.append(100)
+		l.waitShipped()
+	}
+	byKey, duplicates := l.arrivals(b.Config(), "test")
+	checkOrder(t, byKey)
+	if duplicates == 0 {
+		t.Error("the fault did not happen")
+	}
+}
+
+func TestNothingIsShippedThatNotAllReplicasHave(t *testing.T) {
+	b := kafkatest.Start(t)
+	if err := kafka.EnsureTopics(t.Context(), b.Config()); err != nil {
+		t.Fatal(err)
+	}
+	var acks []int16
+	b.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Observe: true, Count: -1, When: func(r kmsg.Request) bool {
+		acks = append(acks, r.(*kmsg.ProduceRequest).Acks)
+		return true
+	}})
+	l := start(t, b.Config())
+	l.append(10)
+	l.waitShipped()
+	b.Down()
+	for _, a := range acks {
+		if a != -1 {
+			t.Errorf("acks=%d", a)
+		}
+	}
+	if len(acks) == 0 {
+		t.Error("no produce request was seen")
+	}
+}
+
+func TestGroupContinuesWhereItCommitted(t *testing.T) {
+	b := kafkatest.Start(t)
+	l := start(t, b.Config())
+	l.append(50)
+	l.arrivals(b.Config(), "group")
+	first := l.sent
+	l.append(20)
+	l.waitShipped()
+	r, err := kafka.NewReader(b.Config(), "group")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	for range 20 {
+		m, err := r.FetchMessage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev := &eventsv1.Event{}
+		if err := proto.Unmarshal(m.Value, ev); err != nil || ev.GetSequence() <= uint64(first) {
+			t.Fatalf("record %d came again: %v", ev.GetSequence(), err)
+		}
+	}
+}
+
+func TestRecordIsReadWithinMillisecondsOfItsPublishing(t *testing.T) {
+	b := kafkatest.Start(t)
+	l := start(t, b.Config())
+	l.append(1)
+	l.waitShipped()
+	r, err := kafka.NewReader(b.Config(), "group")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	if _, err := r.FetchMessage(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var slowest time.Duration
+	for range 10 {
+		begin := time.Now()
+		l.append(1)
+		if _, err := r.FetchMessage(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		slowest = max(slowest, time.Since(begin))
+	}
+	if slowest > time.Second {
+		t.Errorf("the slowest took %s", slowest)
+	}
+	t.Logf("the slowest took %s", slowest)
+}
+
+func TestEnsureTopicsIsRepeatableAndSaysWhenKafkaIsNotThere(t *testing.T) {
+	b := kafkatest.Start(t)
+	cfg := b.Config()
+	for range 2 {
+		if err := kafka.EnsureTopics(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for topic, partitions := range map[string]int{kafka.DefaultTopic: 4, kafka.DefaultTopic + ".dlq": 1} {
+		if info := b.Cluster().PartitionInfos(topic); len(info) != partitions {
+			t.Errorf("%s has %d partitions", topic, len(info))
+		}
+	}
+	b.Down()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := kafka.EnsureTopics(ctx, cfg); err == nil {
+		t.Error("topics made without a broker")
+	}
+}
+
+func TestMissingTopicIsNotMadeUnlessAskedFor(t *testing.T) {
+	b := kafkatest.Start(t)
+	cfg := b.Config()
+	cfg.CreateTopics = false
+	p, err := kafka.NewPublisher(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	for range 2 {
+		if err := p.Publish(t.Context(), []journal.Message{{Key: []byte("k"), Value: []byte("v")}}); err == nil || !strings.Contains(err.Error(), kafka.DefaultTopic) {
+			t.Fatalf("published: %v", err)
+		}
+	}
+	if info := b.Cluster().PartitionInfos(kafka.DefaultTopic); len(info) != 0 {
+		t.Errorf("the topic was made: %v", info)
+	}
+}
+
+func TestPublishEndsWithItsContext(t *testing.T) {
+	b := kafkatest.Start(t)
+	cfg := b.Config()
+	b.Down()
+	p, err := kafka.NewPublisher(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Publish(ctx, []journal.Message{{Key: []byte("k")}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("published: %v", err)
+	}
+}
+
+func TestConfigThatCannotWorkIsRefused(t *testing.T) {
+	good := []string{"127.0.0.1:9092"}
+	for name, cfg := range map[string]kafka.Config{
+		"no broker":         {},
+		"no port":           {Brokers: []string{"kafka"}},
+		"negative":          {Brokers: good, Partitions: -1},
+		"unknown mechanism": {Brokers: good, SASL: kafka.SASL{Mechanism: "GSSAPI"}},
+		"no CA file":        {Brokers: good, TLS: kafka.TLS{CA: "/does/not/exist"}},
+		"half a key pair":   {Brokers: good, TLS: kafka.TLS{Cert: "/does/not/exist"}},
+	} {
+		if _, err := kafka.NewPublisher(cfg); !fault.Is(err, faultv1.Reason_REASON_INVALID) {
+			t.Errorf("publisher, %s: %v", name, err)
+		}
+		if _, err := kafka.NewReader(cfg, "g"); !fault.Is(err, faultv1.Reason_REASON_INVALID) {
+			t.Errorf("reader, %s: %v", name, err)
+		}
+	}
+}
