@@ -59,12 +59,22 @@ func shapes() map[string]shape {
 		sqlType: {
 			"readOnly":   always(cel.BoolType, func(s *sqltext.Statement) any { return s.ReadOnly }),
 			"statements": always(cel.IntType, func(s *sqltext.Statement) any { return int64(s.Count) }),
-			"tables":     always(list, func(s *sqltext.Statement) any { return s.Tables }),
-			"functions":  always(list, func(s *sqltext.Statement) any { return s.Functions }),
-			"hasWhere":   always(cel.BoolType, func(s *sqltext.Statement) any { return s.HasWhere }),
+			"understood": always(cel.BoolType, func(s *sqltext.Statement) any { return s.Understood }),
+			"tables":     always(list, func(s *sqltext.Statement) any { return understood(s, s.Tables) }),
+			"functions":  always(list, func(s *sqltext.Statement) any { return understood(s, s.Functions) }),
+			"hasWhere":   always(cel.BoolType, func(s *sqltext.Statement) any { return understood(s, s.HasWhere) }),
 			"why":        always(text, func(s *sqltext.Statement) any { return s.Why }),
 		},
 	}
+}
+
+// understood gives what a statement says or, when it was not understood, an error: what it touches is not known then, and an empty list would
+// let it pass a rule that looks for a table.
+func understood(s *sqltext.Statement, says any) any {
+	if !s.Understood {
+		return fmt.Errorf("the SQL is not understood: %s", s.Why)
+	}
+	return says
 }
 
 func wrongType(want, got any) error { return fmt.Errorf("a %T is not a %T", got, want) }
