@@ -74,7 +74,11 @@ func newEntry(in *Inbound, id string, now time.Time) *Entry {
 	return e
 }
 
+// admitted takes the caller; nil when it is not known.
 func (e *Entry) admitted(c *Caller) {
+	if c == nil {
+		return
+	}
 	e.caller = c
 	e.event.Tenant = c.Tenant
 	agent := c.Agent

@@ -8,22 +8,23 @@ import (
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/ids"
+	"headgate.dev/libs/mcp"
 	"headgate.dev/libs/policy"
 )
 
 // Stages are the parts that a call passes, each behind the interface that this package needs of it.
 type Stages struct {
-	Admitter  Admitter   // who calls, from where, how often
-	Replicas  Freshness  // whether the edge may decide at all
-	Sessions  Sessions   // ids of clients that need a session
-	Catalogue Catalogue  // what this caller can see, as approved
-	Decider   Decider    // relations, rules and the facts that rules need
-	Lender    Lender     // a credential for this call alone
-	Journal   Journal    // what is about to happen, before it happens
-	Upstream  Upstream   // the server
-	Inspector Inspector  // what came back
-	Keys      KeyedHash  // the fingerprint of arguments and results
-	Now       clock.Now  //
+	Admitter  Admitter  // who calls, from where, how often
+	Replicas  Freshness // whether the edge may decide at all
+	Sessions  Sessions  // ids of clients that need a session
+	Catalogue Catalogue // what this caller can see, as approved
+	Decider   Decider   // relations, rules and the facts that rules need
+	Lender    Lender    // a credential for this call alone
+	Journal   Journal   // what is about to happen, before it happens
+	Upstream  Upstream  // the server
+	Inspector Inspector // what came back
+	Keys      KeyedHash // the fingerprint of arguments and results
+	Now       clock.Now //
 	Log       *slog.Logger
 }
 
@@ -52,10 +53,10 @@ func (g *Guard) Call(ctx context.Context, in *Inbound) Answer {
 func (g *Guard) carry(ctx context.Context, in *Inbound, entry *Entry) (Answer, error) {
 	entry.stage = stageAdmit
 	caller, err := g.Admitter.Admit(in)
+	entry.admitted(caller)
 	if err != nil {
 		return Answer{}, err
 	}
-	entry.admitted(caller)
 	if in.Verb != "POST" {
 		return g.otherVerb(in, entry)
 	}
@@ -88,6 +89,11 @@ func (g *Guard) callTool(ctx context.Context, in *Inbound, entry *Entry) (Answer
 		return Answer{}, err // one answer for "not there" and "not yours"; the record knows which
 	}
 	entry.stage = stageValidate
+	if entry.modern {
+		if err := mcp.CheckParamHeaders(entry.msg, tool.Bindings, in.Headers); err != nil {
+			return Answer{}, err
+		}
+	}
 	if err := tool.Arguments.Validate(entry.msg.Arguments); err != nil {
 		return Answer{}, err
 	}
@@ -132,8 +138,8 @@ func (g *Guard) callTool(ctx context.Context, in *Inbound, entry *Entry) (Answer
 // exchange is what the upstream gets to do for this call. Notices that belong to the call are inspected like its result before they go on.
 func (g *Guard) exchange(in *Inbound, entry *Entry, tool *Tool, lease *Lease, arguments []byte) Exchange {
 	ex := Exchange{
-		Caller: entry.caller, Server: tool.Server, Tool: tool.Name, Arguments: arguments, Lease: lease,
-		Meta: entry.msg.Meta, Modern: entry.modern, HasArguments: entry.msg.Arguments != nil,
+		Caller: entry.caller, Server: tool.Server, Tool: tool.Name, Bindings: tool.Bindings, Arguments: arguments, Lease: lease,
+		Meta: entry.msg.Meta, Modern: entry.modern,
 	}
 	if in.Notify == nil {
 		return ex

@@ -21,14 +21,14 @@ type Inbound struct {
 	Unfit error
 	Host  string
 	// Origins are all Origin headers that were sent.
-	Origins              []string
-	ContentType, Accept  string
-	Bearer               string
-	Session              string
-	TraceParent          string
-	IP, UserAgent        string
-	Headers              mcp.Header
-	Body                 []byte
+	Origins             []string
+	ContentType, Accept string
+	Bearer              string
+	Session             string
+	TraceParent         string
+	IP, UserAgent       string
+	Headers             mcp.Header
+	Body                []byte
 	// Notify streams one notice of the call to the client before its answer; nil when the client takes no stream.
 	Notify func(notice []byte) error
 }
@@ -72,8 +72,10 @@ type Tool struct {
 	Hash        string
 	Labels      []string
 	Annotations json.RawMessage
-	Arguments   Arguments
-	Relation    policy.Relation
+	// Bindings are the arguments that also travel in headers.
+	Bindings  []mcp.Binding
+	Arguments Arguments
+	Relation  policy.Relation
 }
 
 // Arguments checks a call's arguments against the approved input schema.
@@ -114,8 +116,8 @@ type LeaseRequest struct {
 type Lease struct {
 	ID, Connection string
 	Headers        []LeasedHeader
-	// Secrets are what the inspector looks for in everything that comes back.
-	Secrets []string
+	// Forms are the leased secrets in each form that the inspector looks for in everything that comes back.
+	Forms []string
 }
 
 // LeasedHeader is one header of the upstream's request.
@@ -123,11 +125,11 @@ type LeasedHeader struct{ Name, Value string }
 
 // Exchange is one call as the upstream shall see it.
 type Exchange struct {
-	Caller       *Caller
-	Server       *Server
-	Tool         string
-	Arguments    json.RawMessage
-	HasArguments bool
+	Caller    *Caller
+	Server    *Server
+	Tool      string
+	Arguments json.RawMessage
+	Bindings  []mcp.Binding
 	// Meta is the client's params._meta, raw.
 	Meta   json.RawMessage
 	Modern bool
@@ -145,6 +147,7 @@ type Inspection struct{ Hidden, Secrets int }
 
 // Admitter knows the caller of a request or refuses it: host, origin, media types, size, token, revocation, rate.
 type Admitter interface {
+	// Admit may return the caller together with an error, for the record.
 	Admit(in *Inbound) (*Caller, error)
 }
 

@@ -1,0 +1,156 @@
+package back
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/url"
+	"sync"
+	"syscall"
+	"time"
+
+	"headgate.dev/libs/fault"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+	"headgate.dev/services/edge/internal/guard"
+)
+
+const (
+	dialLimit  = 5 * time.Second
+	idleLimit  = 90 * time.Second
+	maxIdle    = 256
+	headerRoom = 16 << 10
+)
+
+// errGone says that a pooled connection was closed by the server before a byte of a request was written to it.
+var errGone = errors.New("the pooled connection is closed")
+
+// conn is one connection to an upstream. It belongs to one call at a time.
+type conn struct {
+	net.Conn
+	reader *bufio.Reader
+	raw    syscall.RawConn
+	idle   time.Time
+}
+
+// pool keeps connections to one upstream open between calls.
+type pool struct {
+	network string
+	address string
+	tls     *tls.Config
+
+	mu     sync.Mutex
+	idle   []*conn
+	closed bool
+}
+
+func newPool(s *guard.Server) (*pool, error) {
+	u, err := url.Parse(s.URL)
+	if err != nil || u.Hostname() == "" || u.User != nil {
+		return nil, fault.New(faultv1.Reason_REASON_UPSTREAM, "The server %s has a URL that cannot be used. An administrator must correct it.", s.Name)
+	}
+	p := &pool{network: "tcp", address: s.Address}
+	if u.Scheme != "https" {
+		return p, nil
+	}
+	p.tls = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	if s.CA != "" {
+		p.tls.RootCAs = x509.NewCertPool()
+		if !p.tls.RootCAs.AppendCertsFromPEM([]byte(s.CA)) {
+			return nil, fault.New(faultv1.Reason_REASON_UPSTREAM, "The certificate authorities of the server %s are not PEM certificates. An administrator must correct them.", s.Name)
+		}
+	}
+	return p, nil
+}
+
+// get takes a live connection from the pool or dials one.
+func (p *pool) get(ctx context.Context, now time.Time) (*conn, error) {
+	for {
+		p.mu.Lock()
+		n := len(p.idle)
+		if n == 0 {
+			p.mu.Unlock()
+			return p.dial(ctx)
+		}
+		c := p.idle[n-1]
+		p.idle[n-1] = nil
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		if now.Sub(c.idle) < idleLimit && c.alive() {
+			return c, nil
+		}
+		_ = c.Close() // it was closed by the other side or is too old: nothing is lost
+	}
+}
+
+func (p *pool) dial(ctx context.Context) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	var dialer net.Dialer
+	plain, err := dialer.DialContext(ctx, p.network, p.address)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: plain}
+	if sc, ok := plain.(syscall.Conn); ok {
+		c.raw, err = sc.SyscallConn()
+		if err != nil {
+			return nil, errors.Join(err, plain.Close())
+		}
+	}
+	if p.tls != nil {
+		secured := tls.Client(plain, p.tls)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			return nil, errors.Join(err, plain.Close())
+		}
+		c.Conn = secured
+	}
+	c.reader = bufio.NewReaderSize(c.Conn, headerRoom)
+	return c, nil
+}
+
+// put gives a connection back after an answer was read to its end.
+func (p *pool) put(c *conn, now time.Time) {
+	c.idle = now
+	p.mu.Lock()
+	if !p.closed && len(p.idle) < maxIdle && c.reader.Buffered() == 0 {
+		p.idle = append(p.idle, c)
+		c = nil
+	}
+	p.mu.Unlock()
+	if c != nil {
+		_ = c.Close()
+	}
+}
+
+// close ends all idle connections; those in use are closed when they come back.
+func (p *pool) close() {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle, p.closed = nil, true
+	p.mu.Unlock()
+	for _, c := range idle {
+		_ = c.Close()
+	}
+}
+
+// alive looks at the socket without taking from it: a server that closed it, or that says something unasked, makes it useless.
+func (c *conn) alive() bool {
+	if c.raw == nil {
+		return true
+	}
+	ok := true
+	err := c.raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		if errors.Is(err, syscall.EAGAIN) {
+			return true
+		}
+		_, secured := c.Conn.(*tls.Conn)
+		ok = err == nil && n > 0 && secured // TLS may have sent a session ticket
+		return true
+	})
+	return ok && err == nil
+}

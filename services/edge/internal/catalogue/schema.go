@@ -1,0 +1,118 @@
+package catalogue
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+
+	"headgate.dev/libs/fault"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+)
+
+const schemaURL = "headgate:///input-schema"
+
+// schema checks arguments against one approved input schema.
+type schema struct {
+	tool     string
+	compiled *jsonschema.Schema
+	problem  error // why it could not be compiled; then nothing fits
+}
+
+// compile reads an input schema (JSON Schema 2020-12 unless it names another draft). Nothing is fetched: a $ref to elsewhere is an error.
+// Parameters that the schema does not know are refused, unless the schema itself says what to do with them.
+func compile(tool string, raw json.RawMessage) *schema {
+	s := &schema{tool: tool}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		s.problem = err
+		return s
+	}
+	if object, ok := doc.(map[string]any); ok {
+		closeObject(object)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.UseLoader(nowhere{})
+	if err := compiler.AddResource(schemaURL, doc); err != nil {
+		s.problem = err
+		return s
+	}
+	s.compiled, s.problem = compiler.Compile(schemaURL)
+	return s
+}
+
+// closeObject refuses unknown top-level parameters where the schema lists properties and leaves the rest open by saying nothing.
+func closeObject(object map[string]any) {
+	if object["properties"] == nil || object["additionalProperties"] != nil || object["unevaluatedProperties"] != nil {
+		return
+	}
+	for _, combining := range [...]string{"allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "dependentSchemas"} {
+		if object[combining] != nil {
+			object["unevaluatedProperties"] = false // sees what the parts know; drafts before 2019-09 ignore it
+			return
+		}
+	}
+	object["additionalProperties"] = false
+}
+
+type nowhere struct{}
+
+// Load refuses to fetch anything.
+func (nowhere) Load(url string) (any, error) {
+	return nil, fmt.Errorf("schemas are not fetched: %s", url)
+}
+
+// Validate implements guard.Arguments. The sentence names places and rules, never values: those do not belong into records.
+func (s *schema) Validate(arguments json.RawMessage) error {
+	if s.problem != nil {
+		return fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: its approved input schema cannot be used to check arguments. Tell the server's owner.", s.tool).Because(s.problem)
+	}
+	if arguments == nil {
+		arguments = json.RawMessage("{}")
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(arguments))
+	if err != nil {
+		return fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: its arguments are not JSON.", s.tool).Because(err)
+	}
+	err = s.compiled.Validate(value)
+	if err == nil {
+		return nil
+	}
+	var wrong *jsonschema.ValidationError
+	if !errors.As(err, &wrong) {
+		return fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: its arguments could not be checked.", s.tool).Because(err)
+	}
+	for len(wrong.Causes) > 0 {
+		wrong = wrong.Causes[0]
+	}
+	return fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: %s. Correct the arguments and call again.", s.tool, explain(wrong))
+}
+
+func explain(wrong *jsonschema.ValidationError) string {
+	where := "the arguments"
+	if len(wrong.InstanceLocation) > 0 {
+		where = "the argument /" + clip(strings.Join(wrong.InstanceLocation, "/"), 120)
+	}
+	switch k := wrong.ErrorKind.(type) {
+	case *kind.AdditionalProperties:
+		return fmt.Sprintf("%s may not have %s, which the approved schema does not know", where, clip(strings.Join(k.Properties, ", "), 120))
+	case *kind.Required:
+		return fmt.Sprintf("%s must have %s", where, clip(strings.Join(k.Missing, ", "), 120))
+	case *kind.Type:
+		return fmt.Sprintf("%s must be of type %s, not %s", where, strings.Join(k.Want, " or "), k.Got)
+	case *kind.FalseSchema:
+		return where + " is not one that the approved schema knows"
+	}
+	return fmt.Sprintf("%s must satisfy %q of the approved schema", where, strings.Join(wrong.ErrorKind.KeywordPath(), "/"))
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return strings.ToValidUTF8(s, "?")
+}

@@ -1,0 +1,189 @@
+package decide
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/policy"
+	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+	"headgate.dev/services/edge/internal/flight"
+	"headgate.dev/services/edge/internal/guard"
+)
+
+const (
+	// patience bounds one question to authz.
+	patience = 5 * time.Second
+	// kept is how many principals' entitlements are remembered.
+	kept = 50_000
+)
+
+// Authz is what the edge asks of authz beyond its stream.
+type Authz interface {
+	Entitlements(ctx context.Context, r *connect.Request[authzv1.EntitlementsRequest]) (*connect.Response[authzv1.EntitlementsResponse], error)
+}
+
+// Agents says whether an agent may act at all.
+type Agents interface {
+	Agent(tenant, name string) bool
+}
+
+// Reach is what one caller has relations to.
+type Reach struct {
+	person, agent *policy.Entitlements
+	acting        bool // through an agent
+	barred        bool // the agent may not act for the person
+}
+
+// Lookup is the relation to one tool, by its server's name for it.
+func (r *Reach) Lookup(server, tool string, now time.Time) policy.Relation {
+	mine := r.person.Lookup(server, tool, now)
+	switch {
+	case !r.acting:
+		return mine
+	case r.barred:
+		return policy.Smaller(mine, policy.Relation{Reason: faultv1.Reason_REASON_AGENT})
+	}
+	return policy.Smaller(mine, r.agent.Lookup(server, tool, now))
+}
+
+// Servers names the servers that the caller has any relation to.
+func (r *Reach) Servers(now time.Time) []string {
+	mine := r.person.Servers(now)
+	switch {
+	case !r.acting:
+		return mine
+	case r.barred:
+		return nil
+	}
+	theirs := r.agent.Servers(now)
+	return slices.DeleteFunc(slices.Clone(mine), func(name string) bool { return !slices.Contains(theirs, name) })
+}
+
+// principal is a person or an agent of a tenant.
+type principal struct{ tenant, person, agent string }
+
+type resolved struct {
+	entitlements *policy.Entitlements
+	delegators   map[string]bool
+}
+
+// Relations remembers what authz resolved for each principal until authz says that it changed. Safe for concurrent use.
+type Relations struct {
+	authz  Authz
+	agents Agents
+	asking flight.Group[principal, *resolved]
+
+	mu      sync.RWMutex
+	known   map[principal]*resolved
+	reaches map[principal]*Reach
+	changes int64
+}
+
+// NewRelations makes an empty memory.
+func NewRelations(authz Authz, agents Agents) *Relations {
+	return &Relations{authz: authz, agents: agents, known: map[principal]*resolved{}, reaches: map[principal]*Reach{}}
+}
+
+// Of resolves what a caller has relations to.
+func (r *Relations) Of(ctx context.Context, c *guard.Caller) (*Reach, error) {
+	who := principal{c.Tenant, c.Person, c.Agent}
+	if c.Agent == "" {
+		r.mu.RLock()
+		reach := r.reaches[who]
+		r.mu.RUnlock()
+		if reach != nil {
+			return reach, nil
+		}
+	}
+	person, err := r.resolve(ctx, principal{tenant: c.Tenant, person: c.Person})
+	if err != nil {
+		return nil, err
+	}
+	reach := &Reach{person: person.entitlements}
+	if c.Agent == "" {
+		r.mu.Lock()
+		if r.known[who] == person { // nothing changed meanwhile
+			r.reaches[who] = reach
+		}
+		r.mu.Unlock()
+		return reach, nil
+	}
+	reach.acting = true
+	if !r.agents.Agent(c.Tenant, c.Agent) {
+		reach.barred = true
+		return reach, nil
+	}
+	agent, err := r.resolve(ctx, principal{tenant: c.Tenant, agent: c.Agent})
+	if err != nil {
+		return nil, err
+	}
+	reach.agent, reach.barred = agent.entitlements, !agent.delegators[c.Person]
+	return reach, nil
+}
+
+func (r *Relations) resolve(ctx context.Context, who principal) (*resolved, error) {
+	r.mu.RLock()
+	known := r.known[who]
+	r.mu.RUnlock()
+	if known != nil {
+		return known, nil
+	}
+	return r.asking.Do(ctx, who, patience, func(ctx context.Context) (*resolved, error) { return r.ask(ctx, who) })
+}
+
+// ask resolves anew until nothing changed in between: an answer from before a change must not outlive it.
+func (r *Relations) ask(ctx context.Context, who principal) (*resolved, error) {
+	request := &authzv1.EntitlementsRequest{Tenant: who.tenant}
+	if who.agent != "" {
+		request.Principal = &authzv1.EntitlementsRequest_Agent{Agent: who.agent}
+	} else {
+		request.Principal = &authzv1.EntitlementsRequest_Person{Person: who.person}
+	}
+	for range 5 {
+		r.mu.RLock()
+		before := r.changes
+		r.mu.RUnlock()
+		answer, err := r.authz.Entitlements(ctx, connect.NewRequest(request))
+		if err != nil {
+			if fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
+				return &resolved{entitlements: policy.NewEntitlements(nil)}, nil
+			}
+			return nil, fault.New(faultv1.Reason_REASON_STALE, "What you may use could not be looked up, so the call was refused. Try again in a moment.").Because(err)
+		}
+		got := &resolved{entitlements: policy.NewEntitlements(answer.Msg.GetEntitlements()), delegators: map[string]bool{}}
+		for _, name := range answer.Msg.GetDelegators() {
+			got.delegators[name] = true
+		}
+		r.mu.Lock()
+		if r.changes == before {
+			if len(r.known) >= kept {
+				clear(r.known)
+				clear(r.reaches)
+			}
+			r.known[who] = got
+			r.mu.Unlock()
+			return got, nil
+		}
+		r.mu.Unlock()
+	}
+	return nil, fault.New(faultv1.Reason_REASON_STALE, "What you may use is changing right now, so the call was refused. Try again in a moment.")
+}
+
+// forget drops what changed; with neither person nor agent, all of a tenant; with no tenant, everything.
+func (r *Relations) forget(tenant, person, agent string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changes++
+	for who := range r.known {
+		if (tenant == "" || who.tenant == tenant) && (person == "" && agent == "" || person != "" && who.person == person || agent != "" && who.agent == agent) {
+			delete(r.known, who)
+			delete(r.reaches, who)
+		}
+	}
+}

@@ -1,0 +1,141 @@
+package front
+
+import (
+	"bytes"
+	"net/http"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+	"headgate.dev/services/edge/internal/guard"
+)
+
+// headers are the request's header fields, copied: the library reuses its own when the handler returns, and a call may outlive that.
+type headers struct{ fields []field }
+
+type field struct{ name, value string }
+
+// Values implements mcp.Header.
+func (h headers) Values(name string) []string {
+	var out []string
+	for _, f := range h.fields {
+		if strings.EqualFold(f.name, name) {
+			out = append(out, f.value)
+		}
+	}
+	return out
+}
+
+// inbound copies what the guard needs of a request.
+func inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.Inbound {
+	h := &ctx.Request.Header
+	in := &guard.Inbound{
+		Verb: verb(h.Method()), Endpoint: path, Server: server, Host: string(h.Host()), Body: bytes.Clone(ctx.Request.Body()),
+		IP: address(ctx.RemoteAddr()), UserAgent: string(h.UserAgent()), ContentType: contentType(h.ContentType()),
+	}
+	var kept headers
+	authorizations, sessions := 0, 0
+	for name, value := range h.All() {
+		switch {
+		case bytes.EqualFold(name, []byte("Authorization")):
+			authorizations++
+			in.Bearer = bearer(string(value))
+		case bytes.EqualFold(name, []byte("Origin")):
+			in.Origins = append(in.Origins, string(value))
+		case bytes.EqualFold(name, []byte("Accept")):
+			if in.Accept != "" {
+				in.Accept += ","
+			}
+			in.Accept += string(value)
+		case bytes.EqualFold(name, []byte("Mcp-Session-Id")):
+			sessions++
+			in.Session = string(value)
+		case bytes.EqualFold(name, []byte("Traceparent")):
+			in.TraceParent = string(value)
+		case len(name) > 4 && bytes.EqualFold(name[:4], []byte("Mcp-")):
+			kept.fields = append(kept.fields, field{string(name), string(value)})
+		}
+	}
+	in.Headers = kept
+	switch {
+	case authorizations > 1:
+		in.Bearer = ""
+		in.Unfit = unfit("The request has more than one Authorization header.")
+	case sessions > 1:
+		in.Unfit = unfit("The request has more than one Mcp-Session-Id header.")
+	default:
+		if why := smuggled(h.RequestURI(), h.RawHeaders()); why != "" {
+			in.Unfit = unfit(why)
+		}
+	}
+	return in
+}
+
+func unfit(why string) error {
+	return guard.AtHTTP(http.StatusBadRequest, faultv1.Reason_REASON_PARSE, "%s Send one plain HTTP/1.1 request.", why)
+}
+
+// verb answers the usual methods without a copy.
+func verb(method []byte) string {
+	switch string(method) {
+	case http.MethodPost:
+		return http.MethodPost
+	case http.MethodGet:
+		return http.MethodGet
+	case http.MethodDelete:
+		return http.MethodDelete
+	}
+	return string(method)
+}
+
+func contentType(value []byte) string {
+	if string(value) == "application/json" {
+		return "application/json"
+	}
+	return string(value)
+}
+
+// bearer takes the token of an Authorization header (RFC 6750, 2.1); empty when it is another scheme.
+func bearer(value string) string {
+	scheme, token, ok := strings.Cut(value, " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// smuggled says what of a request's head different readers would read differently; empty for nothing. The library lets these pass.
+func smuggled(uri, raw []byte) string {
+	if len(uri) == 0 || uri[0] != '/' {
+		return "The request's target is not a path."
+	}
+	lengths, encodings := 0, 0
+	for len(raw) > 0 {
+		line, rest, _ := bytes.Cut(raw, []byte("\n"))
+		raw = rest
+		if len(line) == 0 || line[0] == '\r' {
+			break
+		}
+		switch line[0] {
+		case ' ', '\t':
+			return "A header is folded over lines."
+		case 'c', 'C':
+			if is(line, "content-length:") {
+				lengths++
+			}
+		case 't', 'T':
+			if is(line, "transfer-encoding:") {
+				encodings++
+			}
+		}
+	}
+	if lengths > 1 || encodings > 1 || lengths > 0 && encodings > 0 {
+		return "The request says its length in more than one way."
+	}
+	return ""
+}
+
+func is(line []byte, prefix string) bool {
+	return len(line) >= len(prefix) && bytes.EqualFold(line[:len(prefix)], []byte(prefix))
+}

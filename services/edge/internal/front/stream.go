@@ -1,0 +1,159 @@
+package front
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"headgate.dev/services/edge/internal/guard"
+)
+
+const (
+	// writeLimit bounds how long a client may take to take one event.
+	writeLimit = 30 * time.Second
+	// unwatched is how old a call must be before its client's connection is looked at; most are over by then.
+	unwatched = 50 * time.Millisecond
+	// glance is how often it is looked at after that.
+	glance = 20 * time.Millisecond
+)
+
+// stream writes Server-Sent Events on the request's own connection. It begins with the first notice, so that an answer without notices
+// stays one plain body.
+type stream struct {
+	ctx   *fasthttp.RequestCtx
+	begun bool
+	err   error
+}
+
+func (s *stream) notify(notice []byte) error {
+	if s.err != nil {
+		return nil // the client is gone; the call may go on without it
+	}
+	head := ""
+	if !s.begun {
+		s.begun = true
+		head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+		s.ctx.HijackSetNoResponse(true)
+		s.ctx.Hijack(func(net.Conn) {}) // the connection ends with the stream
+	}
+	s.err = s.send(head, notice, "")
+	return nil
+}
+
+// end writes the answer as the last event.
+func (s *stream) end(a guard.Answer) {
+	if s.err == nil {
+		s.err = s.send("", a.Body, "0\r\n\r\n")
+	}
+}
+
+func (s *stream) send(head string, data []byte, tail string) error {
+	event := make([]byte, 0, len(head)+len(data)+len(tail)+48)
+	event = append(event, head...)
+	event = fmt.Appendf(event, "%x\r\ndata: ", len("data: ")+len(data)+2)
+	event = append(append(append(event, oneLine(data)...), "\n\n\r\n"...), tail...)
+	conn := s.ctx.Conn()
+	if err := conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
+		return err
+	}
+	_, err := conn.Write(event)
+	return err
+}
+
+// oneLine takes the line breaks out of a JSON document; in strict JSON they only stand between values.
+func oneLine(data []byte) []byte {
+	for i, c := range data {
+		if c == '\n' || c == '\r' {
+			out := append([]byte(nil), data...)
+			for ; i < len(out); i++ {
+				if out[i] == '\n' || out[i] == '\r' {
+					out[i] = ' '
+				}
+			}
+			return out
+		}
+	}
+	return data
+}
+
+// watcher finds out that a client went away while its call runs. Nothing runs for calls that are over soon.
+type watcher struct {
+	timer *time.Timer
+	quit  chan struct{}
+	over  chan struct{}
+	once  sync.Once
+}
+
+func watch(c net.Conn, cancel func()) *watcher {
+	w := &watcher{}
+	raw := rawOf(c)
+	if raw == nil {
+		return w
+	}
+	w.quit, w.over = make(chan struct{}), make(chan struct{})
+	w.timer = time.AfterFunc(unwatched, func() {
+		defer close(w.over)
+		if c.SetReadDeadline(time.Time{}) != nil { // the request's own limit would end the looking
+			cancel()
+			return
+		}
+		tick := time.NewTicker(glance)
+		defer tick.Stop()
+		for {
+			if closed(raw) {
+				cancel()
+				return
+			}
+			select {
+			case <-w.quit:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return w
+}
+
+// stop ends the watch and waits for it.
+func (w *watcher) stop() {
+	if w.timer == nil {
+		return
+	}
+	w.once.Do(func() { close(w.quit) })
+	if !w.timer.Stop() {
+		<-w.over
+	}
+}
+
+// rawOf finds the socket under a connection, below TLS.
+func rawOf(c net.Conn) syscall.RawConn {
+	if under, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = under.NetConn()
+	}
+	socket, ok := c.(syscall.Conn)
+	if !ok {
+		return nil
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// closed looks at the socket without taking from it.
+func closed(raw syscall.RawConn) bool {
+	gone := false
+	err := raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		gone = n == 0 && err == nil || err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
+		return true
+	})
+	return gone || err != nil
+}
