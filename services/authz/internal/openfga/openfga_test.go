@@ -57,14 +57,14 @@ func TestSpike(t *testing.T) {
 	t.Log("write again", len(come), time.Since(t0))
 	for range 3 {
 		t0 = time.Now()
-		ids, err := st.Objects(ctx, "user:ana", "all_callable", "mcp_server", time.Now())
+		ids, err := st.Objects(ctx, "user:ana", "can_call_all", "mcp_server", time.Now())
 		t.Log(len(ids), err, time.Since(t0))
 		t0 = time.Now()
-		ids, err = st.Objects(ctx, "user:ana", "granted_callable", "tool", time.Now())
+		ids, err = st.Objects(ctx, "user:ana", "call_granted", "tool", time.Now())
 		t.Log(len(ids), err, time.Since(t0))
 		t0 = time.Now()
-		q := Question{User: "user:ana", Relation: "can_call", Object: "tool:s7/x", Given: []relations.Tuple{{Object: "tool:s7/x", Relation: "server", User: "mcp_server:s7"}}}
-		q2 := Question{User: "user:ana", Relation: "can_call", Object: "tool:s1/1", Given: []relations.Tuple{{Object: "tool:s1/1", Relation: "server", User: "mcp_server:s1"}}}
+		q := Question{User: "user:ana", Relation: "call_granted", Object: "tool:s7/x"}
+		q2 := Question{User: "user:ana", Relation: "call_granted", Object: "tool:s1/1"}
 		ok, err := st.Check(ctx, []Question{q, q2}, time.Now())
 		t.Log(ok, err, time.Since(t0))
 		t0 = time.Now()

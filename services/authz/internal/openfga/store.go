@@ -71,23 +71,16 @@ func (s *Store) Write(ctx context.Context, gone, come []relations.Tuple) error {
 	return nil
 }
 
-// Question asks whether user has relation to object, given further tuples that are not stored.
-type Question struct {
-	User, Relation, Object string
-	Given                  []relations.Tuple
-}
+// Question asks whether user has relation to object.
+type Question struct{ User, Relation, Object string }
 
 // Check answers questions at a moment, in their order. One that cannot be answered makes an error of all.
 func (s *Store) Check(ctx context.Context, questions []Question, now time.Time) ([]bool, error) {
 	var req client.ClientBatchCheckRequest
 	for i, q := range questions {
-		item := client.ClientBatchCheckItem{
+		req.Checks = append(req.Checks, client.ClientBatchCheckItem{
 			User: q.User, Relation: q.Relation, Object: q.Object, CorrelationId: strconv.Itoa(i), Context: at(now),
-		}
-		for _, t := range q.Given {
-			item.ContextualTuples = append(item.ContextualTuples, toWire(t))
-		}
-		req.Checks = append(req.Checks, item)
+		})
 	}
 	resp, err := s.fga.BatchCheck(ctx).Body(req).Options(client.BatchCheckOptions{Consistency: strong()}).Execute()
 	if err != nil {

@@ -58,20 +58,21 @@ func NewSet(ts []Tuple) Set {
 }
 
 // Diff says what must go from and come into a store that holds have to make it want. A tuple whose end changed is in both.
-func Diff(have, want Set) (gone, come []Tuple) {
+func Diff(have, want Set) Difference {
+	var d Difference
 	for key, until := range have {
 		if now, ok := want[key]; !ok || !now.Equal(until) {
-			gone = append(gone, tuple(key, until))
+			d.Gone = append(d.Gone, tuple(key, until))
 		}
 	}
 	for key, until := range want {
 		if old, ok := have[key]; !ok || !old.Equal(until) {
-			come = append(come, tuple(key, until))
+			d.Come = append(d.Come, tuple(key, until))
 		}
 	}
-	slices.SortFunc(gone, compare)
-	slices.SortFunc(come, compare)
-	return gone, come
+	slices.SortFunc(d.Gone, compare)
+	slices.SortFunc(d.Come, compare)
+	return d
 }
 
 func tuple(k Key, until time.Time) Tuple {

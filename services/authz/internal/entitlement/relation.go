@@ -1,0 +1,97 @@
+package entitlement
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+
+	"headgate.dev/libs/policy"
+	"headgate.dev/services/authz/internal/openfga"
+	"headgate.dev/services/authz/internal/relations"
+	"headgate.dev/services/authz/internal/tenants"
+)
+
+// Call is one call that somebody would make.
+type Call struct {
+	Person string
+	// Agent is the agent in between; empty for none.
+	Agent        string
+	Server, Tool string
+}
+
+// Relation asks OpenFGA about one call: the person's right and, with an agent, the smaller of both, if the agent may act for the person at all.
+func Relation(ctx context.Context, s tenants.Snapshot, c Call, now time.Time) (policy.Relation, error) {
+	q := inquiry{tool: c.Tool, server: c.Server, now: now}
+	mine := q.add(relations.User(c.Person), relations.PersonPaths(s.Directory, c.Person))
+	var theirs []candidate
+	delegated := -1
+	if c.Agent != "" {
+		theirs = q.add(relations.Agent(c.Agent), relations.AgentPaths(s.Directory, c.Agent))
+		if slices.Contains(relations.Delegators(s.Directory, c.Agent), c.Person) {
+			delegated = q.ask(relations.User(c.Person), relations.CanActFor, relations.Agent(c.Agent))
+		}
+	}
+	answers, err := q.answers(ctx, s.Store)
+	if err != nil {
+		return policy.Relation{}, err
+	}
+	person := q.relation(mine, answers)
+	switch {
+	case c.Agent == "":
+		return person, nil
+	case delegated < 0 || !answers[delegated]:
+		return policy.Smaller(person, policy.Relation{Reason: faultv1.Reason_REASON_AGENT}), nil
+	}
+	return policy.Smaller(person, q.relation(theirs, answers)), nil
+}
+
+// inquiry gathers the questions about one tool, to ask them together.
+type inquiry struct {
+	server, tool string
+	now          time.Time
+	questions    []openfga.Question
+}
+
+// candidate is a path that would give the right, and the question that confirms it.
+type candidate struct {
+	path relations.Path
+	at   int
+}
+
+// add asks about the paths that lead to the tool.
+func (q *inquiry) add(who string, paths []relations.Path) []candidate {
+	var found []candidate
+	for _, p := range unexpired(paths, q.now) {
+		if p.Server == q.server && (p.Tool == q.tool || p.Tool == relations.AllTools) {
+			to := about(p)
+			found = append(found, candidate{p, q.ask(who, to.relation, to.kind+":"+object(p))})
+		}
+	}
+	return found
+}
+
+func (q *inquiry) ask(user, relation, object string) int {
+	q.questions = append(q.questions, openfga.Question{User: user, Relation: relation, Object: object})
+	return len(q.questions) - 1
+}
+
+// answers asks OpenFGA, unless the directory leaves nothing to ask: then nothing is granted, whatever OpenFGA would say.
+func (q *inquiry) answers(ctx context.Context, store *openfga.Store) ([]bool, error) {
+	if len(q.questions) == 0 {
+		return nil, nil
+	}
+	return store.Check(ctx, q.questions, q.now)
+}
+
+// relation is the strongest of the paths that OpenFGA holds, found as the edge finds it.
+func (q *inquiry) relation(candidates []candidate, answers []bool) policy.Relation {
+	var held []relations.Path
+	for _, c := range candidates {
+		if answers[c.at] {
+			held = append(held, c.path)
+		}
+	}
+	return policy.NewEntitlements(entitlements(held)).Lookup(q.server, q.tool, q.now)
+}

@@ -1,0 +1,142 @@
+package relations
+
+import (
+	"slices"
+	"time"
+
+	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
+
+	"headgate.dev/services/authz/internal/directory"
+)
+
+// The relations that tuples stand for.
+const (
+	relMember       = "member"
+	relAssignee     = "assignee"
+	relOrganization = "organization"
+	relOwner        = "owner"
+	relDelegator    = "delegator"
+	relServer       = "server"
+	relCaller       = "caller"
+	relListed       = "listed"
+)
+
+// The relations that questions are asked about: all tools of a server, one tool that a grant names, and whom an agent may act for.
+const (
+	CanCallAll  = "can_call_all"
+	CanSeeAll   = "can_see_all"
+	CallGranted = "call_granted"
+	SeeGranted  = "see_granted"
+	CanActFor   = "can_act_for"
+)
+
+// AllTools is the tool name that stands for every tool of a server, also those that come later.
+const AllTools = "*"
+
+// User is a person.
+func User(person string) string { return TypeUser + ":" + person }
+
+// Agent is an agent.
+func Agent(agent string) string { return TypeAgent + ":" + agent }
+
+// Server is an MCP server.
+func Server(name string) string { return TypeServer + ":" + name }
+
+// Tool is a tool of a server. Its id is server/name; a server's name has no slash.
+func Tool(server, tool string) string { return TypeTool + ":" + server + "/" + tool }
+
+func role(name string) string      { return TypeRole + ":" + name }
+func assignees(name string) string { return role(name) + "#" + relAssignee }
+func group(name string) string     { return TypeGroup + ":" + name }
+
+// Desired is every tuple that a tenant's store shall hold, and no other. Who is disabled has none.
+func Desired(t *directory.Tenant) Set {
+	d := desired{set: Set{}, organization: TypeOrganization + ":" + t.Name()}
+	d.people(t)
+	d.groups(t)
+	for _, name := range t.Roles() {
+		for _, g := range t.RoleGrants(name) {
+			d.grant(assignees(name), g)
+		}
+	}
+	d.agents(t)
+	return d.set
+}
+
+type desired struct {
+	set          Set
+	organization string
+}
+
+func (d desired) add(object, relation, user string) {
+	d.set.add(Tuple{Object: object, Relation: relation, User: user})
+}
+
+func (d desired) people(t *directory.Tenant) {
+	for _, name := range t.People() {
+		d.add(d.organization, relMember, User(name))
+		for _, r := range t.OwnRoles(name) {
+			d.add(role(r), relAssignee, User(name))
+		}
+	}
+}
+
+func (d desired) groups(t *directory.Tenant) {
+	for _, name := range t.Groups() {
+		for _, person := range t.Members(name) {
+			d.add(group(name), relMember, User(person))
+		}
+		for _, r := range t.GroupRoles(name) {
+			d.add(role(r), relAssignee, group(name)+"#"+relMember)
+		}
+	}
+}
+
+func (d desired) agents(t *directory.Tenant) {
+	for _, name := range t.Agents() {
+		spec, _ := t.Agent(name)
+		agent := Agent(name)
+		d.add(d.organization, relMember, agent)
+		d.add(agent, relOrganization, d.organization)
+		if _, ok := t.Person(spec.GetOwner()); ok {
+			d.add(agent, relOwner, User(spec.GetOwner()))
+		}
+		for _, person := range t.DelegatorPeople(name) {
+			d.add(agent, relDelegator, User(person))
+		}
+		for _, r := range t.DelegatorRoles(name) {
+			d.add(agent, relDelegator, assignees(r))
+		}
+		for _, g := range spec.GetGrants() {
+			d.grant(agent, g)
+		}
+	}
+}
+
+// grant gives what one grant says to a user or userset.
+func (d desired) grant(to string, g *identityv1.Grant) {
+	relation := relListed
+	if callable(g) {
+		relation = relCaller
+	}
+	d.add(Server(g.GetServer()), relOrganization, d.organization)
+	if all(g) {
+		d.set.add(Tuple{Object: Server(g.GetServer()), Relation: relation, User: to, Until: until(g)})
+		return
+	}
+	for _, tool := range g.GetTools() {
+		d.add(Tool(g.GetServer(), tool), relServer, Server(g.GetServer()))
+		d.set.add(Tuple{Object: Tool(g.GetServer(), tool), Relation: relation, User: to, Until: until(g)})
+	}
+}
+
+func callable(g *identityv1.Grant) bool { return g.GetCan() == "call" }
+
+func all(g *identityv1.Grant) bool { return slices.Contains(g.GetTools(), AllTools) }
+
+func until(g *identityv1.Grant) time.Time {
+	if g.GetUntil() == nil {
+		return time.Time{}
+	}
+	return g.GetUntil().AsTime()
+}

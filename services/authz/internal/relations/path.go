@@ -1,0 +1,124 @@
+package relations
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
+
+	"headgate.dev/services/authz/internal/directory"
+)
+
+// Path is one way from a principal to tools of a server, as the directory shows it. OpenFGA says whether it holds.
+type Path struct {
+	Server string
+	// Tool is a tool's name or AllTools.
+	Tool string
+	// Call is false for a path that only shows the tools.
+	Call bool
+	// Via is the path in words, as "ana → role support → server tickets".
+	Via string
+	// Until is when it ends; zero means never.
+	Until time.Time
+}
+
+const arrow = " → "
+
+// PersonPaths are all paths of a person; none for somebody who may not act.
+func PersonPaths(t *directory.Tenant, name string) []Path {
+	if _, ok := t.Person(name); !ok {
+		return nil
+	}
+	var paths []Path
+	for _, r := range t.OwnRoles(name) {
+		paths = append(paths, grantPaths(name+arrow+"role "+r, t.RoleGrants(r))...)
+	}
+	for _, g := range t.GroupsOf(name) {
+		for _, r := range t.GroupRoles(g) {
+			paths = append(paths, grantPaths(name+arrow+"group "+g+arrow+"role "+r, t.RoleGrants(r))...)
+		}
+	}
+	return strongest(paths)
+}
+
+// AgentPaths are all paths of an agent; none for one that may not act.
+func AgentPaths(t *directory.Tenant, name string) []Path {
+	spec, ok := t.Agent(name)
+	if !ok {
+		return nil
+	}
+	return strongest(grantPaths("agent "+name, spec.GetGrants()))
+}
+
+// Delegators are the people that an agent may act for, sorted.
+func Delegators(t *directory.Tenant, agent string) []string {
+	if _, ok := t.Agent(agent); !ok {
+		return nil
+	}
+	people := t.DelegatorPeople(agent)
+	for _, r := range t.DelegatorRoles(agent) {
+		people = append(people, t.Holders(r)...)
+	}
+	slices.Sort(people)
+	return slices.Compact(people)
+}
+
+func grantPaths(from string, grants []*identityv1.Grant) []Path {
+	var paths []Path
+	for _, g := range grants {
+		p := Path{Server: g.GetServer(), Call: callable(g), Until: until(g)}
+		if all(g) {
+			p.Tool, p.Via = AllTools, from+arrow+"server "+p.Server
+			paths = append(paths, p)
+			continue
+		}
+		for _, tool := range g.GetTools() {
+			p.Tool, p.Via = tool, from+arrow+"tool "+p.Server+"."+tool
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}
+
+// strongest orders paths by server and tool, the strongest of a tool first, and leaves out those that another outdoes in every way.
+func strongest(paths []Path) []Path {
+	slices.SortStableFunc(paths, func(a, b Path) int {
+		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Tool, b.Tool), preferCall(a, b), preferLater(a.Until, b.Until),
+			cmp.Compare(len(a.Via), len(b.Via)), cmp.Compare(a.Via, b.Via))
+	})
+	var kept []Path
+	for _, p := range paths {
+		if !slices.ContainsFunc(kept, func(k Path) bool { return outdoes(k, p) }) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+func outdoes(a, b Path) bool {
+	return a.Server == b.Server && a.Tool == b.Tool && (a.Call || !b.Call) && preferLater(a.Until, b.Until) <= 0
+}
+
+func preferCall(a, b Path) int {
+	switch {
+	case a.Call == b.Call:
+		return 0
+	case a.Call:
+		return -1
+	}
+	return 1
+}
+
+// preferLater puts the later end first, and no end before any.
+func preferLater(a, b time.Time) int {
+	switch {
+	case a.Equal(b):
+		return 0
+	case a.IsZero():
+		return -1
+	case b.IsZero():
+		return 1
+	}
+	return b.Compare(a)
+}
