@@ -152,7 +152,7 @@ func (w *Writer) room(size int64, closes bool) (*segment, error) {
 }
 
 func (w *Writer) full() error {
-	return refused(fmt.Sprintf("it is full: %d of %d bytes wait to be shipped. Check that Kafka answers, or raise journal.maxBytes", w.total, w.cfg.MaxBytes), nil)
+	return refused(fmt.Sprintf("it is full: %d of %d bytes wait to be shipped. Check that Kafka answers, or raise journal.max_bytes", w.total, w.cfg.MaxBytes), nil)
 }
 
 func (w *Writer) chunk() int64 { return min(reserveChunk, w.cfg.SegmentBytes) }
@@ -256,7 +256,8 @@ func valid(m protoreflect.Message) {
 }
 
 func refused(why string, cause error) error {
-	err := fault.New(faultv1.Reason_REASON_JOURNAL, "The audit journal cannot take the record: %s. What is not recorded does not happen; an operator must look at the journal.", why)
+	err := fault.New(faultv1.Reason_REASON_JOURNAL,
+		"The audit journal cannot take the record: %s. What is not recorded does not happen; an operator must look at the journal.", why)
 	if cause != nil {
 		return err.Because(cause)
 	}

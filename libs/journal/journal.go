@@ -32,11 +32,11 @@ type Config struct {
 	// Dir belongs to one process at a time.
 	Dir string `yaml:"dir"`
 	// SegmentBytes is the size at which a new file is begun; 0 means 16 MiB.
-	SegmentBytes int64 `yaml:"segmentBytes"`
+	SegmentBytes int64 `yaml:"segment_bytes"`
 	// MaxBytes bounds all files together; beyond it records are refused until the shipper has made room. At least four segments; 0 means 1 GiB.
-	MaxBytes int64 `yaml:"maxBytes"`
+	MaxBytes int64 `yaml:"max_bytes"`
 	// SyncEvery is how long a record may be in the kernel's hands only; 0 means 100 ms.
-	SyncEvery time.Duration `yaml:"syncEvery"`
+	SyncEvery time.Duration `yaml:"sync_every"`
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -53,7 +53,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.SyncEvery = defaultSyncEvery
 	}
 	if c.SegmentBytes < 4096 || c.MaxBytes < 4*c.SegmentBytes || c.SyncEvery < 0 {
-		return c, fault.Invalid("The journal's sizes do not fit: segmentBytes (%d) must be at least 4096, maxBytes (%d) at least four times that, syncEvery (%s) not negative.",
+		return c, fault.Invalid("The journal's sizes do not fit: segment_bytes (%d) must be at least 4096, max_bytes (%d) four times that, sync_every (%s) not negative.",
 			c.SegmentBytes, c.MaxBytes, c.SyncEvery)
 	}
 	return c, nil
@@ -182,5 +182,6 @@ func (w *Writer) release() {
 }
 
 func unusable(dir string, err error) error {
-	return fault.New(faultv1.Reason_REASON_JOURNAL, "The journal directory %s cannot be used: %v. Check that it exists, is writable and has room.", dir, err).Because(err)
+	return fault.New(faultv1.Reason_REASON_JOURNAL, "The journal directory %s cannot be used: %v. Check that it exists, is writable and has room.",
+		dir, err).Because(err)
 }

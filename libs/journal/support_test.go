@@ -26,11 +26,16 @@ var quiet = slog.New(slog.DiscardHandler)
 func call(id, callID string, phase eventsv1.Phase) *eventsv1.Event {
 	ev := &eventsv1.Event{
 		Id: id, Action: "tool-call", Phase: phase, Time: timestamppb.New(time.Unix(1_790_000_000, 12345678)), Tenant: "acme", Service: "edge", CallId: callID,
-		Principal: &eventsv1.Principal{Person: "ana", Email: "ana@acme.example", DisplayName: "Ana Ruiz", Roles: []string{"support"}, Agent: "client:claude",
-			ClientName: "claude-code", ClientVersion: "2.1.0", ClientId: "claude", TokenId: "tok_0197a3"},
-		Source:    &eventsv1.Source{Ip: "203.0.113.7", UserAgent: "claude-code/2.1.0"},
-		Request:   &eventsv1.Request{Method: "tools/call", Id: "17", ProtocolVersion: "2025-11-25", Endpoint: "/mcp/tickets"},
-		Target:    &eventsv1.Target{Server: "tickets", Tool: "close_ticket", DefinitionHash: "sha256:0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0", Address: "127.0.0.1:9400"},
+		Principal: &eventsv1.Principal{
+			Person: "ana", Email: "ana@acme.example", DisplayName: "Ana Ruiz", Roles: []string{"support"}, Agent: "client:claude",
+			ClientName: "claude-code", ClientVersion: "2.1.0", ClientId: "claude", TokenId: "tok_0197a3",
+		},
+		Source:  &eventsv1.Source{Ip: "203.0.113.7", UserAgent: "claude-code/2.1.0"},
+		Request: &eventsv1.Request{Method: "tools/call", Id: "17", ProtocolVersion: "2025-11-25", Endpoint: "/mcp/tickets"},
+		Target: &eventsv1.Target{
+			Server: "tickets", Tool: "close_ticket", Address: "127.0.0.1:9400",
+			DefinitionHash: "sha256:0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0",
+		},
 		Decision:  &eventsv1.Decision{Id: "dec_0197a3", Effect: "allow", Rule: "tickets/support-may-close", Policy: "tickets", PolicyVersion: 3, AuthzRevision: 42},
 		Arguments: &eventsv1.Payload{Hmac: "8c6976e5b5410415bde908bd4dee15dfb167a9c873fc4bb8a81f6f2ab448a918", Bytes: 34},
 		Trace:     &eventsv1.Trace{TraceId: "4bf92f3577b34da6a3ce929d0e0e4736", SpanId: "00f067aa0ba902b7"},

@@ -25,6 +25,8 @@ import (
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
 
+var quiet = slog.New(slog.DiscardHandler)
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // line is a journal with its shipper on the way to a broker.
@@ -36,8 +38,7 @@ type line struct {
 
 func start(t *testing.T, cfg kafka.Config) *line {
 	t.Helper()
-	log := slog.New(slog.DiscardHandler)
-	w, err := journal.Open(journal.Config{Dir: t.TempDir(), SyncEvery: 2 * time.Millisecond, SegmentBytes: 32 << 10}, "edge", log, clock.System)
+	w, err := journal.Open(journal.Config{Dir: t.TempDir(), SyncEvery: 2 * time.Millisecond, SegmentBytes: 32 << 10}, "edge", quiet, clock.System)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func start(t *testing.T, cfg kafka.Config) *line {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context) error{w.Run, journal.NewShipper(w, p, log).Run} {
+	for _, run := range []func(context.Context) error{w.Run, journal.NewShipper(w, p, quiet).Run} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
 				t.Error(err)
@@ -96,7 +97,7 @@ func (l *line) waitShipped() {
 // arrivals reads the topic until every event that was sent is there and returns, by key, the sequences in the order of first arrival.
 func (l *line) arrivals(cfg kafka.Config, group string) (byKey map[string][]uint64, duplicates int) {
 	l.t.Helper()
-	r, err := kafka.NewReader(cfg, group)
+	r, err := kafka.NewReader(cfg, group, quiet)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -212,7 +213,7 @@ func TestGroupContinuesWhereItCommitted(t *testing.T) {
 	first := l.sent
 	l.append(20)
 	l.waitShipped()
-	r, err := kafka.NewReader(b.Config(), "group")
+	r, err := kafka.NewReader(b.Config(), "group", quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +235,7 @@ func TestRecordIsReadWithinMillisecondsOfItsPublishing(t *testing.T) {
 	l := start(t, b.Config())
 	l.append(1)
 	l.waitShipped()
-	r, err := kafka.NewReader(b.Config(), "group")
+	r, err := kafka.NewReader(b.Config(), "group", quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +289,8 @@ func TestMissingTopicIsNotMadeUnlessAskedFor(t *testing.T) {
 	}
 	defer p.Close()
 	for range 2 {
-		if err := p.Publish(t.Context(), []journal.Message{{Key: []byte("k"), Value: []byte("v")}}); err == nil || !strings.Contains(err.Error(), kafka.DefaultTopic) {
+		err := p.Publish(t.Context(), []journal.Message{{Key: []byte("k"), Value: []byte("v")}})
+		if err == nil || !strings.Contains(err.Error(), kafka.DefaultTopic) {
 			t.Fatalf("published: %v", err)
 		}
 	}
@@ -326,7 +328,7 @@ func TestConfigThatCannotWorkIsRefused(t *testing.T) {
 		if _, err := kafka.NewPublisher(cfg); !fault.Is(err, faultv1.Reason_REASON_INVALID) {
 			t.Errorf("publisher, %s: %v", name, err)
 		}
-		if _, err := kafka.NewReader(cfg, "g"); !fault.Is(err, faultv1.Reason_REASON_INVALID) {
+		if _, err := kafka.NewReader(cfg, "g", quiet); !fault.Is(err, faultv1.Reason_REASON_INVALID) {
 			t.Errorf("reader, %s: %v", name, err)
 		}
 	}

@@ -2,6 +2,9 @@ package kafka
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -31,7 +34,7 @@ type Reader struct {
 }
 
 // NewReader joins the group. A group that has never committed begins with the oldest record.
-func NewReader(cfg Config, group string) (*Reader, error) {
+func NewReader(cfg Config, group string, log *slog.Logger) (*Reader, error) {
 	cfg, err := cfg.check()
 	if err != nil {
 		return nil, err
@@ -47,6 +50,7 @@ func NewReader(cfg Config, group string) (*Reader, error) {
 		HeartbeatInterval: heartbeat, SessionTimeout: session, RebalanceTimeout: session,
 		JoinGroupBackoff: firstRetry * 4, ReadBackoffMin: firstRetry, ReadBackoffMax: lastRetry,
 		StartOffset: kafkago.FirstOffset, WatchPartitionChanges: true, MaxAttempts: 3,
+		ErrorLogger: &complaints{log: log, now: time.Now},
 	})
 	return &Reader{cfg: cfg, reader: r, dead: dead}, nil
 }
@@ -64,6 +68,32 @@ func (r *Reader) CommitMessages(ctx context.Context, messages ...Message) error 
 // DeadLetter puts messages on the dead-letter topic and returns when they are acknowledged.
 func (r *Reader) DeadLetter(ctx context.Context, messages []journal.Message) error {
 	return r.dead.publishTo(ctx, r.cfg.DeadLetter(), messages)
+}
+
+// Ping asks the cluster for the topic.
+func (r *Reader) Ping(ctx context.Context) error {
+	_, err := r.dead.split(ctx, r.cfg.Topic, nil)
+	return err
+}
+
+// complaints passes the client's own errors to the log, one in a while: a broker that is away causes hundreds.
+type complaints struct {
+	log *slog.Logger
+	now func() time.Time
+
+	mu   sync.Mutex
+	last time.Time
+}
+
+// Printf implements the client's Logger.
+func (c *complaints) Printf(format string, args ...any) {
+	const pause = 10 * time.Second
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := c.now(); now.Sub(c.last) >= pause {
+		c.last = now
+		c.log.Warn("kafka reader in trouble", "cause", fmt.Sprintf(format, args...))
+	}
 }
 
 // Close leaves the group.

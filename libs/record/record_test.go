@@ -40,14 +40,18 @@ func call() *eventsv1.Event {
 		},
 		Source:  &eventsv1.Source{Ip: "203.0.113.7", UserAgent: "claude-code/2.1.0"},
 		Request: &eventsv1.Request{Method: "tools/call", Id: `"r-17"`, ProtocolVersion: "2026-07-28", Endpoint: "/mcp/tickets", HttpStatus: 200},
-		Target:  &eventsv1.Target{Server: "tickets", Tool: "close_ticket", DefinitionHash: "sha256:0f1e", Address: "tickets.acme.example:443", Labels: []string{"destructive"}},
+		Target: &eventsv1.Target{
+			Server: "tickets", Tool: "close_ticket", DefinitionHash: "sha256:0f1e", Address: "tickets.acme.example:443", Labels: []string{"destructive"},
+		},
 		Decision: &eventsv1.Decision{
-			Id: "dec_1", Effect: record.Allow, Rule: "tickets/support-may-close", Policy: "tickets", PolicyVersion: 12, Via: "ana → role support → server tickets",
+			Id: "dec_1", Effect: record.Allow, Rule: "tickets/support-may-close", Policy: "tickets", PolicyVersion: 12,
+			Via:    "ana → role support → server tickets",
 			Shadow: []string{"tickets/stricter"}, AuthzRevision: 42,
 		},
 		Arguments: &eventsv1.Payload{Hmac: "8c69", Bytes: 34}, Result: &eventsv1.Payload{Hmac: "fe12", Bytes: 150},
-		Credential: &eventsv1.Credential{Connection: "tickets", LeaseId: "lease_1"}, Trace: &eventsv1.Trace{TraceId: "4bf92f3577b34da6a3ce929d0e0e4736", SpanId: "00f067aa0ba902b7"},
-		Findings: &eventsv1.Findings{Hidden: 2, Secrets: 1, Notes: []string{"zero width space"}}, SessionHash: "ab12",
+		Credential: &eventsv1.Credential{Connection: "tickets", LeaseId: "lease_1"},
+		Trace:      &eventsv1.Trace{TraceId: "4bf92f3577b34da6a3ce929d0e0e4736", SpanId: "00f067aa0ba902b7"},
+		Findings:   &eventsv1.Findings{Hidden: 2, Secrets: 1, Notes: []string{"zero width space"}}, SessionHash: "ab12",
 		Writer: "edge-1", Sequence: 918273, PreviousHash: []byte{0xde, 0xad},
 	}
 }
@@ -64,8 +68,11 @@ func TestECSDocumentsAreAsAgreed(t *testing.T) {
 		"started": with(func(ev *eventsv1.Event) { ev.Phase, ev.Outcome, ev.DurationNs, ev.Result = started, 0, 0, nil }),
 		"blocked": with(func(ev *eventsv1.Event) {
 			ev.Outcome, ev.Result, ev.Alert = failure, nil, true
-			ev.Decision = &eventsv1.Decision{Id: "dec_2", Effect: record.Block, Rule: "tickets/no-deletes", Policy: "tickets", PolicyVersion: 3, Reason: faultv1.Reason_REASON_RULE,
-				Sentence: "close_ticket is blocked by tickets/no-deletes. Ask the owner of the policy.", Stage: "decide"}
+			ev.Decision = &eventsv1.Decision{
+				Id: "dec_2", Effect: record.Block, Rule: "tickets/no-deletes", Policy: "tickets",
+				PolicyVersion: 3, Reason: faultv1.Reason_REASON_RULE,
+				Sentence: "close_ticket is blocked by tickets/no-deletes. Ask the owner of the policy.", Stage: "decide",
+			}
 		}),
 		"unknown-tool": with(func(ev *eventsv1.Event) {
 			ev.Outcome, ev.Result, ev.Credential, ev.Target = failure, nil, nil, &eventsv1.Target{Tool: "nothing"}
@@ -110,7 +117,9 @@ func TestECSDocumentsAreAsAgreed(t *testing.T) {
 }
 
 func TestEveryFinalRecordSaysWhy(t *testing.T) {
-	decided := func(d *eventsv1.Decision) *eventsv1.Event { return with(func(ev *eventsv1.Event) { ev.Decision = d }) }
+	decided := func(d *eventsv1.Decision) *eventsv1.Event {
+		return with(func(ev *eventsv1.Event) { ev.Decision = d })
+	}
 	for want, ev := range map[string]*eventsv1.Event{
 		"allowed by tickets/support-may-close":                  decided(&eventsv1.Decision{Effect: record.Allow, Rule: "tickets/support-may-close", Via: "x"}),
 		"allowed by relation: ana → role support → server echo": decided(&eventsv1.Decision{Effect: record.Allow, Via: "ana → role support → server echo"}),
@@ -160,7 +169,8 @@ func TestRefusedKeepsTheReasonAndHidesTheCause(t *testing.T) {
 	if d.GetEffect() != record.Block || d.GetReason() != faultv1.Reason_REASON_QUARANTINED || d.GetSentence() != "The server is quarantined." {
 		t.Errorf("decision %v", d)
 	}
-	if d := record.Refused(errors.New("secret cause")); d.GetReason() != faultv1.Reason_REASON_INTERNAL || bytes.Contains([]byte(d.GetSentence()), []byte("secret")) {
+	d = record.Refused(errors.New("secret cause"))
+	if d.GetReason() != faultv1.Reason_REASON_INTERNAL || bytes.Contains([]byte(d.GetSentence()), []byte("secret")) {
 		t.Errorf("decision %v", d)
 	}
 }
