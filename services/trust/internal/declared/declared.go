@@ -1,0 +1,122 @@
+// Package declared judges Server resources beyond what their message says: an address that a request can go to, and nothing that hides in it.
+package declared
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/mcp"
+	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
+)
+
+const (
+	longestCall = 30 * time.Minute
+	mostLabel   = 63
+)
+
+// Check refuses a server that could not be reached or called as it is declared.
+func Check(s *trustv1.Server) error {
+	spec := s.GetSpec()
+	for _, rule := range []func(*trustv1.ServerSpec) (field, why string){address, timeout, authorities, labels} {
+		if field, why := rule(spec); why != "" {
+			return fault.Invalid("Server %s: %s %s.", s.GetMetadata().GetName(), field, why).
+				With("kind", "Server").With("name", s.GetMetadata().GetName()).With("field", field)
+		}
+	}
+	return nil
+}
+
+func address(spec *trustv1.ServerSpec) (field, why string) {
+	field = "spec.url"
+	u, err := url.Parse(spec.GetUrl())
+	switch {
+	case err != nil || u.Host == "" || u.Hostname() == "":
+		return field, "is not an address. Write http://HOST:PORT/PATH or https://HOST/PATH"
+	case u.Scheme != "http" && u.Scheme != "https":
+		return field, "must begin with http:// or https://"
+	case u.User != nil:
+		return field, "holds a user name or password. Put the credential into a Connection, where it is sealed"
+	case u.Fragment != "" || strings.Contains(spec.GetUrl(), "#"):
+		return field, "holds a fragment, which is never sent"
+	case strings.HasSuffix(u.Host, ":") || u.Port() == "0":
+		return field, "has a colon but no port"
+	}
+	return field, ""
+}
+
+func timeout(spec *trustv1.ServerSpec) (field, why string) {
+	if spec.GetTimeout() == "" {
+		return "", ""
+	}
+	d, err := time.ParseDuration(spec.GetTimeout())
+	if err != nil || d <= 0 || d > longestCall {
+		return "spec.timeout", "must be a duration of at most 30m, as 30s"
+	}
+	return "", ""
+}
+
+func authorities(spec *trustv1.ServerSpec) (field, why string) {
+	if spec.GetCa() == "" {
+		return "", ""
+	}
+	field = "spec.ca"
+	if !strings.HasPrefix(spec.GetUrl(), "https://") {
+		return field, "names authorities, but spec.url is not https"
+	}
+	rest := []byte(strings.TrimSpace(spec.GetCa()))
+	for len(rest) > 0 {
+		block, next := pem.Decode(rest)
+		if block == nil || block.Type != "CERTIFICATE" {
+			return field, "holds something else than certificates in PEM"
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return field, "holds a certificate that cannot be read"
+		}
+		rest = next
+	}
+	return "", ""
+}
+
+func labels(spec *trustv1.ServerSpec) (field, why string) {
+	bad := func(label string) bool {
+		return label == "" || len(label) > mostLabel || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_.:/") != ""
+	}
+	if slices.ContainsFunc(spec.GetLabels(), bad) {
+		return "spec.labels", "holds a label that is not 1 to 63 of a-z, 0-9, hyphen, underscore, dot, colon and slash"
+	}
+	for tool, of := range spec.GetToolLabels() {
+		if !mcp.ToolName(tool) {
+			return "spec.tool_labels", "names a tool with characters that no tool's name has"
+		}
+		if slices.ContainsFunc(of.GetLabels(), bad) {
+			return "spec.tool_labels", "holds a label that is not 1 to 63 of a-z, 0-9, hyphen, underscore, dot, colon and slash"
+		}
+	}
+	return "", ""
+}
+
+// Labels are those of one tool: its server's and its own, sorted.
+func Labels(spec *trustv1.ServerSpec, tool string) []string {
+	all := slices.Concat(spec.GetLabels(), spec.GetToolLabels()[tool].GetLabels())
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Host is host and port that requests to the server go to; the port is always there.
+func Host(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}

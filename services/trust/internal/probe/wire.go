@@ -1,0 +1,298 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"headgate.dev/libs/mcp"
+)
+
+// answerError says that the server answered, but not as it was asked.
+type answerError struct{ says string }
+
+// Error implements error.
+func (e *answerError) Error() string { return e.says }
+
+const (
+	clientName  = "headgate-trust"
+	mostSession = 1024
+	mostHeaders = 64 << 10
+)
+
+// wire is the way to one server for one look. It is used by one goroutine.
+type wire struct {
+	target  Target
+	limits  Limits
+	client  *http.Client
+	speaker mcp.Speaker
+	session string
+	left    int // bytes that the server may still send
+	ids     uint64
+}
+
+func newWire(target Target, limits Limits) (*wire, error) {
+	transport := &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: limits.Request}).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    limits.Request,
+		ResponseHeaderTimeout:  limits.Request,
+		MaxResponseHeaderBytes: mostHeaders,
+		DisableCompression:     true, // so that the limits count what is read
+		Proxy:                  nil,  // the address that was declared, and no other
+	}
+	if target.CA != "" {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM([]byte(target.CA)) {
+			return nil, errors.New("spec.ca holds no certificate in PEM")
+		}
+		transport.TLSClientConfig.RootCAs = pool
+	}
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &wire{target: target, limits: limits, client: client, left: limits.Bytes}, nil
+}
+
+// close ends the session, if there is one, and the connections. A server need not support ending, so its answer does not matter.
+func (w *wire) close() {
+	if w.session != "" {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if req, err := http.NewRequestWithContext(ctx, http.MethodDelete, w.target.URL, http.NoBody); err == nil {
+			w.dress(req, w.speaker.Headers("", ""))
+			if res, err := w.client.Do(req); err == nil {
+				_ = res.Body.Close()
+			}
+		}
+	}
+	w.client.CloseIdleConnections()
+}
+
+func (w *wire) speak(version string) {
+	w.speaker = mcp.Speaker{Version: version, ClientName: clientName, ClientVersion: "1"}
+}
+
+func (w *wire) dress(req *http.Request, fields []mcp.Field) {
+	for _, field := range fields {
+		req.Header.Set(field.Name, field.Value)
+	}
+	for _, field := range w.target.Headers {
+		req.Header.Set(field.Name, field.Value)
+	}
+	if w.session != "" {
+		req.Header.Set(mcp.HeaderSessionID, w.session)
+	}
+}
+
+// ask sends one request and reads its answer.
+func (w *wire) ask(ctx context.Context, build func(id json.RawMessage) mcp.Outgoing) (*mcp.Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.limits.Request)
+	defer cancel()
+	w.ids++
+	id := mcp.NewID(w.ids)
+	res, err := w.post(ctx, build(id))
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode == http.StatusUnauthorized {
+		return nil, ErrUnauthorized
+	}
+	reply, err := w.read(res, id)
+	if err != nil {
+		return nil, w.explain(ctx, err)
+	}
+	if given := res.Header.Get(mcp.HeaderSessionID); given != "" && w.session == "" && !mcp.Modern(w.speaker.Version) {
+		if len(given) > mostSession || strings.Trim(given, visible()) != "" {
+			return nil, errors.New("the server's session id is too long or holds characters that a header must not")
+		}
+		w.session = given
+	}
+	return reply, nil
+}
+
+// visible are the characters that a session id may have: 0x21 to 0x7E (2025-11-25, basic/transports).
+func visible() string {
+	var b strings.Builder
+	for c := byte(0x21); c <= 0x7e; c++ {
+		b.WriteByte(c)
+	}
+	return b.String()
+}
+
+// tell sends a notification.
+func (w *wire) tell(ctx context.Context, out mcp.Outgoing) error {
+	ctx, cancel := context.WithTimeout(ctx, w.limits.Request)
+	defer cancel()
+	res, err := w.post(ctx, out)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode >= http.StatusMultipleChoices {
+		return fmt.Errorf("the server answers a notification with HTTP status %d", res.StatusCode)
+	}
+	return nil
+}
+
+func (w *wire) post(ctx context.Context, out mcp.Outgoing) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.target.URL, bytes.NewReader(out.Body))
+	if err != nil {
+		return nil, errors.New("spec.url is not an address that a request can be sent to")
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	w.dress(req, out.Headers)
+	res, err := w.client.Do(req)
+	if err != nil {
+		return nil, w.explain(ctx, err)
+	}
+	if res.StatusCode >= http.StatusMultipleChoices && res.StatusCode < http.StatusBadRequest {
+		_ = res.Body.Close()
+		return nil, fmt.Errorf("the server redirects (HTTP status %d), which is never followed. Declare the address that it really has", res.StatusCode)
+	}
+	return res, nil
+}
+
+// explain says in words why the server could not be reached; errors of this package are left as they are.
+func (w *wire) explain(ctx context.Context, err error) error {
+	var unknownAuthority x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var lookup *net.DNSError
+	var op *net.OpError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil:
+		return fmt.Errorf("the server does not answer within %s", w.limits.Request)
+	case errors.As(err, &unknownAuthority):
+		return errors.New("the server's certificate comes from an authority that is not trusted. Put that authority's certificate into spec.ca")
+	case errors.As(err, &hostname):
+		return errors.New("the server's certificate is for another host than that of spec.url")
+	case errors.As(err, &lookup):
+		return errors.New("the server's host name cannot be resolved")
+	case errors.As(err, &op) && op.Op == "dial":
+		return errors.New("the server cannot be reached: nothing accepts connections at that address")
+	}
+	return err
+}
+
+// read finds the reply to a request in a JSON body or in a stream of events.
+func (w *wire) read(res *http.Response, id json.RawMessage) (*mcp.Reply, error) {
+	body := &meter{from: res.Body, left: &w.left}
+	kind, _, err := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	switch {
+	case err == nil && kind == "text/event-stream" && res.StatusCode == http.StatusOK:
+		return w.readStream(body, id)
+	case err == nil && kind == "application/json":
+		content, err := io.ReadAll(body)
+		if err != nil {
+			return nil, err
+		}
+		reply, err := w.reply(content)
+		if err != nil {
+			return nil, err
+		}
+		if reply.Kind != mcp.Response || reply.Error == nil && !mcp.SameID(reply.ID, id) {
+			return nil, &answerError{"the server answers with a message that is not the answer"}
+		}
+		return reply, nil
+	}
+	return nil, &answerError{fmt.Sprintf("the server answers with HTTP status %d and no MCP message", res.StatusCode)}
+}
+
+func (w *wire) readStream(body io.Reader, id json.RawMessage) (*mcp.Reply, error) {
+	events := mcp.NewEventReader(body, w.limits.Bytes)
+	for {
+		event, err := events.Next()
+		if errors.Is(err, io.EOF) {
+			return nil, &answerError{"the server ends its stream without the answer"}
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(event.Data) == 0 {
+			continue // an event that only carries an id
+		}
+		reply, err := w.reply(event.Data)
+		if err != nil {
+			return nil, err
+		}
+		if reply.Kind == mcp.Response && mcp.SameID(reply.ID, id) {
+			return reply, nil
+		}
+	}
+}
+
+func (w *wire) reply(content []byte) (*mcp.Reply, error) {
+	reply, err := mcp.ReadReply(content, mcp.Limits{Bytes: w.limits.Bytes})
+	if err != nil {
+		return nil, &answerError{"the server answers with something that is not one strict JSON-RPC message"}
+	}
+	if leaks(content, w.target.Secrets) {
+		return nil, errors.New("the server shows the credential that it was sent. What it showed was thrown away; replace the credential and ask the server's owner")
+	}
+	return reply, nil
+}
+
+// leaks reports whether a document holds one of the secrets, as it is or in an escaped string.
+func leaks(content []byte, secrets []string) bool {
+	if len(secrets) == 0 {
+		return false
+	}
+	decoded := strings.Join(texts(content), "\x00")
+	for _, each := range secrets {
+		if each != "" && (bytes.Contains(content, []byte(each)) || strings.Contains(decoded, each)) {
+			return true
+		}
+	}
+	return false
+}
+
+// texts lists every string of a strict JSON document, names of members included.
+func texts(content []byte) []string {
+	var out []string
+	decoder := jsontext.NewDecoder(bytes.NewReader(content))
+	for {
+		token, err := decoder.ReadToken()
+		if err != nil {
+			return out // the end, or what strict reading has refused before
+		}
+		if token.Kind() == '"' {
+			out = append(out, token.String())
+		}
+	}
+}
+
+// meter reads until the look's budget of bytes is used up.
+type meter struct {
+	from io.Reader
+	left *int
+}
+
+var errTooLarge = errors.New("the server sends more than a look takes (16 MiB by default)")
+
+// Read implements io.Reader.
+func (m *meter) Read(p []byte) (int, error) {
+	if *m.left <= 0 {
+		var one [1]byte
+		if n, err := m.from.Read(one[:]); n == 0 {
+			return 0, err
+		}
+		return 0, errTooLarge
+	}
+	n, err := m.from.Read(p[:min(len(p), *m.left)])
+	*m.left -= n
+	return n, err
+}
