@@ -130,8 +130,8 @@ func (s *Server) findOrCreate(ctx context.Context, c *client.OpenFgaClient, name
 	if err != nil {
 		return "", err
 	}
-	if id == "" {
-		return "", fmt.Errorf("store %s is not listed after it was created", name)
+	if id == "" { // a server may list from a replica that lags behind
+		return made.Id, nil
 	}
 	if id != made.Id {
 		if _, err := c.DeleteStore(ctx).Options(client.ClientDeleteStoreOptions{StoreId: &made.Id}).Execute(); err != nil {
