@@ -43,7 +43,10 @@ func (e *Error) Reply(id json.RawMessage) []byte {
 }
 
 func tooLarge(format string, args ...any) *Error {
-	return &Error{Code: CodeInvalidRequest, Message: fmt.Sprintf(format, args...), HTTPStatus: http.StatusRequestEntityTooLarge, Reason: faultv1.Reason_REASON_TOO_LARGE}
+	return &Error{
+		Code: CodeInvalidRequest, Message: fmt.Sprintf(format, args...),
+		HTTPStatus: http.StatusRequestEntityTooLarge, Reason: faultv1.Reason_REASON_TOO_LARGE,
+	}
 }
 
 func unparsable(format string, args ...any) *Error {

@@ -126,9 +126,9 @@ const (
 	sentinelSuffix = "?="
 )
 
-// EncodeHeader answers a header value for any text: itself where it is plain ASCII without blanks at its ends, else the Base64 form.
+// EncodeHeader answers a header value for any text: itself where it is plain ASCII without tabs and without blanks at its ends, else the Base64 form.
 func EncodeHeader(text string) string {
-	if plain(text) && !sentinel(text) && strings.Trim(text, " \t") == text {
+	if plain(text) && !sentinel(text) && !strings.Contains(text, "\t") && strings.TrimSpace(text) == text {
 		return text
 	}
 	return sentinelPrefix + base64.StdEncoding.EncodeToString([]byte(text)) + sentinelSuffix

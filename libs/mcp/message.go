@@ -355,29 +355,27 @@ func release(version []byte) string {
 
 // texts makes the strings of one message in one allocation.
 type texts struct {
-	room  [256]byte
-	buf   []byte
 	count int
 	into  [5]*string
-	ends  [5]int
+	from  [5][]byte
 }
 
 func (t *texts) add(into *string, text []byte) {
 	if len(text) == 0 {
 		return
 	}
-	if t.buf == nil {
-		t.buf = t.room[:0]
-	}
-	t.buf = append(t.buf, text...)
-	t.into[t.count], t.ends[t.count] = into, len(t.buf)
+	t.into[t.count], t.from[t.count] = into, text
 	t.count++
 }
 
 func (t *texts) settle() {
-	all, from := string(t.buf), 0
+	var room [256]byte
+	buf := room[:0]
 	for i := range t.count {
-		*t.into[i] = all[from:t.ends[i]]
-		from = t.ends[i]
+		buf = append(buf, t.from[i]...)
+	}
+	all := string(buf)
+	for i := range t.count {
+		*t.into[i], all = all[:len(t.from[i])], all[len(t.from[i]):]
 	}
 }

@@ -28,7 +28,8 @@ func NewID(n uint64) json.RawMessage { return fmt.Appendf(nil, "%d", n) }
 
 // Initialize begins a session of the revisions before 2026-07-28.
 func (s Speaker) Initialize(id json.RawMessage) Outgoing {
-	params := slices.Concat([]byte(`{"protocolVersion":`), quote(s.Version), []byte(`,"capabilities":`), s.capabilities(), []byte(`,"clientInfo":`), s.info(), []byte(`}`))
+	params := slices.Concat([]byte(`{"protocolVersion":`), quote(s.Version), []byte(`,"capabilities":`), s.capabilities(),
+		[]byte(`,"clientInfo":`), s.info(), []byte(`}`))
 	return Outgoing{Body: request(id, MethodInitialize, params)}
 }
 
