@@ -13,7 +13,7 @@ import (
 
 // The cost of a rule is bounded before it may run. A unit is about the work of one comparison.
 const (
-	costLimit = 1_000_000
+	costLimit = 300_000
 	// What the edge lets in: strings, lists and members of objects in the arguments.
 	maxString = 1 << 20
 	maxList   = 10_000

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -237,6 +238,9 @@ func FactValue(result json.RawMessage, path string) (json.RawMessage, error) {
 	tokens, err := parsePointer(path)
 	if err != nil {
 		return nil, err
+	}
+	if !jsontext.Value(result).IsValid() {
+		return nil, errors.New("the result is not strict JSON")
 	}
 	at, _, err := locate(result, tokens)
 	if err != nil {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,15 +81,13 @@ func settable(action *authzv1.Modification_Set) ([]byte, error) {
 	if action.Set == nil {
 		return []byte("null"), nil
 	}
-	raw, err := json.Marshal(action.Set.AsInterface())
-	if err != nil {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(action.Set.AsInterface()); err != nil {
 		return nil, fmt.Errorf("set: %w", err)
 	}
-	value := jsontext.Value(raw)
-	if err := value.Compact(); err != nil { // also undoes the escapes that HTML would need
-		return nil, fmt.Errorf("set: %w", err)
-	}
-	return value, nil
+	return bytes.TrimSpace(out.Bytes()), nil
 }
 
 // apply makes the change in doc, which may be nil for no arguments, and says whether anything changed. doc itself stays as it is.

@@ -97,7 +97,12 @@ func step(doc []byte, open int, token string) (place, error) {
 		end := open + int(dec.InputOffset())
 		if hit {
 			at.found, at.member, at.start, at.end, at.before = true, member, start, end, at.last
-			if kind := dec.PeekKind(); kind != '}' && kind != ']' {
+			switch dec.PeekKind() {
+			case 0:
+				_, err := dec.ReadToken()
+				return at, broken(err)
+			case '}', ']':
+			default:
 				at.after = skipSpace(doc, end)
 			}
 			return at, nil
