@@ -71,7 +71,7 @@ func Scan(text string) Finding {
 	return found
 }
 
-// Strip answers the text without its hidden characters; a clean text is answered as it is.
+// Strip answers the text without its hidden characters, and with U+FFFD for bytes that are not UTF-8; a clean text is answered as it is.
 func Strip(text string) string {
 	found := Scan(text)
 	if found.Count == 0 {
@@ -84,7 +84,7 @@ func Strip(text string) string {
 		r, width := utf8.DecodeRuneInString(text[i:])
 		next, _ := utf8.DecodeRuneInString(text[i+width:])
 		if classify(r) == 0 || needed(prev, r, next) {
-			out.WriteString(text[i : i+width])
+			out.WriteRune(r) // bytes that are not UTF-8 as U+FFFD: with something gone between them they could become a character
 			prev = r
 		}
 		i += width

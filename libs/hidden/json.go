@@ -3,6 +3,7 @@ package hidden
 import (
 	"encoding/binary"
 	"encoding/json"
+	"math/bits"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -42,19 +43,24 @@ func suspect(b []byte) int {
 		for i+8 <= len(b) {
 			w := binary.LittleEndian.Uint64(b[i:])
 			escape, del := w^(ones*'\\'), w^(ones*0x7f)
-			if (w|((escape-ones)&^escape)|((del-ones)&^del))&highs != 0 {
+			if odd := (w | ((escape - ones) &^ escape) | ((del - ones) &^ del)) & highs; odd != 0 {
+				i += bits.TrailingZeros64(odd) / 8
 				break
 			}
 			i += 8
 		}
-		// The next bytes one by one: at most until the odd one of the eight is behind.
-		for end := min(i+8, len(b)); i < end; {
-			r, width := unit(b, i)
-			if classify(r) != 0 {
-				return i
-			}
-			i += width
+		if i >= len(b) {
+			break
 		}
+		if b[i] == '\\' && i+1 < len(b) && (b[i+1] == '"' || b[i+1] == 'n' || b[i+1] == '\\') {
+			i += 2 // the escapes that JSON within JSON is full of
+			continue
+		}
+		r, width := unit(b, i)
+		if classify(r) != 0 {
+			return i
+		}
+		i += width
 	}
 	return -1
 }
