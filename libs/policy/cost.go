@@ -9,18 +9,20 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
+
+	"headgate.dev/libs/policy/sqltext"
 )
 
 // The cost of a rule is bounded before it may run. A unit is about the work of one comparison.
 const (
-	costLimit = 300_000
+	costLimit = 400_000
 	// What the edge lets in: strings, lists and members of objects in the arguments.
 	maxString = 1 << 20
 	maxList   = 10_000
 	// Lists and texts about people, servers and tools.
 	maxOwn = 1_000
-	// A statement is read up to the size that sqltext takes; one unit for sixteen bytes and a start.
-	sqlBaseCost, sqlByteCost = 100, 16
+	// Reading a statement: a start and one unit a byte.
+	sqlBaseCost = 100
 )
 
 // needsTracking says whether the most that the expression can cost is over the limit, so that it must be counted while it runs. One whose
@@ -65,7 +67,7 @@ func (s sizes) EstimateCallCost(function, _ string, _ *checker.AstNode, args []c
 	if function != hiddenSQL || len(args) == 0 {
 		return nil
 	}
-	return &checker.CallEstimate{CostEstimate: checker.CostEstimate{Min: sqlBaseCost, Max: sqlBaseCost + maxString/sqlByteCost}}
+	return &checker.CallEstimate{CostEstimate: checker.CostEstimate{Min: sqlBaseCost, Max: sqlBaseCost + sqltext.MaxBytes}}
 }
 
 // callCosts is EstimateCallCost for a rule that is counted while it runs.
@@ -79,7 +81,7 @@ func (callCosts) CallCost(function, _ string, args []ref.Val, _ ref.Val) *uint64
 	cost := uint64(sqlBaseCost)
 	if sized, ok := args[0].(traits.Sizer); ok {
 		if n, ok := sized.Size().(types.Int); ok && n > 0 {
-			cost += uint64(n) / sqlByteCost
+			cost += min(uint64(n), sqltext.MaxBytes)
 		}
 	}
 	return &cost

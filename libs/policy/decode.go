@@ -1,8 +1,8 @@
 package policy
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -17,64 +17,110 @@ const maxExactFloat = 1 << 53
 // integer that fits, in whatever notation (3, 3.0, 3e0), then a uint64, otherwise a double: integers beyond 2^64 and fractions are rounded
 // to the nearest double, integers within are never rounded. A number beyond the range of doubles is an error.
 func Decode(raw json.RawMessage) (any, error) {
-	dec := jsontext.NewDecoder(bytes.NewReader(raw))
-	v, err := decodeValue(dec)
-	if err != nil {
-		return nil, err
+	if !jsontext.Value(raw).IsValid() {
+		return nil, errors.New("not one strict JSON value")
 	}
-	if _, err := dec.ReadToken(); err == nil {
-		return nil, fmt.Errorf("more than one JSON value")
-	}
-	return v, nil
+	d := decoder{doc: string(raw)} // copied once: names and texts without escapes are parts of it
+	return d.value()
 }
 
-func decodeValue(dec *jsontext.Decoder) (any, error) {
-	tok, err := dec.ReadToken()
-	if err != nil {
-		return nil, fmt.Errorf("read JSON: %w", err)
-	}
-	switch tok.Kind() {
-	case '{':
-		return decodeObject(dec)
-	case '[':
-		return decodeArray(dec)
-	case '"':
-		return tok.String(), nil
-	case '0':
-		return number(tok.String())
-	case 't', 'f':
-		return tok.Bool(), nil
-	}
-	return nil, nil
+// decoder reads a document that is known to be strict.
+type decoder struct {
+	doc string
+	at  int
 }
 
-func decodeObject(dec *jsontext.Decoder) (any, error) {
-	object := map[string]any{}
-	for dec.PeekKind() != '}' {
-		name, err := dec.ReadToken()
-		if err != nil {
-			return nil, fmt.Errorf("read JSON: %w", err)
+// next is the first byte that is neither white space nor a separator.
+func (d *decoder) next() byte {
+	for {
+		switch c := d.doc[d.at]; c {
+		case ' ', '\t', '\r', '\n', ',', ':':
+			d.at++
+		default:
+			return c
 		}
-		key := name.String()
-		if object[key], err = decodeValue(dec); err != nil {
+	}
+}
+
+func (d *decoder) value() (any, error) {
+	switch d.next() {
+	case '{':
+		return d.object()
+	case '[':
+		return d.array()
+	case '"':
+		return d.text()
+	case 't':
+		d.at += len("true")
+		return true, nil
+	case 'f':
+		d.at += len("false")
+		return false, nil
+	case 'n':
+		d.at += len("null")
+		return nil, nil
+	}
+	start := d.at
+	for d.at < len(d.doc) && isNumeric(d.doc[d.at]) {
+		d.at++
+	}
+	return number(d.doc[start:d.at])
+}
+
+func isNumeric(c byte) bool {
+	return c >= '0' && c <= '9' || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E'
+}
+
+func (d *decoder) object() (any, error) {
+	object := map[string]any{}
+	d.at++
+	for d.next() != '}' {
+		name, err := d.text()
+		if err != nil {
+			return nil, err
+		}
+		if object[name], err = d.value(); err != nil {
 			return nil, err
 		}
 	}
-	_, err := dec.ReadToken()
-	return object, err
+	d.at++
+	return object, nil
 }
 
-func decodeArray(dec *jsontext.Decoder) (any, error) {
+func (d *decoder) array() (any, error) {
 	array := []any{}
-	for dec.PeekKind() != ']' {
-		v, err := decodeValue(dec)
+	d.at++
+	for d.next() != ']' {
+		v, err := d.value()
 		if err != nil {
 			return nil, err
 		}
 		array = append(array, v)
 	}
-	_, err := dec.ReadToken()
-	return array, err
+	d.at++
+	return array, nil
+}
+
+func (d *decoder) text() (string, error) {
+	start := d.at
+	d.at++
+	escaped := false
+	for d.doc[d.at] != '"' {
+		if d.doc[d.at] == '\\' {
+			escaped = true
+			d.at++
+		}
+		d.at++
+	}
+	d.at++
+	if !escaped {
+		return d.doc[start+1 : d.at-1], nil
+	}
+	plain, err := jsontext.AppendUnquote(nil, d.doc[start:d.at])
+	if err != nil {
+		return "", fmt.Errorf("read JSON: %w", err)
+	}
+	return string(plain), nil
 }
 
 func number(literal string) (any, error) {

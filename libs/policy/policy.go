@@ -108,7 +108,8 @@ type Decision struct {
 	// NeedsFacts names, as policy/fact, what was missing when this was decided.
 	NeedsFacts []string
 	// Alert is set when a rule that matched asks for one.
-	Alert    bool
+	Alert bool
+	// Approval, with effect escalate, is the rule's with its defaults filled in. It is shared and must not be changed.
 	Approval *authzv1.Approval
 }
 
