@@ -27,8 +27,8 @@ const (
 	metadataPath = "/.well-known/oauth-protected-resource"
 )
 
-// Caller answers one MCP request.
-type Caller interface {
+// Guard answers one MCP request.
+type Guard interface {
 	Call(ctx context.Context, in *guard.Inbound) guard.Answer
 }
 
@@ -43,14 +43,15 @@ type Config struct {
 // Front serves HTTP. Safe for concurrent use.
 type Front struct {
 	cfg    Config
-	guard  Caller
+	guard  Guard
 	ready  func(ctx context.Context) error
 	log    *slog.Logger
 	server *fasthttp.Server
+	open   connections
 }
 
 // New makes a front for a guard. Ready is asked for /readyz.
-func New(cfg Config, g Caller, ready func(ctx context.Context) error, log *slog.Logger) *Front {
+func New(cfg Config, g Guard, ready func(ctx context.Context) error, log *slog.Logger) *Front {
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = 4 << 20
 	}
@@ -58,7 +59,7 @@ func New(cfg Config, g Caller, ready func(ctx context.Context) error, log *slog.
 	f.server = &fasthttp.Server{
 		Handler: f.handle, ErrorHandler: f.unreadable, ReadBufferSize: headerRoom, MaxRequestBodySize: cfg.MaxBody,
 		ReadTimeout: readLimit, IdleTimeout: idleLimit, NoDefaultServerHeader: true, NoDefaultDate: true, NoDefaultContentType: true,
-		SecureErrorLogMessage: true, Logger: quiet{}, DisablePreParseMultipartForm: true, CloseOnShutdown: true,
+		SecureErrorLogMessage: true, Logger: quiet{}, DisablePreParseMultipartForm: true, ConnState: f.open.state,
 	}
 	return f
 }
@@ -68,25 +69,6 @@ type quiet struct{}
 
 // Printf implements fasthttp.Logger.
 func (quiet) Printf(string, ...any) {}
-
-// Serve answers requests until ctx ends, then lets those under way finish for at most grace.
-func (f *Front) Serve(ctx context.Context, ln net.Listener, grace time.Duration) error {
-	served := make(chan error, 1)
-	go func() { served <- f.server.Serve(ln) }()
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	err := f.server.ShutdownWithContext(last)
-	if errors.Is(err, context.DeadlineExceeded) {
-		f.log.Warn("requests were cut off at shutdown")
-		err = nil
-	}
-	return errors.Join(err, <-served)
-}
 
 // handle takes one request apart by its path.
 func (f *Front) handle(ctx *fasthttp.RequestCtx) {
