@@ -35,7 +35,10 @@ require (
 	modernc.org/sqlite v1.60.1
 )
 
-require go.uber.org/goleak v1.3.0 // indirect
+require (
+	github.com/coreos/go-oidc/v3 v3.21.0 // indirect
+	go.uber.org/goleak v1.3.0 // indirect
+)
 
 require (
 	buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go v1.36.12-20260825204119-511051f7f437.2 // indirect

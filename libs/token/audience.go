@@ -1,6 +1,7 @@
 package token
 
 import (
+	"net"
 	"net/url"
 	"strings"
 )
@@ -52,6 +53,6 @@ func parseResource(text string) (resourceID, bool) {
 	if strings.Contains(u.Path, "//") {
 		return resourceID{}, false
 	}
-	origin := scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
+	origin := scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 	return resourceID{origin: origin, path: strings.TrimSuffix(u.Path, "/")}, true
 }
