@@ -1,0 +1,302 @@
+// Package indextest is the contract of an index, as tests that every implementation runs.
+package indextest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	"headgate.dev/services/audit/internal/index"
+)
+
+// noon is when the events of the tests happen.
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// Event is a record of the tests: it happened so many seconds after noon.
+func Event(id, tenant, person string, second int, change ...func(ev *eventsv1.Event)) index.Record {
+	ev := &eventsv1.Event{
+		Id: id, Action: "tool-call", Phase: eventsv1.Phase_PHASE_FINAL, Time: timestamppb.New(noon.Add(time.Duration(second) * time.Second)), Tenant: tenant, Service: "edge",
+		Principal: &eventsv1.Principal{Person: person, Email: person + "@" + tenant + ".example", Agent: "client:claude"},
+		Target:    &eventsv1.Target{Server: "tickets", Tool: "close_ticket"},
+		Decision:  &eventsv1.Decision{Effect: "allow", Rule: "tickets/support-may-close"},
+	}
+	for _, c := range change {
+		c(ev)
+	}
+	data, err := proto.Marshal(ev)
+	if err != nil {
+		panic(err)
+	}
+	return index.Record{Event: ev, Bytes: data}
+}
+
+// All is a query for everything.
+func All() index.Query { return index.Query{Until: noon.Add(time.Hour), Started: true, Limit: 1000} }
+
+// Contract runs every test on fresh indexes.
+func Contract(t *testing.T, open func(t *testing.T) index.Index) {
+	t.Helper()
+	for name, test := range map[string]func(*testing.T, index.Index){
+		"newest first, of one instant the last added first": order,
+		"every field narrows":                               narrows,
+		"words":                                             words,
+		"no text is dangerous":                              hostileText,
+		"pages meet without overlap or gap":                 pages,
+		"words that very many records have":                 commonWords,
+		"pages hold while records arrive":                   pagesWhileAdding,
+		"the same id is stored once":                        once,
+		"all or none":                                       nothingIsNoError,
+		"a record comes back as it was":                     unchanged,
+		"many at once":                                      concurrent,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+}
+
+func add(t *testing.T, x index.Index, records ...index.Record) {
+	t.Helper()
+	if err := x.Add(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// found is the ids that a query finds, on all pages.
+func found(t *testing.T, x index.Index, q index.Query) []string {
+	t.Helper()
+	ids := []string{}
+	for {
+		page, err := x.Search(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ev := range page.Events {
+			ids = append(ids, ev.GetId())
+		}
+		if len(page.Events) > q.Limit {
+			t.Fatalf("%d events in a page of %d", len(page.Events), q.Limit)
+		}
+		if page.Next == "" {
+			return ids
+		}
+		q.After = page.Next
+	}
+}
+
+func expect(t *testing.T, x index.Index, q index.Query, want ...string) {
+	t.Helper()
+	if got := found(t, x, q); !slices.Equal(got, want) {
+		t.Errorf("%+v found %v, want %v", q, got, want)
+	}
+}
+
+func order(t *testing.T, x index.Index) {
+	add(t, x, Event("b", "acme", "ana", 2), Event("c", "acme", "ana", 3))
+	add(t, x, Event("a", "acme", "ana", 1), Event("c2", "acme", "ana", 3))
+	expect(t, x, All(), "c2", "c", "b", "a")
+}
+
+func narrows(t *testing.T, x index.Index) {
+	add(t, x,
+		Event("1", "acme", "ana", 1),
+		Event("2", "acme", "bob", 2, func(ev *eventsv1.Event) { ev.Principal.Agent = "triage" }),
+		Event("3", "globex", "ana", 3, func(ev *eventsv1.Event) { ev.Target.Server = "crm" }),
+		Event("4", "acme", "ana", 4, func(ev *eventsv1.Event) { ev.Target.Tool = "get_ticket" }),
+		Event("5", "acme", "ana", 5, func(ev *eventsv1.Event) { ev.Decision.Effect = "block" }),
+		Event("6", "acme", "ana", 6, func(ev *eventsv1.Event) { ev.Action = "tool-list" }),
+		Event("7", "acme", "ana", 7, func(ev *eventsv1.Event) { ev.Phase = eventsv1.Phase_PHASE_STARTED }),
+		Event("8", "acme", "ana", 8, func(ev *eventsv1.Event) { ev.Principal, ev.Target, ev.Decision, ev.Tenant = nil, nil, nil, "" }),
+	)
+	for name, c := range map[string]struct {
+		set  func(q *index.Query)
+		want []string
+	}{
+		"everything": {func(*index.Query) {}, []string{"8", "7", "6", "5", "4", "3", "2", "1"}},
+		"finals":     {func(q *index.Query) { q.Started = false }, []string{"8", "6", "5", "4", "3", "2", "1"}},
+		"tenant":     {func(q *index.Query) { q.Tenant = "globex" }, []string{"3"}},
+		"person":     {func(q *index.Query) { q.Person = "bob" }, []string{"2"}},
+		"both":       {func(q *index.Query) { q.Tenant, q.Person = "globex", "bob" }, nil},
+		"agent":      {func(q *index.Query) { q.Agent = "triage" }, []string{"2"}},
+		"server":     {func(q *index.Query) { q.Server = "crm" }, []string{"3"}},
+		"tool":       {func(q *index.Query) { q.Tool = "get_ticket" }, []string{"4"}},
+		"effect":     {func(q *index.Query) { q.Effect = "block" }, []string{"5"}},
+		"action":     {func(q *index.Query) { q.Action = "tool-list" }, []string{"6"}},
+		"since":      {func(q *index.Query) { q.Since = noon.Add(7 * time.Second) }, []string{"8", "7"}},
+		"until":      {func(q *index.Query) { q.Until = noon.Add(2 * time.Second) }, []string{"1"}},
+		"case":       {func(q *index.Query) { q.Person = "ANA" }, nil},
+		"nothing":    {func(q *index.Query) { q.Tool = "no_such_tool" }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			q := All()
+			c.set(&q)
+			expect(t, x, q, c.want...)
+		})
+	}
+}
+
+func words(t *testing.T, x index.Index) {
+	add(t, x,
+		Event("1", "acme", "ana", 1, func(ev *eventsv1.Event) {
+			ev.Decision.Sentence = "Close_ticket needs a SUPERVISOR's approval (rule tickets/high-priority)."
+		}),
+		Event("2", "acme", "bob", 2, func(ev *eventsv1.Event) { ev.Trace = &eventsv1.Trace{TraceId: "4bf92f3577b34da6a3ce929d0e0e4736"} }),
+		Event("3", "acme", "zoë", 3, func(ev *eventsv1.Event) {
+			ev.Change = &eventsv1.Change{Kind: "Policy", Name: "tickets", Reason: "größer 東京"}
+		}),
+	)
+	for text, want := range map[string][]string{
+		"supervisor":                       {"1"},
+		"supervisor approval":              {"1"},
+		"supervisor bob":                   nil,
+		"  bob\t":                          {"2"},
+		"close_ticket":                     {"3", "2", "1"},
+		"ticket_close":                     nil,
+		"ana@acme.example":                 {"1"},
+		"tickets/high-priority":            {"1"},
+		"4bf92f3577b34da6a3ce929d0e0e4736": {"2"},
+		"zoe":                              {"3"},
+		"GRÖSSER":                          nil,
+		"größer":                           {"3"},
+		"東京":                               {"3"},
+		"allow":                            {"3", "2", "1"},
+		"super":                            nil,
+		"- supervisor -":                   {"1"},
+	} {
+		q := All()
+		q.Text = text
+		expect(t, x, q, want...)
+	}
+}
+
+func hostileText(t *testing.T, x index.Index) {
+	add(t, x, Event("1", "acme", "ana", 1))
+	for _, text := range []string{
+		`ana" OR "bob`, `ana OR bob`, `ana NOT allow`, `NEAR(ana bob)`, `text:ana OR bob`, `ana*bob`, `"`, `""`, `'; DROP TABLE events; --`, `{text}: ana bob`, `^bob`,
+		"bob\x00ana", "\xff\xfe", `(`, `)`, `ana AND`, "-ana bob", strings.Repeat(`"`, 999), `+ - * /`, "a\u0301\u0301 bob", "\u200b",
+	} {
+		q := All()
+		q.Text = text
+		page, err := x.Search(t.Context(), q)
+		if err == nil && len(page.Events) > 0 {
+			t.Errorf("%q found something", text)
+		}
+		if err != nil && !strings.Contains(err.Error(), "text:") {
+			t.Errorf("%q failed: %v", text, err)
+		}
+	}
+	expect(t, x, All(), "1")
+}
+
+func pages(t *testing.T, x index.Index) {
+	var records []index.Record
+	var want []string
+	for i := range 257 {
+		records = append(records, Event(fmt.Sprint(i), "acme", "ana", i/10)) // ten share an instant
+		want = append(want, fmt.Sprint(i))
+	}
+	add(t, x, records...)
+	slices.Reverse(want)
+	for _, limit := range []int{1, 7, 10, 256, 257, 258} {
+		q := All()
+		q.Limit = limit
+		expect(t, x, q, want...)
+		q.Text = "close_ticket"
+		expect(t, x, q, want...)
+	}
+	q := All()
+	q.After = "nonsense"
+	if _, err := x.Search(t.Context(), q); err == nil {
+		t.Error("a place that is none was taken")
+	}
+}
+
+func commonWords(t *testing.T, x index.Index) {
+	var records []index.Record
+	for i := range 5000 {
+		records = append(records, Event(fmt.Sprint(i), "acme", fmt.Sprint("person", i%2), i))
+	}
+	add(t, x, records...)
+	q := All()
+	q.Until = noon.Add(24 * time.Hour)
+	q.Text, q.Limit = "close_ticket person1", 3
+	page, err := x.Search(t.Context(), q)
+	if err != nil || len(page.Events) != 3 || page.Events[0].GetId() != "4999" || page.Events[2].GetId() != "4995" || page.Next == "" {
+		t.Fatalf("found %v, %v", page, err)
+	}
+	q.After = page.Next
+	if page, err = x.Search(t.Context(), q); err != nil || len(page.Events) != 3 || page.Events[0].GetId() != "4993" {
+		t.Errorf("found %v, %v", page, err)
+	}
+	q.After, q.Person = "", "person0"
+	expect(t, x, q)
+}
+
+func pagesWhileAdding(t *testing.T, x index.Index) {
+	add(t, x, Event("1", "acme", "ana", 1), Event("2", "acme", "ana", 2), Event("3", "acme", "ana", 3))
+	q := All()
+	q.Limit = 2
+	first, err := x.Search(t.Context(), q)
+	if err != nil || len(first.Events) != 2 || first.Next == "" {
+		t.Fatalf("first page %v, %v", first, err)
+	}
+	add(t, x, Event("4", "acme", "ana", 4), Event("5", "acme", "ana", 4))
+	q.After = first.Next
+	expect(t, x, q, "1")
+}
+
+func once(t *testing.T, x index.Index) {
+	first := Event("1", "acme", "ana", 1)
+	add(t, x, first, first)
+	add(t, x, Event("1", "globex", "mallory", 9), Event("2", "acme", "ana", 2))
+	add(t, x, first)
+	expect(t, x, All(), "2", "1")
+	q := All()
+	q.Text = "mallory"
+	expect(t, x, q)
+}
+
+func nothingIsNoError(t *testing.T, x index.Index) {
+	add(t, x)
+	expect(t, x, All())
+	if err := x.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func unchanged(t *testing.T, x index.Index) {
+	r := Event("1", "acme", "ana", 1, func(ev *eventsv1.Event) {
+		ev.Writer, ev.Sequence, ev.PreviousHash = "edge-1", 7, []byte{1, 2, 3}
+		ev.Result = &eventsv1.Payload{Hmac: "ab", Bytes: 5, IsError: true}
+	})
+	add(t, x, r)
+	page, err := x.Search(t.Context(), All())
+	if err != nil || len(page.Events) != 1 || !proto.Equal(page.Events[0], r.Event) {
+		t.Errorf("found %v, %v", page, err)
+	}
+}
+
+func concurrent(t *testing.T, x index.Index) {
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 10 {
+				if err := x.Add(t.Context(), []index.Record{Event(fmt.Sprintf("%d-%d", g, i), "acme", "ana", i), Event(fmt.Sprint("shared", i), "acme", "ana", i)}); err != nil {
+					t.Error(err)
+				}
+				if _, err := x.Search(t.Context(), All()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(found(t, x, All())); n != 50 {
+		t.Errorf("%d records, want 50", n)
+	}
+}
