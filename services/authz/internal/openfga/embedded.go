@@ -35,9 +35,9 @@ import (
 	"headgate.dev/libs/secret"
 )
 
-// embedded is the linked-in OpenFGA: its server and its HTTP gateway on one loopback port, behind a key that nobody else has. It is put together
+// Embedded is the linked-in OpenFGA: its server and its HTTP gateway on one loopback port, behind a key that nobody else has. It is put together
 // here and not by OpenFGA's run command, which would take over the process's signals, tracing and metrics and open ports of its own.
-type embedded struct {
+type Embedded struct {
 	url   string
 	token secret.String
 	stop  []func()
@@ -49,11 +49,12 @@ const (
 	wireBuffer     = 1 << 20
 )
 
-func startEmbedded(ctx context.Context, dir string, log *slog.Logger) (_ *embedded, err error) {
-	e := &embedded{token: secret.New(randomKey())}
+// Embed runs the linked-in OpenFGA with its data in a directory. Close ends it.
+func Embed(ctx context.Context, dir string, log *slog.Logger) (_ *Embedded, err error) {
+	e := &Embedded{token: secret.New(randomKey())}
 	defer func() {
 		if err != nil {
-			e.close()
+			e.Close()
 		}
 	}()
 	fga, err := e.openServer(dir, log)
@@ -82,7 +83,7 @@ func startEmbedded(ctx context.Context, dir string, log *slog.Logger) (_ *embedd
 }
 
 // openServer brings the SQLite file to this version's schema and opens the server on it.
-func (e *embedded) openServer(dir string, log *slog.Logger) (*server.Server, error) {
+func (e *Embedded) openServer(dir string, log *slog.Logger) (*server.Server, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("openfga: make the data directory: %w", err)
 	}
@@ -106,8 +107,10 @@ func (e *embedded) openServer(dir string, log *slog.Logger) (*server.Server, err
 		server.WithContinuationTokenSerializer(sqlcommon.NewSQLContinuationTokenSerializer()),
 		server.WithLogger(zlog),
 		server.WithTransport(gateway.NewRPCTransport(zlog)),
-		// No limit: a list that is cut off would look like rights that are gone.
+		// A list that is cut off, by number or by time, would look like rights that are gone.
 		server.WithListUsersMaxResults(0),
+		server.WithListObjectsDeadline(callTimeout),
+		server.WithListUsersDeadline(callTimeout),
 	)
 	if err != nil {
 		store.Close()
@@ -118,7 +121,7 @@ func (e *embedded) openServer(dir string, log *slog.Logger) (*server.Server, err
 }
 
 // serveGateway puts OpenFGA's own HTTP gateway in front of its gRPC service. The wire between the two is a pipe in memory.
-func (e *embedded) serveGateway(ctx context.Context, fga *server.Server) (http.Handler, error) {
+func (e *Embedded) serveGateway(ctx context.Context, fga *server.Server) (http.Handler, error) {
 	wire := bufconn.Listen(wireBuffer)
 	back := grpc.NewServer(
 		grpc.ChainUnaryInterceptor(validator.UnaryServerInterceptor()),
@@ -159,7 +162,7 @@ func encoded(err error) *servererrors.EncodedError {
 }
 
 // guard lets only the holder of the key through: other programs of this machine can reach the port as well.
-func (e *embedded) guard(next http.Handler) http.Handler {
+func (e *Embedded) guard(next http.Handler) http.Handler {
 	want := []byte(e.token.Reveal())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -171,8 +174,11 @@ func (e *embedded) guard(next http.Handler) http.Handler {
 	})
 }
 
-// close stops what was started, last first, and waits for it.
-func (e *embedded) close() {
+// Config is how the server is reached: by URL, with its key.
+func (e *Embedded) Config() Config { return Config{URL: e.url, Token: e.token} }
+
+// Close stops what was started, last first, and waits for it.
+func (e *Embedded) Close() {
 	for i := len(e.stop) - 1; i >= 0; i-- {
 		e.stop[i]()
 	}

@@ -25,12 +25,12 @@ type Server struct {
 	http  *http.Client
 	url   string
 	token secret.String
-	own   *embedded // nil when a server is reached by URL
+	own   *Embedded // nil when a server is reached by URL
 }
 
 const (
-	// A question that takes longer is no answer; OpenFGA gives up after 3 s itself.
-	callTimeout = 5 * time.Second
+	// A question that takes longer has no answer.
+	callTimeout = 10 * time.Second
 	connections = 64
 )
 
@@ -50,7 +50,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	if cfg.Dir != "" {
-		if s.own, err = startEmbedded(ctx, cfg.Dir, log); err != nil {
+		if s.own, err = Embed(ctx, cfg.Dir, log); err != nil {
 			return nil, err
 		}
 		s.url, s.token = s.own.url, s.own.token
@@ -62,7 +62,7 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 func (s *Server) Close() {
 	s.http.CloseIdleConnections()
 	if s.own != nil {
-		s.own.close()
+		s.own.Close()
 	}
 }
 

@@ -1,0 +1,95 @@
+package authz_test
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"headgate.dev/services/authz"
+	"headgate.dev/services/authz/internal/openfga"
+)
+
+// faulty is a real OpenFGA behind a proxy that can fail.
+type faulty struct {
+	config openfga.Config
+	mode   atomic.Int32
+	writes atomic.Int32
+}
+
+const (
+	works   int32 = iota
+	down          // every request fails
+	frozen        // writes fail
+	garbled       // answers are not OpenFGA's
+	mute          // questions are answered with nothing
+)
+
+func newFaulty(t *testing.T) *faulty {
+	t.Helper()
+	real, err := openfga.Embed(t.Context(), t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(real.Close)
+	behind, err := url.Parse(real.Config().URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &faulty{config: real.Config()}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(behind) }, Transport: transport}
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		write := strings.HasSuffix(r.URL.Path, "/write")
+		switch mode := f.mode.Load(); {
+		case mode == down, mode == frozen && write:
+			http.Error(w, `{"code":"internal_error"}`, http.StatusInternalServerError)
+		case mode == garbled:
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(`{"result":{"0":{"allowed":"yes"}},"allowed":"yes"}`))
+		case mode == mute:
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(`{}`))
+		default:
+			if write {
+				f.writes.Add(1)
+			}
+			proxy.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(front.Close)
+	f.config.URL = front.URL
+	return f
+}
+
+func (f *faulty) option(c *authz.Config) { c.OpenFGA = f.config }
+
+// tuples lists what a tenant's store holds, as "object relation user".
+func (f *faulty) tuples(t *testing.T, tenant string) []string {
+	t.Helper()
+	server, err := openfga.Start(t.Context(), f.config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	store, err := server.Store(t.Context(), tenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := store.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, tuple := range stored {
+		all = append(all, tuple.Object+" "+tuple.Relation+" "+tuple.User)
+	}
+	slices.Sort(all)
+	return all
+}
