@@ -46,11 +46,7 @@ func (e *entry) definition(d pin.Definition, withSeen bool) *trustv1.Definition 
 
 // note says why the server could not be looked at, why it is quarantined, and what waits for a person.
 func (e *entry) note() string {
-	notes := e.state.Pins.Note()
-	if e.failure == "" {
-		return notes
-	}
-	return strings.TrimSpace("The last look failed: " + strings.TrimSuffix(e.failure, ".") + ". " + notes)
+	return valid(strings.TrimSpace(e.failure + " " + e.state.Pins.Note()))
 }
 
 // valid is text that a proto message can carry.
