@@ -64,11 +64,11 @@ func New(cfg Config, d *directory.Directory, now clock.Now) *Admitter {
 
 // Admit implements guard.Admitter.
 func (a *Admitter) Admit(in *guard.Inbound) (*guard.Caller, error) {
-	if err := a.where(in); err != nil {
-		return nil, err
-	}
 	if in.Unfit != nil {
 		return nil, in.Unfit
+	}
+	if err := a.where(in); err != nil {
+		return nil, err
 	}
 	caller, err := a.who(in)
 	if err != nil {

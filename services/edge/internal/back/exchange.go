@@ -65,6 +65,9 @@ func (u *upstream) post(ctx context.Context, m message, deadline time.Time) (*re
 	r, err := u.read(c)
 	if err != nil {
 		stop()
+		if !u.now().Before(deadline) { // the library's errors do not say that it was the time
+			err = errors.Join(err, os.ErrDeadlineExceeded)
+		}
 		return nil, u.failed(ctx, errors.Join(err, c.Close()))
 	}
 	r.stop = stop

@@ -30,6 +30,8 @@ const (
 // Guard answers one MCP request.
 type Guard interface {
 	Call(ctx context.Context, in *guard.Inbound) guard.Answer
+	// CutOff cancels the calls that do not end with their client's connection.
+	CutOff()
 }
 
 // Config says what the endpoint is called.
@@ -160,6 +162,9 @@ func (f *Front) call(ctx *fasthttp.RequestCtx, path, server string) {
 	answer := f.guard.Call(calling, in)
 	gone.stop()
 	cancel()
+	if in.Unfit != nil {
+		ctx.SetConnectionClose() // where the next request begins is not certain
+	}
 	if out != nil && out.begun {
 		out.end(answer)
 		return

@@ -39,6 +39,7 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener, grace time.Duration)
 	case <-patience.C:
 		f.log.Warn("requests were cut off at shutdown")
 		f.open.close(true)
+		f.guard.CutOff()
 		<-over
 	}
 	return err

@@ -279,6 +279,15 @@ func (r *running) begin(ctx context.Context, in *Inbound, e *Entry) (context.Con
 	}
 }
 
+// CutOff cancels the calls that do not end with their client's connection. Their records are written as ever.
+func (g *Guard) CutOff() {
+	g.running.mu.Lock()
+	defer g.running.mu.Unlock()
+	for _, cancel := range g.running.calls {
+		cancel()
+	}
+}
+
 func (r *running) cancel(in *Inbound, e *Entry) {
 	id := mcp.Get(e.msg.Params, "requestId")
 	if id == nil {

@@ -61,17 +61,25 @@ func (g *Guard) redacted(err error, lease *Lease) error {
 
 // cause turns what the protocol library refuses into a fault, for the record.
 func cause(err error) error {
-	var wire *mcp.Error
-	if errors.As(err, &wire) {
+	if wire := onWire(err); wire != nil {
 		return &fault.Error{Reason: wire.Reason, Sentence: wire.Message}
 	}
 	return err
 }
 
+// onWire answers the protocol's own refusal of the client's message. One that is only the cause of a fault was about another message.
+func onWire(err error) *mcp.Error {
+	var known *fault.Error
+	var wire *mcp.Error
+	if errors.As(err, &known) || !errors.As(err, &wire) {
+		return nil
+	}
+	return wire
+}
+
 // refuse makes the answer to a refused request, in the terms of the method and the era.
 func (g *Guard) refuse(e *Entry, err error) Answer {
-	var wire *mcp.Error
-	if errors.As(err, &wire) {
+	if wire := onWire(err); wire != nil {
 		return e.answer(wire.HTTPStatus, e.wireError(wire))
 	}
 	why := fault.From(err)
