@@ -1,0 +1,338 @@
+package authz_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+
+	"headgate.dev/libs/policy"
+)
+
+// corpus is a generated tenant and what it means, worked out in the plainest way.
+type corpus struct {
+	random  *rand.Rand
+	yaml    strings.Builder
+	people  map[string]*someone
+	groups  map[string]*band
+	roles   map[string][]gift
+	agents  map[string]*helper
+	ended   string
+	holding string
+}
+
+type someone struct {
+	roles    []string
+	disabled bool
+}
+
+type band struct{ members, roles []string }
+
+type gift struct {
+	server, can, until string
+	tools              []string
+}
+
+type helper struct {
+	disabled      bool
+	people, roles []string
+	gifts         []gift
+}
+
+func newCorpus(seed uint64) *corpus {
+	c := &corpus{
+		random: rand.New(rand.NewPCG(seed, 26)), people: map[string]*someone{}, groups: map[string]*band{}, roles: map[string][]gift{}, agents: map[string]*helper{},
+		ended: time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), holding: time.Now().Add(time.Hour).UTC().Format(time.RFC3339),
+	}
+	for i := range 12 {
+		name := fmt.Sprintf("role%d", i)
+		c.roles[name] = c.gifts()
+		c.declare("Role", name, map[string]any{"grants": written(c.roles[name])})
+	}
+	for i := range 20 {
+		name := fmt.Sprintf("person%d", i)
+		c.people[name] = &someone{roles: c.some("role", 14, 5), disabled: c.random.IntN(8) == 0}
+		c.declare("Person", name, map[string]any{"roles": c.people[name].roles, "disabled": c.people[name].disabled, "department": fmt.Sprintf("d%d", i%3)})
+	}
+	for i := range 6 {
+		name := fmt.Sprintf("group%d", i)
+		c.groups[name] = &band{members: c.some("person", 22, 6), roles: c.some("role", 14, 2)}
+		c.declare("Group", name, map[string]any{"members": c.groups[name].members, "roles": c.groups[name].roles})
+	}
+	for i := range 8 {
+		name := fmt.Sprintf("agent%d", i)
+		a := &helper{disabled: c.random.IntN(8) == 0, people: c.some("person", 22, 6), roles: c.some("role", 14, 6), gifts: append(c.gifts(), c.gifts()...)}
+		c.agents[name] = a
+		c.declare("Agent", name, map[string]any{"disabled": a.disabled, "delegators": map[string]any{"people": a.people, "roles": a.roles}, "grants": written(a.gifts)})
+	}
+	return c
+}
+
+func (c *corpus) declare(kind, name string, spec map[string]any) {
+	text, err := json.Marshal(map[string]any{"apiVersion": "headgate/v1", "kind": kind, "metadata": map[string]any{"name": name, "tenant": "acme"}, "spec": spec})
+	if err != nil {
+		panic(err)
+	}
+	c.yaml.WriteString("---\n" + string(text) + "\n")
+}
+
+// some draws up to most distinct names; those beyond what is declared do not exist.
+func (c *corpus) some(kind string, of, most int) []string {
+	names := []string{}
+	for range c.random.IntN(most + 1) {
+		if name := fmt.Sprintf("%s%d", kind, c.random.IntN(of)); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (c *corpus) gifts() []gift {
+	var all []gift
+	for range 1 + c.random.IntN(5) {
+		g := gift{server: fmt.Sprintf("s%d", c.random.IntN(4)), can: []string{"see", "call", "call"}[c.random.IntN(3)], tools: []string{"*"}}
+		if c.random.IntN(2) == 0 {
+			g.tools = append(c.some("t", 5, 3), "t0")
+			slices.Sort(g.tools)
+			g.tools = slices.Compact(g.tools)
+		}
+		g.until = []string{"", "", c.ended, c.holding}[c.random.IntN(4)]
+		all = append(all, g)
+	}
+	return all
+}
+
+func written(gifts []gift) []map[string]any {
+	all := []map[string]any{}
+	for _, g := range gifts {
+		one := map[string]any{"server": g.server, "can": g.can, "tools": g.tools}
+		if g.until != "" {
+			one["until"] = g.until
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// rolesOf are a person's roles, their own and those of their groups.
+func (c *corpus) rolesOf(person string) []string {
+	p := c.people[person]
+	if p == nil || p.disabled {
+		return nil
+	}
+	roles := slices.Clone(p.roles)
+	for _, g := range c.groups {
+		if slices.Contains(g.members, person) {
+			roles = append(roles, g.roles...)
+		}
+	}
+	slices.Sort(roles)
+	return slices.Compact(roles)
+}
+
+func (c *corpus) given(gifts []gift, server, tool string) bool {
+	return slices.ContainsFunc(gifts, func(g gift) bool {
+		return g.server == server && g.can == "call" && g.until != c.ended && (slices.Contains(g.tools, "*") || slices.Contains(g.tools, tool))
+	})
+}
+
+// may works out who may call what, without paths and tuples.
+func (c *corpus) may(req *authzv1.DecideRequest) bool {
+	roles := c.rolesOf(req.GetPerson())
+	mine := slices.ContainsFunc(roles, func(r string) bool { return c.given(c.roles[r], req.GetServer(), req.GetTool()) })
+	if req.GetAgent() == "" || !mine {
+		return mine
+	}
+	a := c.agents[req.GetAgent()]
+	if a == nil || a.disabled || !c.given(a.gifts, req.GetServer(), req.GetTool()) {
+		return false
+	}
+	return slices.Contains(a.people, req.GetPerson()) || slices.ContainsFunc(a.roles, func(r string) bool { return slices.Contains(roles, r) })
+}
+
+func (c *corpus) request() *authzv1.DecideRequest {
+	r := c.random
+	req := call(fmt.Sprintf("person%d", r.IntN(21)), "", fmt.Sprintf("s%d", r.IntN(5)), fmt.Sprintf("t%d", r.IntN(6)))
+	if r.IntN(2) == 0 {
+		req.Agent = fmt.Sprintf("agent%d", r.IntN(9))
+	}
+	if r.IntN(4) > 0 {
+		req.Arguments = fmt.Appendf(nil, `{"amount":%d,"id":"T-%d","force":%v}`, r.IntN(200), r.IntN(9), r.IntN(2) == 0)
+	}
+	if r.IntN(2) == 0 {
+		req.Facts = &structpb.Struct{Fields: map[string]*structpb.Value{"ticket": structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+			"priority": structpb.NewStringValue([]string{"high", "normal"}[r.IntN(2)]),
+		}})}}
+	}
+	req.SourceIp = []string{"", "192.0.2.7", "198.51.100.1"}[r.IntN(3)]
+	return req
+}
+
+const corpusPolicies = `
+apiVersion: headgate/v1
+kind: Policy
+metadata: {name: amounts, tenant: acme}
+spec:
+  match: {server: s0}
+  default: allow
+  rules:
+    - {name: large, when: "args.amount > 150", effect: block, alert: true}
+    - {name: middling, when: "args.amount > 100", effect: modify, modify: [{path: /amount, clamp: {max: 100}}, {path: /force, remove: true}]}
+    - {name: forced, when: "has(args.force) && args.force", effect: escalate, approval: {by: "role:role1"}}
+    - {name: tried, when: 'principal.department == "d1"', effect: block, shadow: true}
+---
+apiVersion: headgate/v1
+kind: Policy
+metadata: {name: tickets, tenant: acme}
+spec:
+  match: {server: s1, tools: [t0, t1]}
+  facts: {ticket: {tool: get_ticket, args: {id: args.id}}}
+  rules:
+    - {name: urgent, when: 'facts.ticket.priority == "high"', effect: escalate, approval: {by: "role:role2"}}
+    - {name: held, when: '"role3" in principal.roles || "role4" in principal.roles || "group1" in principal.groups', effect: allow}
+---
+apiVersion: headgate/v1
+kind: Policy
+metadata: {name: everywhere, tenant: acme}
+spec:
+  match: {server: "*", tools: [t2]}
+  default: allow
+  rules:
+    - {name: agents-not, when: 'agent.name == "agent1"', effect: block}
+    - {name: not-from-there, when: 'request.ip == "198.51.100.1"', effect: block, reason: "Not from that network."}
+`
+
+// mirror decides as an edge does: on entitlements and policies that were pulled once.
+type mirror struct {
+	corpus *corpus
+	bundle *policy.Bundle
+	people map[string]*policy.Entitlements
+	agents map[string]*policy.Entitlements
+	acts   map[string][]string
+}
+
+func newMirror(t *testing.T, h *harness, c *corpus, policies []*authzv1.Policy) *mirror {
+	t.Helper()
+	m := &mirror{corpus: c, people: map[string]*policy.Entitlements{}, agents: map[string]*policy.Entitlements{}, acts: map[string][]string{}}
+	var compiled []*policy.Compiled
+	for _, p := range policies {
+		one, err := policy.Compile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		compiled = append(compiled, one)
+	}
+	m.bundle = policy.NewBundle(compiled)
+	for i := range 21 {
+		name := fmt.Sprintf("person%d", i)
+		e, err := h.entitlements("acme", name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.people[name] = policy.NewEntitlements(e.GetEntitlements())
+	}
+	for i := range 9 {
+		name := fmt.Sprintf("agent%d", i)
+		e, err := h.entitlements("acme", "", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.agents[name], m.acts[name] = policy.NewEntitlements(e.GetEntitlements()), e.GetDelegators()
+	}
+	return m
+}
+
+func (m *mirror) decide(req *authzv1.DecideRequest) *authzv1.Decision {
+	now := time.Now()
+	relation := m.people[req.GetPerson()].Lookup(req.GetServer(), req.GetTool(), now)
+	if req.GetAgent() != "" {
+		theirs := policy.Relation{Reason: faultv1.Reason_REASON_AGENT}
+		if slices.Contains(m.acts[req.GetAgent()], req.GetPerson()) {
+			theirs = m.agents[req.GetAgent()].Lookup(req.GetServer(), req.GetTool(), now)
+		}
+		relation = policy.Smaller(relation, theirs)
+	}
+	who := policy.Principal{Name: req.GetPerson(), Roles: m.corpus.rolesOf(req.GetPerson())}
+	if p := m.corpus.people[req.GetPerson()]; p != nil && !p.disabled {
+		var n int
+		if _, err := fmt.Sscanf(req.GetPerson(), "person%d", &n); err == nil {
+			who.Department = fmt.Sprintf("d%d", n%3)
+		}
+		for name, g := range m.corpus.groups {
+			if slices.Contains(g.members, req.GetPerson()) {
+				who.Groups = append(who.Groups, name)
+			}
+		}
+		slices.Sort(who.Groups)
+	}
+	return m.bundle.Evaluate(&policy.Request{
+		Tenant: "acme", Principal: who, Agent: policy.Agent{Name: req.GetAgent()}, Server: policy.Server{Name: req.GetServer()},
+		Tool: policy.Tool{Name: req.GetTool()}, Args: req.GetArguments(), Facts: req.GetFacts().AsMap(), At: now, SourceIP: req.GetSourceIp(), Relation: relation,
+	}).Proto()
+}
+
+func TestDecideSaysWhatAnEdgeSaysOnItsReplica(t *testing.T) {
+	const requests = 2400
+	c := newCorpus(2026)
+	id := newIdentity()
+	id.apply(t, c.yaml.String())
+	h := start(t, id)
+	if _, err := h.as("acme", "root", "admin").Apply(t.Context(), connect.NewRequest(applying(t, corpusPolicies))); err != nil {
+		t.Fatal(err)
+	}
+	edge := h.follow()
+	m := newMirror(t, h, c, edge.until(time.Second, (*authzv1.WatchResponse).GetSnapshot).GetUpserts())
+	all := make([]*authzv1.DecideRequest, requests)
+	for i := range all {
+		all[i] = c.request()
+	}
+	got := make([]*authzv1.Decision, requests)
+	asking, ctx := errgroup.WithContext(t.Context())
+	asking.SetLimit(4)
+	began := time.Now()
+	for i, req := range all {
+		asking.Go(func() error {
+			resp, err := h.edge.Decide(ctx, connect.NewRequest(req))
+			if err == nil {
+				got[i] = resp.Msg.GetDecision()
+			}
+			return err
+		})
+	}
+	if err := asking.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d decisions in %s", requests, time.Since(began))
+	outcomes := map[string]int{}
+	for i, req := range all {
+		got[i].Id = ""
+		if want := m.decide(req); !proto.Equal(got[i], want) {
+			t.Fatalf("%v:\n got %v\nwant %v", req, got[i], want)
+		}
+		related := got[i].GetReason() != faultv1.Reason_REASON_NOT_GRANTED && got[i].GetReason() != faultv1.Reason_REASON_AGENT
+		if related != c.may(req) {
+			t.Fatalf("%v: %v, but may: %v", req, got[i], c.may(req))
+		}
+		outcomes[got[i].GetEffect()+" "+got[i].GetReason().String()]++
+	}
+	t.Log(outcomes)
+	for _, outcome := range []string{
+		"allow REASON_UNSPECIFIED", "modify REASON_UNSPECIFIED", "escalate REASON_APPROVAL_REQUIRED", "block REASON_RULE", "block REASON_RULE_ERROR",
+		"block REASON_FACT_UNAVAILABLE", "block REASON_NOT_GRANTED", "block REASON_AGENT",
+	} {
+		if outcomes[outcome] == 0 {
+			t.Errorf("the corpus has no %s", outcome)
+		}
+	}
+}

@@ -1,0 +1,246 @@
+package relations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
+)
+
+func lines(s Set) []string {
+	var all []string
+	for key, until := range s {
+		line := key.Object + " " + key.Relation + " " + key.User
+		if !until.IsZero() {
+			line += " until " + until.Format(time.RFC3339)
+		}
+		all = append(all, line)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func TestDesiredIsWhatTheDirectorySaysAndNoMore(t *testing.T) {
+	noon := now()
+	for name, test := range map[string]struct {
+		resources []*identityv1.Resource
+		want      []string
+	}{
+		"a person with a role": {
+			[]*identityv1.Resource{
+				person("ana", &identityv1.PersonSpec{Roles: []string{"support", "not a name", "support"}}),
+				roleOf("support", grant("tickets", "call", time.Time{}, "*"), grant("crm", "see", noon, "read", "list")),
+			},
+			[]string{
+				"mcp_server:crm organization organization:acme", "mcp_server:tickets caller role:support#assignee",
+				"mcp_server:tickets organization organization:acme", "organization:acme member user:ana", "role:support assignee user:ana",
+				"tool:crm/list listed role:support#assignee until 2026-01-07T12:00:00Z", "tool:crm/list server mcp_server:crm",
+				"tool:crm/read listed role:support#assignee until 2026-01-07T12:00:00Z", "tool:crm/read server mcp_server:crm",
+			},
+		},
+		"a group": {
+			[]*identityv1.Resource{
+				person("ana", &identityv1.PersonSpec{}), person("off", &identityv1.PersonSpec{Disabled: true}),
+				groupOf("care", &identityv1.GroupSpec{Members: []string{"ana", "off", "nobody"}, Roles: []string{"support"}}),
+			},
+			[]string{"group:care member user:ana", "organization:acme member user:ana", "role:support assignee group:care#member"},
+		},
+		"a disabled person": {
+			[]*identityv1.Resource{person("off", &identityv1.PersonSpec{Disabled: true, Roles: []string{"support"}})},
+			nil,
+		},
+		"an agent": {
+			[]*identityv1.Resource{
+				person("ana", &identityv1.PersonSpec{}),
+				agentOf("scout", &identityv1.AgentSpec{
+					Owner: "ana", Delegators: &identityv1.Delegators{People: []string{"ana", "nobody"}, Roles: []string{"support"}},
+					Grants: []*identityv1.Grant{grant("crm", "call", time.Time{}, "read")},
+				}),
+				agentOf("off", &identityv1.AgentSpec{Disabled: true, Owner: "ana", Grants: []*identityv1.Grant{grant("crm", "call", time.Time{}, "*")}}),
+			},
+			[]string{
+				"agent:scout delegator role:support#assignee", "agent:scout delegator user:ana", "agent:scout organization organization:acme",
+				"agent:scout owner user:ana", "mcp_server:crm organization organization:acme", "organization:acme member agent:scout",
+				"organization:acme member user:ana", "tool:crm/read caller agent:scout", "tool:crm/read server mcp_server:crm",
+			},
+		},
+		"two ends of one grant": {
+			[]*identityv1.Resource{roleOf("r", grant("s", "call", noon, "*"), grant("s", "call", noon.Add(time.Hour), "*"), grant("t", "call", noon, "*"), grant("t", "call", time.Time{}, "*"))},
+			[]string{
+				"mcp_server:s caller role:r#assignee until 2026-01-07T13:00:00Z", "mcp_server:s organization organization:acme",
+				"mcp_server:t caller role:r#assignee", "mcp_server:t organization organization:acme",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := lines(Desired(tenant(test.resources...))); !slices.Equal(got, test.want) {
+				t.Errorf("got  %q\nwant %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestOnlyTheStrongestPathsAreKept(t *testing.T) {
+	noon := now()
+	dir := tenant(
+		person("ana", &identityv1.PersonSpec{Roles: []string{"a", "b"}}),
+		groupOf("care", &identityv1.GroupSpec{Members: []string{"ana"}, Roles: []string{"a"}}),
+		roleOf("a", grant("s", "call", noon, "*"), grant("s", "see", time.Time{}, "*"), grant("s", "see", noon, "*")),
+		roleOf("b", grant("s", "call", noon.Add(time.Hour), "*"), grant("s", "call", time.Time{}, "x")),
+	)
+	want := []Path{
+		{"s", "*", true, "ana → role b → server s", noon.Add(time.Hour)},
+		{"s", "*", false, "ana → role a → server s", time.Time{}},
+		{"s", "x", true, "ana → role b → tool s.x", time.Time{}},
+	}
+	if got := PersonPaths(dir, "ana"); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// Whoever's rights differ is told: nobody keeps what was taken.
+func TestWhoseRightsChangedIsAmongTheAffected(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		before, after := tenant(drawResources(t)...), tenant(drawResources(t)...)
+		diff := Diff(Desired(before), Desired(after))
+		affected := FindAffected(before, after, append(diff.Gone, diff.Come...))
+		for i := range most + 1 {
+			name := fmt.Sprintf("person%d", i)
+			if !reflect.DeepEqual(strip(PersonPaths(before, name)), strip(PersonPaths(after, name))) && !slices.Contains(affected.People, name) {
+				t.Errorf("%s is not told: %v, then %v", name, PersonPaths(before, name), PersonPaths(after, name))
+			}
+			name = fmt.Sprintf("agent%d", i)
+			if !reflect.DeepEqual(strip(AgentPaths(before, name)), strip(AgentPaths(after, name))) && !slices.Contains(affected.Agents, name) {
+				t.Errorf("%s is not told: %v, then %v", name, AgentPaths(before, name), AgentPaths(after, name))
+			}
+			if !slices.Equal(Delegators(before, name), Delegators(after, name)) && !slices.Contains(affected.Agents, name) {
+				t.Errorf("%s is not told of its delegators: %v, then %v", name, Delegators(before, name), Delegators(after, name))
+			}
+		}
+	})
+}
+
+// strip leaves out the words: which of two equal paths explains a right may change without the right.
+func strip(paths []Path) []Path {
+	bare := slices.Clone(paths)
+	for i := range bare {
+		bare[i].Via = ""
+	}
+	return bare
+}
+
+// memory is a store in memory that counts and can fail.
+type memory struct {
+	held   Set
+	reads  int
+	writes []string
+	fail   int // the write that fails, from 1
+}
+
+func (m *memory) Read(context.Context) ([]Tuple, error) {
+	m.reads++
+	var all []Tuple
+	for key, until := range m.held {
+		all = append(all, tuple(key, until))
+	}
+	return all, nil
+}
+
+func (m *memory) Write(_ context.Context, gone, come []Tuple) error {
+	m.writes = append(m.writes, fmt.Sprintf("-%d+%d", len(gone), len(come)))
+	if len(m.writes) == m.fail {
+		return errors.New("the store failed")
+	}
+	for _, t := range gone {
+		delete(m.held, t.Key())
+	}
+	for _, t := range come {
+		if _, there := m.held[t.Key()]; there {
+			return fmt.Errorf("%v is there already", t)
+		}
+		m.held.add(t)
+	}
+	return nil
+}
+
+func many(n int, kind string) Set {
+	s := Set{}
+	for i := range n {
+		s.add(Tuple{Object: fmt.Sprintf("%s:%d", kind, i), Relation: "r", User: "user:u"})
+	}
+	return s
+}
+
+func always() bool { return true }
+
+func run(r *Reconciler, want Set, more func() bool) error {
+	d, err := r.Plan(context.Background(), want)
+	if err != nil {
+		return err
+	}
+	if err := r.Remove(context.Background(), d); err != nil {
+		return err
+	}
+	_, err = r.Add(context.Background(), d, more)
+	return err
+}
+
+func TestReconcileRemovesFirstInBatchesAndReadsOnce(t *testing.T) {
+	store := &memory{held: many(150, "old")}
+	r := NewReconciler(store)
+	for range 2 {
+		if err := run(r, many(250, "new"), always); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"-100+0", "-50+0", "-0+100", "-0+100", "-0+50"}; !slices.Equal(store.writes, want) || store.reads != 1 {
+		t.Errorf("writes %v after %d reads, want %v after 1", store.writes, store.reads, want)
+	}
+	if !reflect.DeepEqual(store.held, many(250, "new")) {
+		t.Errorf("the store holds %d tuples", len(store.held))
+	}
+}
+
+func TestReconcileReplacesATupleWhoseEndChanged(t *testing.T) {
+	key := Tuple{Object: "mcp_server:s", Relation: "caller", User: "role:r#assignee", Until: now()}
+	store := &memory{held: NewSet([]Tuple{key})}
+	r := NewReconciler(store)
+	key.Until = now().Add(time.Hour)
+	want := NewSet([]Tuple{key})
+	if err := run(r, want, always); err != nil || !reflect.DeepEqual(store.held, want) {
+		t.Errorf("%v: %v", err, store.held)
+	}
+}
+
+func TestReconcileReadsAgainAfterAFailedWrite(t *testing.T) {
+	store := &memory{held: many(150, "old"), fail: 4}
+	r := NewReconciler(store)
+	want := many(250, "new")
+	if err := run(r, want, always); err == nil {
+		t.Fatal("the failure was swallowed")
+	}
+	if err := run(r, want, always); err != nil || store.reads != 2 || !reflect.DeepEqual(store.held, want) {
+		t.Errorf("%v after %d reads: %d tuples", err, store.reads, len(store.held))
+	}
+}
+
+func TestReconcileThatIsInterruptedGoesOnWhereItStopped(t *testing.T) {
+	store := &memory{held: Set{}}
+	r := NewReconciler(store)
+	if err := run(r, many(250, "new"), func() bool { return false }); err != nil {
+		t.Fatal(err)
+	}
+	if len(store.held) != Batch {
+		t.Errorf("%d tuples after the interruption", len(store.held))
+	}
+	if err := run(r, many(250, "new"), always); err != nil || store.reads != 1 || len(store.held) != 250 {
+		t.Errorf("%v after %d reads: %d tuples", err, store.reads, len(store.held))
+	}
+}
