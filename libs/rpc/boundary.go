@@ -36,13 +36,19 @@ func (b *boundary) WrapStreamingClient(next connect.StreamingClientFunc) connect
 func (b *boundary) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) (err error) {
 		c := b.enter(ctx)
-		if drained, ok := ctx.Value(drainKey{}).(context.Context); ok {
+		drained, ok := ctx.Value(drainKey{}).(context.Context)
+		if ok {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithCancel(ctx)
 			defer cancel()
 			defer context.AfterFunc(drained, cancel)()
 		}
-		defer func() { err = b.leave(ctx, c, conn.Spec().Procedure, err, recover()) }()
+		defer func() {
+			if ok && drained.Err() != nil && faultOf(err) != nil && faultOf(err).Reason == faultv1.Reason_REASON_CANCELLED {
+				err = fault.New(faultv1.Reason_REASON_UNAVAILABLE, "The service stops, so the stream is ended. Open it again.")
+			}
+			err = b.leave(ctx, c, conn.Spec().Procedure, err, recover())
+		}()
 		return next(ctx, conn)
 	}
 }

@@ -70,7 +70,7 @@ func Dial(cfg DialConfig) (*Conn, error) {
 	peer := "service at " + u.Host
 	if u.Scheme == "https" {
 		transport.Protocols.SetHTTP2(true)
-		transport.TLSClientConfig = expect(cfg.TLS, cfg.Service)
+		transport.TLSClientConfig = expect(cfg.TLS, u.Hostname(), cfg.Service)
 	}
 	if cfg.Service != optionsv1.Service_SERVICE_UNSPECIFIED {
 		transport.Proxy = nil
@@ -128,7 +128,7 @@ func (r *rebuilt) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		r.sign(ctx, request.Header())
 		response, err := next(ctx, request)
 		if err != nil {
-			return nil, r.fault(err)
+			return nil, r.fault(ctx, err)
 		}
 		return response, nil
 	}
@@ -139,7 +139,7 @@ func (r *rebuilt) WrapStreamingClient(next connect.StreamingClientFunc) connect.
 	return func(ctx context.Context, spec connect.Spec) connect.StreamingClientConn {
 		conn := next(ctx, spec)
 		r.sign(ctx, conn.RequestHeader())
-		return rebuiltConn{StreamingClientConn: conn, rebuilt: r}
+		return rebuiltConn{StreamingClientConn: conn, rebuilt: r, ctx: ctx}
 	}
 }
 
@@ -157,7 +157,7 @@ func (r *rebuilt) sign(ctx context.Context, header http.Header) {
 	}
 }
 
-func (r *rebuilt) fault(err error) error {
+func (r *rebuilt) fault(ctx context.Context, err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
@@ -166,6 +166,9 @@ func (r *rebuilt) fault(err error) error {
 		return fault.New(faultv1.Reason_REASON_UNAUTHENTICATED,
 			"The %s refused this client's certificate. Check that the installation's authority signed it.", r.conn.peer).Because(err)
 	}
+	if connect.CodeOf(err) == connect.CodeCanceled && !connect.IsWireError(err) && ctx.Err() == nil {
+		return unanswered(err, r.conn.peer) // connect calls every broken connection cancelled
+	}
 	return fromWire(err, r.conn.peer)
 }
 
@@ -173,24 +176,25 @@ type rebuiltConn struct {
 	connect.StreamingClientConn
 
 	rebuilt *rebuilt
+	ctx     context.Context // of the stream; it says whose end it was
 }
 
 // Send implements connect.StreamingClientConn.
 func (c rebuiltConn) Send(message any) error {
-	return c.rebuilt.fault(c.StreamingClientConn.Send(message))
+	return c.rebuilt.fault(c.ctx, c.StreamingClientConn.Send(message))
 }
 
 // Receive implements connect.StreamingClientConn.
 func (c rebuiltConn) Receive(message any) error {
-	return c.rebuilt.fault(c.StreamingClientConn.Receive(message))
+	return c.rebuilt.fault(c.ctx, c.StreamingClientConn.Receive(message))
 }
 
 // CloseRequest implements connect.StreamingClientConn.
 func (c rebuiltConn) CloseRequest() error {
-	return c.rebuilt.fault(c.StreamingClientConn.CloseRequest())
+	return c.rebuilt.fault(c.ctx, c.StreamingClientConn.CloseRequest())
 }
 
 // CloseResponse implements connect.StreamingClientConn.
 func (c rebuiltConn) CloseResponse() error {
-	return c.rebuilt.fault(c.StreamingClientConn.CloseResponse())
+	return c.rebuilt.fault(c.ctx, c.StreamingClientConn.CloseResponse())
 }

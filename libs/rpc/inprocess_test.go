@@ -157,10 +157,11 @@ func TestInProcessAHandlerThatBreaksOffIsAnErrorAndNotAnAnswer(t *testing.T) {
 	m := (&identity{}).serve(rpc.MuxConfig{})
 	m.HandlePlain("/panics", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
 	conn := rpc.InProcess(m, optionsv1.Service_SERVICE_EDGE)
-	client := rpc.Client(conn, func(c connect.HTTPClient, url string, options ...connect.ClientOption) *connect.Client[identityv1.WhoAmIRequest, identityv1.WhoAmIResponse] {
+	type client = *connect.Client[identityv1.WhoAmIRequest, identityv1.WhoAmIResponse]
+	c := rpc.Client(conn, func(c connect.HTTPClient, url string, options ...connect.ClientOption) client {
 		return connect.NewClient[identityv1.WhoAmIRequest, identityv1.WhoAmIResponse](c, url+"/panics", options...)
 	})
-	if _, err := client.CallUnary(t.Context(), connect.NewRequest(&identityv1.WhoAmIRequest{})); !fault.Is(err, faultv1.Reason_REASON_UNAVAILABLE) {
+	if _, err := c.CallUnary(t.Context(), connect.NewRequest(&identityv1.WhoAmIRequest{})); !fault.Is(err, faultv1.Reason_REASON_UNAVAILABLE) {
 		t.Errorf("the caller hears %v", err)
 	}
 }
@@ -208,11 +209,11 @@ func TestTheRequestIDFollowsTheCallThroughServicesAndIsNotBelievedOfPeople(t *te
 }
 
 func BenchmarkInProcessUnary(b *testing.B) {
-	m := (&identity{authenticate: func(context.Context, string) (*identityv1.Caller, error) { return &identityv1.Caller{Name: "ana"}, nil }}).serve(rpc.MuxConfig{})
+	m := (&identity{authenticate: people}).serve(rpc.MuxConfig{})
 	c := asService(m, optionsv1.Service_SERVICE_EDGE)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := c.Authenticate(b.Context(), connect.NewRequest(&identityv1.AuthenticateRequest{Token: "t"})); err != nil {
+		if _, err := c.Authenticate(b.Context(), connect.NewRequest(&identityv1.AuthenticateRequest{Token: "token-of-ana"})); err != nil {
 			b.Fatal(err)
 		}
 	}

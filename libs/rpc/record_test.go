@@ -39,8 +39,10 @@ func TestAnAuditedCallIsRecordedBeforeAndAfterIt(t *testing.T) {
 	}{
 		"done":      {nil, eventsv1.Outcome_OUTCOME_SUCCESS, "allow", 0, http.StatusOK},
 		"not there": {fault.NotFound("No such person."), eventsv1.Outcome_OUTCOME_FAILURE, "allow", faultv1.Reason_REASON_NOT_FOUND, http.StatusNotFound},
-		"killed":    {fault.New(faultv1.Reason_REASON_KILLED, "Stopped."), eventsv1.Outcome_OUTCOME_FAILURE, "block", faultv1.Reason_REASON_KILLED, http.StatusForbidden},
-		"broken":    {errors.New("boom"), eventsv1.Outcome_OUTCOME_FAILURE, "allow", faultv1.Reason_REASON_INTERNAL, http.StatusInternalServerError},
+		"killed": {
+			fault.New(faultv1.Reason_REASON_KILLED, "Stopped."), eventsv1.Outcome_OUTCOME_FAILURE, "block", faultv1.Reason_REASON_KILLED, http.StatusForbidden,
+		},
+		"broken": {errors.New("boom"), eventsv1.Outcome_OUTCOME_FAILURE, "allow", faultv1.Reason_REASON_INTERNAL, http.StatusInternalServerError},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +63,8 @@ func TestAnAuditedCallIsRecordedBeforeAndAfterIt(t *testing.T) {
 				t.Errorf("final: %v", final)
 			}
 			for _, ev := range events {
-				if ev.GetCallId() != started.GetCallId() || ev.GetCallId() == "" || ev.GetTenant() != "acme" || ev.GetService() != "identity" || ev.GetAction() != "api-call" ||
+				if ev.GetCallId() != started.GetCallId() || ev.GetCallId() == "" || ev.GetTenant() != "acme" ||
+					ev.GetService() != "identity" || ev.GetAction() != "api-call" ||
 					ev.GetPrincipal().GetPerson() != "admin" || ev.GetPrincipal().GetAgent() != "claude" || ev.GetPrincipal().GetTokenId() != "jti-admin" ||
 					ev.GetRequest().GetMethod() != "Revoke" || ev.GetId() == "" || ev.GetTime() == nil {
 					t.Errorf("record: %v", ev)

@@ -13,11 +13,10 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"google.golang.org/protobuf/types/descriptorpb"
-
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
@@ -186,7 +185,7 @@ func TestWhatIsNotMappedLeavesAsInternalAndIsLoggedOnce(t *testing.T) {
 }
 
 func TestARequestThatBreaksTheSchemaIsRefusedOnBothSides(t *testing.T) {
-	m := (&identity{revoke: func(context.Context, *identityv1.RevokeRequest) error { t.Error("the handler was reached"); return nil }}).serve(rpc.MuxConfig{})
+	m := revoking(errors.New("the handler was reached")).serve(rpc.MuxConfig{})
 	_, err := asPerson(m, "admin").Revoke(t.Context(), connect.NewRequest(&identityv1.RevokeRequest{}))
 	if !fault.Is(err, faultv1.Reason_REASON_INVALID) || fault.From(err).About["request_id"] != "" {
 		t.Errorf("the client lets it out: %v", err)
@@ -202,14 +201,10 @@ func TestARequestThatBreaksTheSchemaIsRefusedOnBothSides(t *testing.T) {
 	}
 }
 
-func TestAMethodWithoutACompleteOptionStopsStartUpAndIsClosed(t *testing.T) {
-	file := &descriptorpb.FileDescriptorProto{
-		Name: proto.String("test/incomplete.proto"), Package: proto.String("test.incomplete.v1"), Syntax: proto.String("proto3"),
-		MessageType: []*descriptorpb.DescriptorProto{{Name: proto.String("Empty")}},
-	}
-	service := &descriptorpb.ServiceDescriptorProto{Name: proto.String("IncompleteService")}
+// incompleteRows are access options that lack something, by method.
+func incompleteRows() map[string]*optionsv1.Access {
 	member := []optionsv1.Role{optionsv1.Role_ROLE_MEMBER}
-	rows := map[string]*optionsv1.Access{
+	return map[string]*optionsv1.Access{
 		"None":        nil,
 		"Nobody":      {Tenant: optionsv1.TenantScope_TENANT_SCOPE_NONE},
 		"NoScope":     {People: member},
@@ -218,7 +213,16 @@ func TestAMethodWithoutACompleteOptionStopsStartUpAndIsClosed(t *testing.T) {
 		"NoRole":      {People: []optionsv1.Role{0}, Tenant: optionsv1.TenantScope_TENANT_SCOPE_NONE},
 		"NoService":   {Services: []optionsv1.Service{99}, Tenant: optionsv1.TenantScope_TENANT_SCOPE_NONE},
 	}
-	for name, row := range rows {
+}
+
+// incompleteService registers a service with those rows, once for each process.
+func incompleteService(t *testing.T) {
+	t.Helper()
+	if _, err := protoregistry.GlobalFiles.FindFileByPath("test/incomplete.proto"); err == nil {
+		return
+	}
+	service := &descriptorpb.ServiceDescriptorProto{Name: proto.String("IncompleteService")}
+	for name, row := range incompleteRows() {
 		options := &descriptorpb.MethodOptions{}
 		if row != nil {
 			proto.SetExtension(options, optionsv1.E_Access, row)
@@ -227,14 +231,20 @@ func TestAMethodWithoutACompleteOptionStopsStartUpAndIsClosed(t *testing.T) {
 			Name: proto.String(name), InputType: proto.String(".test.incomplete.v1.Empty"), OutputType: proto.String(".test.incomplete.v1.Empty"), Options: options,
 		})
 	}
-	file.Service = []*descriptorpb.ServiceDescriptorProto{service}
-	built, err := protodesc.NewFile(file, protoregistry.GlobalFiles)
+	built, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
+		Name: proto.String("test/incomplete.proto"), Package: proto.String("test.incomplete.v1"), Syntax: proto.String("proto3"),
+		MessageType: []*descriptorpb.DescriptorProto{{Name: proto.String("Empty")}}, Service: []*descriptorpb.ServiceDescriptorProto{service},
+	}, protoregistry.GlobalFiles)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := protoregistry.GlobalFiles.RegisterFile(built); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestAMethodWithoutACompleteOptionStopsStartUpAndIsClosed(t *testing.T) {
+	incompleteService(t)
 	m := rpc.NewMux(rpc.MuxConfig{Authenticate: people})
 	rpc.Handle(m, func(_ any, options ...connect.HandlerOption) (string, http.Handler) {
 		return "/test.incomplete.v1.IncompleteService/", connect.NewUnaryHandler("/test.incomplete.v1.IncompleteService/None",
@@ -246,11 +256,11 @@ func TestAMethodWithoutACompleteOptionStopsStartUpAndIsClosed(t *testing.T) {
 	rpc.Handle(m, func(any, ...connect.HandlerOption) (string, http.Handler) {
 		return "/test.unknown.v1.S/", http.NotFoundHandler()
 	}, any(nil))
-	err = m.Check()
+	err := m.Check()
 	if err == nil {
 		t.Fatal("the start-up check lets it pass")
 	}
-	for name := range rows {
+	for name := range incompleteRows() {
 		if !strings.Contains(err.Error(), "IncompleteService."+name+":") {
 			t.Errorf("%s is not named: %v", name, err)
 		}
@@ -258,7 +268,8 @@ func TestAMethodWithoutACompleteOptionStopsStartUpAndIsClosed(t *testing.T) {
 	if !strings.Contains(err.Error(), "test.unknown.v1.S") {
 		t.Errorf("a service without descriptor is not named: %v", err)
 	}
-	if a := post(t, m, built.Services().Get(0).Methods().ByName("None"), "{}", withToken("token-of-platform")); a.code != "unimplemented" {
+	a := post(t, m, methodOf(t, "test.incomplete.v1.IncompleteService.None"), "{}", withToken("token-of-platform"))
+	if a.code != "unimplemented" {
 		t.Errorf("the method without a row answers %s", a.body)
 	}
 }

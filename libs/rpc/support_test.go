@@ -68,7 +68,7 @@ func people(_ context.Context, token string) (*identityv1.Caller, error) {
 	if !found {
 		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token is not known. Sign in again.")
 	}
-	p := &identityv1.Caller{Tenant: "acme", Name: name, Email: name + "@acme.example", Agent: "claude", ClientId: "cli", TokenId: "jti-" + name, Roles: []string{"r"}}
+	p := &identityv1.Caller{Tenant: "acme", Name: name, Email: name + "@acme.example", Agent: "claude", ClientId: "cli", TokenId: "jti-" + name}
 	p.Rights = []optionsv1.Role{optionsv1.Role_ROLE_MEMBER}
 	if role := optionsv1.Role(optionsv1.Role_value["ROLE_"+strings.ToUpper(name)]); role > optionsv1.Role_ROLE_MEMBER {
 		p.Rights = append(p.Rights, role)
@@ -121,6 +121,17 @@ func method(t testing.TB, name string) protoreflect.MethodDescriptor {
 	m := identityv1.File_headgate_identity_v1_identity_proto.Services().ByName("IdentityService").Methods().ByName(protoreflect.Name(name))
 	if m == nil {
 		t.Fatalf("there is no method %s", name)
+	}
+	return m
+}
+
+// methodOf is a method by its full name.
+func methodOf(t testing.TB, name string) protoreflect.MethodDescriptor {
+	t.Helper()
+	found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
+	m, ok := found.(protoreflect.MethodDescriptor)
+	if err != nil || !ok {
+		t.Fatalf("there is no method %s: %v", name, err)
 	}
 	return m
 }

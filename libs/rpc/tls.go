@@ -37,7 +37,8 @@ func ServerTLS(certFile, keyFile, caFile string) (*tls.Config, error) {
 	}, nil
 }
 
-// ClientTLS is a service's side: its own certificate, and servers verified against caFile alone, by host name. Files are read again as by ServerTLS.
+// ClientTLS is a service's side: its own certificate, and servers verified against caFile alone, by the host that
+// Dial calls. Files are read again as by ServerTLS.
 func ClientTLS(certFile, keyFile, caFile string) (*tls.Config, error) {
 	files, err := openFiles(certFile, keyFile, caFile)
 	if err != nil {
@@ -69,21 +70,24 @@ func verifyServer(state tls.ConnectionState, roots *x509.CertPool) error {
 	return err
 }
 
-// expect adds that the server's certificate names this service.
-func expect(base *tls.Config, service optionsv1.Service) *tls.Config {
+// expect is the client's TLS for one host, whose certificate must also name the service, if there is one.
+func expect(base *tls.Config, host string, service optionsv1.Service) *tls.Config {
 	if base == nil {
 		base = &tls.Config{MinVersion: tls.VersionTLS13}
 	}
 	cfg := base.Clone()
-	if service == optionsv1.Service_SERVICE_UNSPECIFIED {
-		return cfg
-	}
 	before := cfg.VerifyConnection
 	cfg.VerifyConnection = func(state tls.ConnectionState) error {
+		if state.ServerName == "" { // an IP address is not sent, and so not in the state
+			state.ServerName = host
+		}
 		if before != nil {
 			if err := before(state); err != nil {
 				return err
 			}
+		}
+		if service == optionsv1.Service_SERVICE_UNSPECIFIED {
+			return nil
 		}
 		if len(state.PeerCertificates) == 0 || serviceIn(state.PeerCertificates[0]) != service {
 			return fmt.Errorf("the server's certificate does not name %s%s", spiffePrefix, ServiceName(service))

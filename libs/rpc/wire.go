@@ -126,8 +126,12 @@ func fromWire(err error, peer string) *fault.Error {
 	case coded.Code() == connect.CodeDeadlineExceeded:
 		return fault.New(faultv1.Reason_REASON_UNAVAILABLE, "The %s did not answer in time. Try again.", peer).Because(err)
 	case !ok || reason == faultv1.Reason_REASON_UNAVAILABLE:
-		return fault.New(faultv1.Reason_REASON_UNAVAILABLE, "The %s does not answer. Check that it runs and can be reached, then try again.", peer).Because(err)
+		return unanswered(err, peer)
 	default:
 		return fault.New(reason, "%s", coded.Message()).Because(err)
 	}
+}
+
+func unanswered(err error, peer string) *fault.Error {
+	return fault.New(faultv1.Reason_REASON_UNAVAILABLE, "The %s does not answer. Check that it runs and can be reached, then try again.", peer).Because(err)
 }
