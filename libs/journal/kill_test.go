@@ -91,12 +91,12 @@ type trail struct {
 
 // TestKilledProcess kills a process with SIGKILL while it appends and ships, again and again in one directory, and then looks at everything that it left.
 func TestKilledProcess(t *testing.T) {
-	const rounds = 25
+	const rounds = 20
 	cfg := smallSegments
 	cfg.Dir = t.TempDir()
 	all := trail{appended: map[string]bool{}, events: map[string]*eventsv1.Event{}, writers: map[string]bool{}}
 	for range rounds {
-		killOnce(t, cfg.Dir, 40+rand.IntN(1000), all)
+		killOnce(t, cfg.Dir, 40+rand.IntN(400), all)
 	}
 	w := openAt(t, cfg)
 	kept := stored(t, cfg.Dir)

@@ -77,6 +77,16 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// Check says what is missing or cannot work.
+func (c Config) Check() error {
+	cfg, err := c.check()
+	if err != nil {
+		return err
+	}
+	_, err = cfg.transport()
+	return err
+}
+
 func (c Config) check() (Config, error) {
 	if len(c.Brokers) == 0 {
 		return c, fault.Invalid("No Kafka broker is configured. Set kafka.brokers to at least one host:port.")

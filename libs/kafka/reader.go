@@ -25,6 +25,9 @@ const (
 // Message is one that was read.
 type Message = kafkago.Message
 
+// Header is one of its headers.
+type Header = kafkago.Header
+
 // Reader reads the topic as a member of a consumer group. A broker answers a fetch as soon as there is one record, so a record arrives within
 // milliseconds. Nothing is committed but by CommitMessages.
 type Reader struct {

@@ -51,7 +51,19 @@ func (x *Index) Search(ctx context.Context, q index.Query) (index.Page, error) {
 }
 
 func (x *Index) conditions(ctx context.Context, q index.Query) (string, []any, error) {
-	where, args := []string{"time >= ?", "time < ?"}, []any{nanos(q.Since), nanos(q.Until)}
+	where, args := []string{"time >= ?"}, []any{nanos(q.Since)}
+	until := nanos(q.Until)
+	if q.After != "" {
+		at, err := parsePlace(q.After)
+		if err != nil {
+			return "", nil, err
+		}
+		if at.time < until {
+			until = at.time + 1 // so that the index begins there
+		}
+		where, args = append(where, "(time, seq) < (?, ?)"), append(args, at.time, at.seq)
+	}
+	where, args = append(where, "time < ?"), append(args, until)
 	for _, c := range []struct{ column, value string }{
 		{"tenant", q.Tenant}, {"person", q.Person}, {"agent", q.Agent}, {"server", q.Server}, {"tool", q.Tool}, {"effect", q.Effect}, {"action", q.Action},
 	} {
@@ -72,13 +84,6 @@ func (x *Index) conditions(ctx context.Context, q index.Query) (string, []any, e
 			return "", nil, err
 		}
 		where, args = append(where, condition), append(args, words)
-	}
-	if q.After != "" {
-		at, err := parsePlace(q.After)
-		if err != nil {
-			return "", nil, err
-		}
-		where, args = append(where, "(time, seq) < (?, ?)"), append(args, at.time, at.seq)
 	}
 	return strings.Join(where, " AND "), args, nil
 }

@@ -1,0 +1,134 @@
+// Package rpc answers the methods of the audit service.
+package rpc
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"headgate.dev/libs/clock"
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/rpc"
+	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
+	"headgate.dev/proto/gen/headgate/audit/v1/auditv1connect"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
+	"headgate.dev/services/audit/internal/index"
+)
+
+const (
+	defaultSince = 24 * time.Hour
+	defaultPage  = 100
+	largestPage  = 10_000
+)
+
+// Handler implements the audit service.
+type Handler struct {
+	Index index.Index
+	Now   clock.Now
+}
+
+var _ auditv1connect.AuditServiceHandler = (*Handler)(nil)
+
+// Search finds records, newest first.
+func (h *Handler) Search(ctx context.Context, in *connect.Request[auditv1.SearchRequest]) (*connect.Response[auditv1.SearchResponse], error) {
+	q, err := h.query(ctx, in.Msg)
+	if err != nil {
+		return nil, err
+	}
+	token := tokens{search: fingerprint(q, in.Msg)}
+	if q.After, err = token.open(in.Msg.GetPageToken()); err != nil {
+		return nil, err
+	}
+	page, err := h.Index.Search(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&auditv1.SearchResponse{Events: page.Events, NextPageToken: token.make(page.Next)}), nil
+}
+
+// query is the request with what the caller may not see taken out and what they left open filled in.
+func (h *Handler) query(ctx context.Context, r *auditv1.SearchRequest) (index.Query, error) {
+	tenant, err := rpc.TenantFilter(ctx, r.GetTenant())
+	if err != nil {
+		return index.Query{}, err
+	}
+	person, err := whose(rpc.CallerFrom(ctx), r.GetPerson())
+	if err != nil {
+		return index.Query{}, err
+	}
+	q := index.Query{
+		Tenant: tenant, Person: person, Agent: r.GetAgent(), Server: r.GetServer(), Tool: r.GetTool(), Effect: r.GetEffect(), Action: r.GetAction(),
+		Text: strings.TrimSpace(r.GetText()), Started: r.GetStarted(), Limit: min(int(r.GetPageSize()), largestPage),
+	}
+	if q.Limit <= 0 {
+		q.Limit = defaultPage
+	}
+	now := h.Now()
+	q.Since, q.Until = now.Add(-defaultSince), now
+	if r.GetUntil() != nil {
+		q.Until = r.GetUntil().AsTime()
+	}
+	if r.GetSince() != nil {
+		q.Since = r.GetSince().AsTime()
+	}
+	if r.GetSince() != nil && r.GetUntil() != nil && !q.Since.Before(q.Until) {
+		return index.Query{}, fault.Invalid("since: must be before until")
+	}
+	return q, nil
+}
+
+// whose is the person whose records may be searched; empty for everyone's. Who reads for others holds a right that says so.
+func whose(c rpc.Caller, requested string) (string, error) {
+	readers := []optionsv1.Role{optionsv1.Role_ROLE_AUDITOR, optionsv1.Role_ROLE_SECURITY, optionsv1.Role_ROLE_ADMIN, optionsv1.Role_ROLE_PLATFORM}
+	if c.Person == nil || slices.ContainsFunc(readers, c.Has) {
+		return requested, nil
+	}
+	own := c.Person.GetName()
+	switch {
+	case own == "":
+		return "", fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token names no person, so no records are theirs. Sign in again.")
+	case requested != "" && requested != own:
+		return "", fault.New(faultv1.Reason_REASON_ROLE_REQUIRED,
+			"You may read your own records only, not those of %q. Leave the person out, or ask for the role auditor, security or admin.", requested).With("person", requested)
+	default:
+		return own, nil
+	}
+}
+
+// tokens makes page tokens that are good for one search only: with other filters the place in it means nothing.
+type tokens struct{ search string }
+
+const version = "1"
+
+// fingerprint names a search. What was left open may move on between two pages.
+func fingerprint(q index.Query, r *auditv1.SearchRequest) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q %q %q %q %t %v %v", q.Tenant, q.Person, q.Agent, q.Server, q.Tool, q.Effect, q.Action, q.Text, q.Started,
+		r.GetSince().AsTime().UnixNano(), r.GetUntil().AsTime().UnixNano()))
+	return base64.RawURLEncoding.EncodeToString(sum[:9])
+}
+
+func (t tokens) make(next string) string {
+	if next == "" {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(version + " " + t.search + " " + next))
+}
+
+func (t tokens) open(token string) (string, error) {
+	if token == "" {
+		return "", nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	parts := strings.SplitN(string(raw), " ", 3)
+	if err != nil || len(parts) != 3 || parts[0] != version || parts[1] != t.search {
+		return "", fault.Invalid("page_token: is not one that this search returned; begin again without it, or leave the filters as they were")
+	}
+	return parts[2], nil
+}
