@@ -7,7 +7,8 @@ import (
 	"headgate.dev/libs/policy"
 )
 
-const benchArgs = `{"id":"T-1","title":"printer does not print","limit":50,"force":false,"tags":["a","b","c"],"query":"SELECT id FROM tickets WHERE owner = 'ana'"}`
+const benchArgs = `{"id":"T-1","title":"printer does not print","limit":50,"force":false,"tags":["a","b","c"],` +
+	`"query":"SELECT id FROM tickets WHERE owner = 'ana'"}`
 
 func benchBundle(b *testing.B, matching int, whens ...string) *policy.Bundle {
 	b.Helper()
@@ -47,7 +48,8 @@ func BenchmarkEvaluate3RulesWithoutArgs(b *testing.B) {
 }
 
 func BenchmarkEvaluate20RulesOf1000Policies(b *testing.B) {
-	benchEvaluate(b, benchBundle(b, 20, `"support" in principal.roles`, `args.limit <= 100`, `args.id.startsWith("T-") && args.force == false`, `principal.department == "care"`))
+	benchEvaluate(b, benchBundle(b, 20, `"support" in principal.roles`, `args.limit <= 100`,
+		`args.id.startsWith("T-") && args.force == false`, `principal.department == "care"`))
 }
 
 func BenchmarkEvaluateSQL(b *testing.B) {

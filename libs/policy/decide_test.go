@@ -114,7 +114,8 @@ func TestWhichPoliciesMatch(t *testing.T) {
 	var ps []*policy.Compiled
 	for name, match := range map[string]string{
 		"e-tool": `{"server":"tickets","tools":["close_ticket","x"]}`, "d-server": `{"server":"tickets"}`, "c-star": `{"server":"tickets","tools":["*"]}`,
-		"b-any": `{"server":"*"}`, "a-anytool": `{"server":"*","tools":["close_ticket"]}`, "z-other": `{"server":"crm"}`, "y-othertool": `{"server":"tickets","tools":["open_ticket"]}`,
+		"b-any": `{"server":"*"}`, "a-anytool": `{"server":"*","tools":["close_ticket"]}`,
+		"z-other": `{"server":"crm"}`, "y-othertool": `{"server":"tickets","tools":["open_ticket"]}`,
 	} {
 		ps = append(ps, compile(t, name, `"match":`+match+rules))
 	}
@@ -144,7 +145,8 @@ func TestSentences(t *testing.T) {
 		{with("modify", `,"modify":[{"path":"/q","remove":true}]`), "allowed by p/r; it had nothing to change in the arguments"},
 		{strings.Replace(with("allow", ""), "true", "args.y == 1", 1),
 			"close_ticket on tickets was refused: rule p/r cannot be evaluated (no such key: y); check the arguments, or ask an administrator to correct the rule."},
-		{strings.Replace(with("allow", ""), "true", "false", 1), "close_ticket on tickets was refused: no rule of policy p allows this call; ask an administrator if you need it."},
+		{strings.Replace(with("allow", ""), "true", "false", 1),
+			"close_ticket on tickets was refused: no rule of policy p allows this call; ask an administrator if you need it."},
 		{`"match":{"server":"other"},"rules":[{"name":"r","when":"true","effect":"allow"}]`, "allowed by relation: ana → role support → server tickets"},
 	} {
 		if d := bundle(t, "p", c.spec).Evaluate(ana(`{"n":9,"x":1}`)); d.Sentence != c.sentence {
@@ -179,103 +181,106 @@ func TestAnAlertIsRaisedByAnyRuleThatMatches(t *testing.T) {
 	}
 }
 
-func TestFacts(t *testing.T) {
-	withFact := func(def, rules string) string {
-		return `"match":{"server":"tickets"},"facts":{"ticket":` + def + `},"rules":[` + rules + `]`
-	}
-	high := `{"name":"high","when":"facts.ticket.priority == \"high\"","effect":"block"},{"name":"ok","when":"true","effect":"allow"}`
-	byID := `{"tool":"get_ticket","args":{"id":"args.id","by":"principal.name","n":"args.n","o":"args.o","now":"request.time"},"path":"/a"}`
-	one := compile(t, "one", withFact(byID, high))
-	two := compile(t, "two", withFact(`{"tool":"peek"}`, high))
-	b := policy.NewBundle([]*policy.Compiled{two, one})
+const (
+	highIsBlocked = `{"name":"high","when":"facts.ticket.priority == \"high\"","effect":"block"},{"name":"ok","when":"true","effect":"allow"}`
+	byID          = `{"tool":"get_ticket","args":{"id":"args.id","by":"principal.name","n":"args.n","o":"args.o","now":"request.time"},"path":"/a"}`
+)
 
+func withFact(def, rules string) string {
+	return `"match":{"server":"tickets"},"facts":{"ticket":` + def + `},"rules":[` + rules + `]`
+}
+
+func withFacts(facts map[string]any) *policy.Request {
 	req := ana(`{"id":"T-1","n":9007199254740993,"o":{"b":[1.5,null,true],"a":"\u00e9\u2028<"}}`)
-	needs, err := b.Needs(req)
+	req.Facts = facts
+	return req
+}
+
+func TestNeedsEvaluatesTheArgumentsOfFacts(t *testing.T) {
+	b := policy.NewBundle([]*policy.Compiled{
+		compile(t, "two", withFact(`{"tool":"peek"}`, highIsBlocked)), compile(t, "one", withFact(byID, highIsBlocked)),
+	})
+	needs, err := b.Needs(withFacts(nil))
 	if err != nil || len(needs) != 2 {
 		t.Fatalf("%v %v", needs, err)
 	}
 	wantArgs := `{"by":"ana","id":"T-1","n":9007199254740993,"now":"2026-03-04T12:00:00Z","o":{"a":"é` + "\u2028" + `<","b":[1.5,null,true]}}`
-	if needs[0].Key != "one/ticket" || string(needs[0].Args) != wantArgs || needs[1].Key != "two/ticket" || string(needs[1].Args) != `{}` || needs[1].Tool != "peek" {
-		t.Errorf("%s %+v", needs[0].Args, needs)
+	if one := needs[0]; one.Key != "one/ticket" || one.Name != "ticket" || one.Tool != "get_ticket" || string(one.Args) != wantArgs || one.Path != "/a" {
+		t.Errorf("%s %+v", one.Args, one)
 	}
+	if two := needs[1]; two.Key != "two/ticket" || two.Tool != "peek" || string(two.Args) != `{}` || two.Path != "" {
+		t.Errorf("%+v", two)
+	}
+}
 
-	t.Run("a fact that is not there blocks", func(t *testing.T) {
-		d := b.Evaluate(req)
-		if d.Effect != policy.Block || d.Reason != faultv1.Reason_REASON_FACT_UNAVAILABLE || !slices.Equal(d.NeedsFacts, []string{"one/ticket", "two/ticket"}) ||
-			!strings.Contains(d.Sentence, "fact ticket") {
-			t.Errorf("%+v", d)
+func TestAFactThatIsNotThereBlocks(t *testing.T) {
+	b := bundle(t, "one", withFact(byID, highIsBlocked))
+	d := b.Evaluate(withFacts(nil))
+	if d.Effect != policy.Block || d.Reason != faultv1.Reason_REASON_FACT_UNAVAILABLE || !slices.Equal(d.NeedsFacts, []string{"one/ticket"}) ||
+		!strings.Contains(d.Sentence, "fact ticket") {
+		t.Errorf("%+v", d)
+	}
+	for _, value := range []any{json.RawMessage(`{"priority":`), json.RawMessage(``), json.RawMessage(`{} {}`)} {
+		if d := b.Evaluate(withFacts(map[string]any{"ticket": value})); d.Reason != faultv1.Reason_REASON_FACT_UNAVAILABLE || d.Effect != policy.Block {
+			t.Errorf("%s: %+v", value, d)
 		}
-	})
-	t.Run("facts of one name and another definition do not mix", func(t *testing.T) {
-		req := *req
-		req.Facts = map[string]any{"ticket": map[string]any{"priority": "low"}}
-		if d := b.Evaluate(&req); d.Reason != faultv1.Reason_REASON_FACT_UNAVAILABLE {
-			t.Errorf("a bare name for two definitions: %+v", d)
+	}
+	if d := b.Evaluate(withFacts(map[string]any{"ticket": nil})); d.Effect != policy.Block || d.Reason != faultv1.Reason_REASON_RULE_ERROR {
+		t.Errorf("null: %+v", d)
+	}
+}
+
+func TestFactsOfOneNameAndAnotherDefinitionDoNotMix(t *testing.T) {
+	one, two := compile(t, "one", withFact(byID, highIsBlocked)), compile(t, "two", withFact(`{"tool":"peek"}`, highIsBlocked))
+	both, alone := policy.NewBundle([]*policy.Compiled{two, one}), policy.NewBundle([]*policy.Compiled{one})
+	low, high := map[string]any{"priority": "low"}, map[string]any{"priority": "high"}
+	for name, c := range map[string]struct {
+		b            *policy.Bundle
+		facts        map[string]any
+		effect, rule string
+		reason       faultv1.Reason
+	}{
+		"a bare name for two definitions": {both, map[string]any{"ticket": low}, policy.Block, "one/high", faultv1.Reason_REASON_FACT_UNAVAILABLE},
+		"each its own":                    {both, map[string]any{"one/ticket": low, "two/ticket": high}, policy.Block, "two/high", faultv1.Reason_REASON_RULE},
+		"each its own, both low":          {both, map[string]any{"one/ticket": low, "two/ticket": low}, policy.Allow, "one/ok", 0},
+		"a bare name for one definition":  {alone, map[string]any{"ticket": high}, policy.Block, "one/high", faultv1.Reason_REASON_RULE},
+		"the key before the bare name":    {alone, map[string]any{"ticket": high, "one/ticket": low}, policy.Allow, "one/ok", 0},
+	} {
+		if d := c.b.Evaluate(withFacts(c.facts)); d.Effect != c.effect || d.Rule != c.rule || d.Reason != c.reason {
+			t.Errorf("%s: %+v", name, d)
 		}
-		req.Facts = map[string]any{"one/ticket": map[string]any{"priority": "low"}, "two/ticket": map[string]any{"priority": "high"}}
-		if d := b.Evaluate(&req); d.Effect != policy.Block || d.Rule != "two/high" {
-			t.Errorf("%+v", d)
+	}
+}
+
+func TestAFactIsOnlyAskedForWhereARuleReadsIt(t *testing.T) {
+	needs, err := bundle(t, "one", withFact(byID, highIsBlocked)).Needs(ana(`{}`))
+	if !fault.Is(err, faultv1.Reason_REASON_FACT_UNAVAILABLE) || needs != nil || !strings.Contains(err.Error(), "no such key: id") {
+		t.Errorf("arguments that are missing: %v %v", needs, err)
+	}
+	b := bundle(t, "p", withFact(byID, `{"name":"ok","when":"true","effect":"allow"}`))
+	if needs, err := b.Needs(ana(`{}`)); len(needs) != 0 || err != nil {
+		t.Errorf("%v %v", needs, err)
+	}
+	if d := b.Evaluate(ana(`{}`)); d.Effect != policy.Allow {
+		t.Errorf("%+v", d)
+	}
+	shadow := strings.Replace(highIsBlocked, `"block"`, `"block","shadow":true`, 1)
+	d := bundle(t, "p", withFact(byID, shadow)).Evaluate(withFacts(nil))
+	if d.Effect != policy.Allow || d.Rules[0].Error == "" || !slices.Equal(d.NeedsFacts, []string{"p/ticket"}) {
+		t.Errorf("a fact that only a shadow rule reads: %+v", d)
+	}
+}
+
+func TestNumbersOfFactsAreTheSameHoweverTheyWereDecoded(t *testing.T) {
+	b := bundle(t, "p", withFact(byID, `{"name":"n","when":"facts.ticket.n + 1 == 4 && facts.ticket.l[0] % 2 == 1","effect":"allow"}`))
+	for _, value := range []any{
+		json.RawMessage(`{"n":3,"l":[5]}`), json.RawMessage(`{"n":3.0,"l":[5e0]}`),
+		map[string]any{"n": 3.0, "l": []any{5.0}}, map[string]any{"n": json.Number("3"), "l": []any{5}},
+	} {
+		if d := b.Evaluate(withFacts(map[string]any{"ticket": value})); d.Effect != policy.Allow {
+			t.Errorf("%v: %+v", value, d)
 		}
-		req.Facts["two/ticket"] = json.RawMessage(`{"priority":"low"}`)
-		if d := b.Evaluate(&req); d.Effect != policy.Allow {
-			t.Errorf("%+v", d)
-		}
-	})
-	t.Run("a bare name is enough where the definition is one", func(t *testing.T) {
-		req := *req
-		req.Facts = map[string]any{"ticket": map[string]any{"priority": "high"}}
-		if d := policy.NewBundle([]*policy.Compiled{one}).Evaluate(&req); d.Rule != "one/high" || d.Reason != faultv1.Reason_REASON_RULE {
-			t.Errorf("%+v", d)
-		}
-	})
-	t.Run("a fact that cannot be read blocks", func(t *testing.T) {
-		for _, value := range []any{json.RawMessage(`{"priority":`), json.RawMessage(``), json.RawMessage(`{} {}`)} {
-			req := *req
-			req.Facts = map[string]any{"ticket": value}
-			if d := policy.NewBundle([]*policy.Compiled{one}).Evaluate(&req); d.Reason != faultv1.Reason_REASON_FACT_UNAVAILABLE {
-				t.Errorf("%s: %+v", value, d)
-			}
-		}
-		req := *req
-		req.Facts = map[string]any{"ticket": nil}
-		if d := policy.NewBundle([]*policy.Compiled{one}).Evaluate(&req); d.Effect != policy.Block || d.Reason != faultv1.Reason_REASON_RULE_ERROR {
-			t.Errorf("null: %+v", d)
-		}
-	})
-	t.Run("arguments that a fact needs and that are not there are an error", func(t *testing.T) {
-		needs, err := policy.NewBundle([]*policy.Compiled{one}).Needs(ana(`{}`))
-		if !fault.Is(err, faultv1.Reason_REASON_FACT_UNAVAILABLE) || needs != nil || !strings.Contains(err.Error(), "no such key: id") {
-			t.Errorf("%v %v", needs, err)
-		}
-	})
-	t.Run("a fact that no rule reads is not asked for", func(t *testing.T) {
-		b := bundle(t, "p", withFact(byID, `{"name":"ok","when":"true","effect":"allow"}`))
-		if needs, err := b.Needs(req); len(needs) != 0 || err != nil {
-			t.Errorf("%v %v", needs, err)
-		}
-		if d := b.Evaluate(req); d.Effect != policy.Allow {
-			t.Errorf("%+v", d)
-		}
-	})
-	t.Run("a fact that only a shadow rule reads does not block", func(t *testing.T) {
-		shadow := `{"name":"high","when":"facts.ticket.priority == \"high\"","effect":"block","shadow":true},{"name":"ok","when":"true","effect":"allow"}`
-		d := bundle(t, "p", withFact(byID, shadow)).Evaluate(req)
-		if d.Effect != policy.Allow || d.Rules[0].Error == "" || !slices.Equal(d.NeedsFacts, []string{"p/ticket"}) {
-			t.Errorf("%+v", d)
-		}
-	})
-	t.Run("numbers are the same however they were decoded", func(t *testing.T) {
-		b := bundle(t, "p", withFact(byID, `{"name":"n","when":"facts.ticket.n + 1 == 4 && facts.ticket.l[0] % 2 == 1","effect":"allow"}`))
-		for _, value := range []any{
-			json.RawMessage(`{"n":3,"l":[5]}`), json.RawMessage(`{"n":3.0,"l":[5e0]}`), map[string]any{"n": 3.0, "l": []any{5.0}}, map[string]any{"n": json.Number("3"), "l": []any{5}},
-		} {
-			req := *req
-			req.Facts = map[string]any{"ticket": value}
-			if d := b.Evaluate(&req); d.Effect != policy.Allow {
-				t.Errorf("%v: %+v", value, d)
-			}
-		}
-	})
+	}
 }
 
 func TestFactValueFollowsAPointer(t *testing.T) {
@@ -304,7 +309,8 @@ func corpus(t testing.TB) ([]*authzv1.Policy, []*policy.Request) {
 	t.Helper()
 	whens := []string{
 		"true", "false", `"support" in principal.roles`, `args.n > 3`, `args.missing == 1`, `has(args.id) && args.id.startsWith("T")`, `args.exists(k, k > "m")`,
-		`args.map(k, k).join(",") == "id,n,o"`, `sql(args.q).readOnly`, `request.country == "DE"`, `args.o.all(k, args.o[k] > 1)`, `facts.f.x == 1`, `args.o.exists(k, 1 / args.o[k] > 0)`,
+		`args.map(k, k).join(",") == "id,n,o"`, `sql(args.q).readOnly`, `request.country == "DE"`,
+		`args.o.all(k, args.o[k] > 1)`, `facts.f.x == 1`, `args.o.exists(k, 1 / args.o[k] > 0)`,
 	}
 	effects := []string{policy.Allow, policy.Block, policy.Escalate, policy.Modify}
 	var ps []*authzv1.Policy
@@ -324,7 +330,8 @@ func corpus(t testing.TB) ([]*authzv1.Policy, []*policy.Request) {
 		ps = append(ps, parse(t, fmt.Sprintf("p%02d", i), s))
 	}
 	var reqs []*policy.Request
-	for _, args := range []string{``, `{}`, `{"id":"T-1","n":5,"o":{"z":0,"a":2,"b":0}}`, `{"id":"x","n":1.5,"o":{}}`, `{"q":"SELECT 1"}`, `{"q":"DROP TABLE t","n":"x"}`, `{"o":7}`} {
+	for _, args := range []string{``, `{}`, `{"id":"T-1","n":5,"o":{"z":0,"a":2,"b":0}}`, `{"id":"x","n":1.5,"o":{}}`,
+		`{"q":"SELECT 1"}`, `{"q":"DROP TABLE t","n":"x"}`, `{"o":7}`} {
 		for _, facts := range []map[string]any{nil, {"f": map[string]any{"x": 1.0}}, {"p03/f": json.RawMessage(`{"x":2}`)}} {
 			for _, server := range []string{"tickets", "crm", "none"} {
 				req := ana(args)
@@ -404,7 +411,8 @@ func TestABundleIsSafeToShare(t *testing.T) {
 
 func TestAPolicysTestsSayWhatIsWrong(t *testing.T) {
 	p := parse(t, "p", `"match":{"server":"*","tools":["a","b"]},
-"rules":[{"name":"cap","when":"args.n > 5","effect":"modify","modify":[{"path":"/n","clamp":{"max":5}}]},{"name":"ok","when":"principal.name == \"ana\" || agent.name == \"bot\"","effect":"allow"}],
+"rules":[{"name":"cap","when":"args.n > 5","effect":"modify","modify":[{"path":"/n","clamp":{"max":5}}]},
+{"name":"ok","when":"principal.name == \"ana\" || agent.name == \"bot\"","effect":"allow"}],
 "tests":[
  {"name":"passes","as":{"name":"ana"},"args":{"n":1},"expect":"allow","rule":"ok"},
  {"name":"full rule name","as":{"agent":"bot"},"args":{"n":1},"expect":"allow","rule":"p/ok"},
@@ -424,7 +432,8 @@ func TestAPolicysTestsSayWhatIsWrong(t *testing.T) {
 			t.Errorf("%s: %+v", r.Name, r)
 		}
 	}
-	if _, err := policy.RunTests(parse(t, "p", `"match":{"server":"*"},"rules":[{"name":"r","when":"x","effect":"allow"}]`)); !fault.Is(err, faultv1.Reason_REASON_INVALID) {
+	broken := parse(t, "p", `"match":{"server":"*"},"rules":[{"name":"r","when":"x","effect":"allow"}]`)
+	if _, err := policy.RunTests(broken); !fault.Is(err, faultv1.Reason_REASON_INVALID) {
 		t.Error(err)
 	}
 }

@@ -29,63 +29,65 @@ func change(t testing.TB, doc string) *modification {
 	return &compiled
 }
 
+var changes = []struct{ change, in, out string }{
+	{`{"path":"/a","set":1}`, `{"a":2}`, `{"a":1}`},
+	{`{"path":"/a","set":1}`, ` { "b" : 9007199254740993 , "a":  2 } `, ` { "b" : 9007199254740993 , "a":  1 } `},
+	{`{"path":"/a","set":1}`, `{}`, `{"a":1}`},
+	{`{"path":"/a","set":1}`, ``, `{"a":1}`},
+	{`{"path":"/a","set":1}`, `{ }`, `{"a":1 }`},
+	{`{"path":"/a","set":null}`, `{"b":"\u0041\/"}`, `{"b":"\u0041\/","a":null}`},
+	{`{"path":"/a","set":{"z":[1.5,true,"<&>"],"b":null}}`, `{}`, `{"a":{"b":null,"z":[1.5,true,"<&>"]}}`},
+	{`{"path":"/a/b/c","set":"x"}`, `{"a":{}}`, `{"a":{"b":{"c":"x"}}}`},
+	{`{"path":"/a/b/c","set":"x"}`, `{}`, `{"a":{"b":{"c":"x"}}}`},
+	{`{"path":"/l/0","set":9}`, `{"l":[1, 2]}`, `{"l":[9, 2]}`},
+	{`{"path":"/l/2","set":9}`, `{"l":[1, 2 ]}`, `{"l":[1, 2,9 ]}`},
+	{`{"path":"/l/-","set":9}`, `{"l":[]}`, `{"l":[9]}`},
+	{`{"path":"/l/-/x","set":9}`, `{"l":[1]}`, `{"l":[1,{"x":9}]}`},
+	{`{"path":"/a~1b/~0","set":9}`, `{"a/b":{"~":1}}`, `{"a/b":{"~":9}}`},
+	{`{"path":"/","set":9}`, `{"":1,"a":2}`, `{"":9,"a":2}`},
+	{`{"path":"/a.b*?#","set":9}`, `{"a":{"b":1}}`, `{"a":{"b":1},"a.b*?#":9}`},
+	{`{"path":"/é\"","set":9}`, `{"\u00e9\"":1}`, `{"\u00e9\"":9}`},
+	{`{"path":"/a","remove":true}`, `{"a":1}`, `{}`},
+	{`{"path":"/a","remove":true}`, `{"a":1 , "b":2}`, `{"b":2}`},
+	{`{"path":"/b","remove":true}`, `{"a":1 , "b":2}`, `{"a":1}`},
+	{`{"path":"/b","remove":true}`, `{"a":1,"b":{"x":[1]},"c":3}`, `{"a":1,"c":3}`},
+	{`{"path":"/l/1","remove":true}`, `{"l":[1,2,3]}`, `{"l":[1,3]}`},
+	{`{"path":"/l/0","remove":true}`, `{"l":[ [1] , 2 ]}`, `{"l":[ 2 ]}`},
+	{`{"path":"/l/9","remove":true}`, `{"l":[1]}`, `{"l":[1]}`},
+	{`{"path":"/x/y","remove":true}`, `{"x":1}`, `{"x":1}`},
+	{`{"path":"/x","remove":true}`, ``, ``},
+	{`{"path":"/n","clamp":{"max":100}}`, `{"n":101}`, `{"n":100}`},
+	{`{"path":"/n","clamp":{"max":100}}`, `{"n":100.0}`, `{"n":100.0}`},
+	{`{"path":"/n","clamp":{"max":100}}`, `{"n":1e2}`, `{"n":1e2}`},
+	{`{"path":"/n","clamp":{"max":9007199254740992}}`, `{"n":9007199254740993}`, `{"n":9007199254740992}`},
+	{`{"path":"/n","clamp":{"max":9007199254740994}}`, `{"n":9007199254740993}`, `{"n":9007199254740993}`},
+	{`{"path":"/n","clamp":{"max":1e300}}`, `{"n":123456789012345678901234567890}`, `{"n":123456789012345678901234567890}`},
+	{`{"path":"/n","clamp":{"max":100}}`, `{"n":1e999999999}`, `{"n":100}`},
+	{`{"path":"/n","clamp":{"min":0.5}}`, `{"n":-0}`, `{"n":0.5}`},
+	{`{"path":"/n","clamp":{"min":-5,"max":-5}}`, `{"n":7}`, `{"n":-5}`},
+	{`{"path":"/n","clamp":{"max":0}}`, `{"n":7}`, `{"n":0}`},
+	{`{"path":"/m","clamp":{"max":0}}`, `{"n":7}`, `{"n":7}`},
+	{`{"path":"/l","truncate":2}`, `{"l":[1 , {"a":2} , 3]}`, `{"l":[1 , {"a":2}]}`},
+	{`{"path":"/l","truncate":3}`, `{"l":[1,2,3 ]}`, `{"l":[1,2,3 ]}`},
+	{`{"path":"/l","truncate":0}`, `{"l":[1,2,3]}`, `{"l":[]}`},
+	{`{"path":"/l","truncate":0}`, `{"l":[ ]}`, `{"l":[ ]}`},
+	{`{"path":"/s","truncate":3}`, `{"s":"a\u00e9\n\/x"}`, `{"s":"a\u00e9\n"}`},
+	{`{"path":"/s","truncate":1}`, `{"s":"\ud83d\ude00x"}`, `{"s":"\ud83d\ude00"}`},
+	{`{"path":"/s","truncate":2}`, `{"s":"日本語"}`, `{"s":"日本"}`},
+	{`{"path":"/s","truncate":9}`, `{"s":"\u0041"}`, `{"s":"\u0041"}`},
+	{`{"path":"/s","truncate":0}`, `{"s":"abc"}`, `{"s":""}`},
+	{`{"path":"/s","mask":"all"}`, `{"s":"secret"}`, `{"s":"***"}`},
+	{`{"path":"/s","mask":"last4"}`, `{"s":"4111111111111111"}`, `{"s":"***1111"}`},
+	{`{"path":"/s","mask":"last4"}`, `{"s":"1234"}`, `{"s":"***"}`},
+	{`{"path":"/s","mask":"email"}`, `{"s":"ana@acme.example"}`, `{"s":"a***@acme.example"}`},
+	{`{"path":"/s","mask":"email"}`, `{"s":"\u00e9va@acme.example"}`, `{"s":"é***@acme.example"}`},
+	{`{"path":"/s","mask":"email"}`, `{"s":"no address"}`, `{"s":"***"}`},
+	{`{"path":"/s","mask":"email"}`, `{"s":"@x"}`, `{"s":"***"}`},
+	{`{"path":"/s","mask":"email"}`, `{"t":1}`, `{"t":1}`},
+}
+
 func TestModificationsChangeOnlyTheirPath(t *testing.T) {
-	for _, c := range []struct{ change, in, out string }{
-		{`{"path":"/a","set":1}`, `{"a":2}`, `{"a":1}`},
-		{`{"path":"/a","set":1}`, ` { "b" : 9007199254740993 , "a":  2 } `, ` { "b" : 9007199254740993 , "a":  1 } `},
-		{`{"path":"/a","set":1}`, `{}`, `{"a":1}`},
-		{`{"path":"/a","set":1}`, ``, `{"a":1}`},
-		{`{"path":"/a","set":1}`, `{ }`, `{"a":1 }`},
-		{`{"path":"/a","set":null}`, `{"b":"\u0041\/"}`, `{"b":"\u0041\/","a":null}`},
-		{`{"path":"/a","set":{"z":[1.5,true,"<&>"],"b":null}}`, `{}`, `{"a":{"b":null,"z":[1.5,true,"<&>"]}}`},
-		{`{"path":"/a/b/c","set":"x"}`, `{"a":{}}`, `{"a":{"b":{"c":"x"}}}`},
-		{`{"path":"/a/b/c","set":"x"}`, `{}`, `{"a":{"b":{"c":"x"}}}`},
-		{`{"path":"/l/0","set":9}`, `{"l":[1, 2]}`, `{"l":[9, 2]}`},
-		{`{"path":"/l/2","set":9}`, `{"l":[1, 2 ]}`, `{"l":[1, 2,9 ]}`},
-		{`{"path":"/l/-","set":9}`, `{"l":[]}`, `{"l":[9]}`},
-		{`{"path":"/l/-/x","set":9}`, `{"l":[1]}`, `{"l":[1,{"x":9}]}`},
-		{`{"path":"/a~1b/~0","set":9}`, `{"a/b":{"~":1}}`, `{"a/b":{"~":9}}`},
-		{`{"path":"/","set":9}`, `{"":1,"a":2}`, `{"":9,"a":2}`},
-		{`{"path":"/a.b*?#","set":9}`, `{"a":{"b":1}}`, `{"a":{"b":1},"a.b*?#":9}`},
-		{`{"path":"/é\"","set":9}`, `{"\u00e9\"":1}`, `{"\u00e9\"":9}`},
-		{`{"path":"/a","remove":true}`, `{"a":1}`, `{}`},
-		{`{"path":"/a","remove":true}`, `{"a":1 , "b":2}`, `{"b":2}`},
-		{`{"path":"/b","remove":true}`, `{"a":1 , "b":2}`, `{"a":1}`},
-		{`{"path":"/b","remove":true}`, `{"a":1,"b":{"x":[1]},"c":3}`, `{"a":1,"c":3}`},
-		{`{"path":"/l/1","remove":true}`, `{"l":[1,2,3]}`, `{"l":[1,3]}`},
-		{`{"path":"/l/0","remove":true}`, `{"l":[ [1] , 2 ]}`, `{"l":[ 2 ]}`},
-		{`{"path":"/l/9","remove":true}`, `{"l":[1]}`, `{"l":[1]}`},
-		{`{"path":"/x/y","remove":true}`, `{"x":1}`, `{"x":1}`},
-		{`{"path":"/x","remove":true}`, ``, ``},
-		{`{"path":"/n","clamp":{"max":100}}`, `{"n":101}`, `{"n":100}`},
-		{`{"path":"/n","clamp":{"max":100}}`, `{"n":100.0}`, `{"n":100.0}`},
-		{`{"path":"/n","clamp":{"max":100}}`, `{"n":1e2}`, `{"n":1e2}`},
-		{`{"path":"/n","clamp":{"max":9007199254740992}}`, `{"n":9007199254740993}`, `{"n":9007199254740992}`},
-		{`{"path":"/n","clamp":{"max":9007199254740994}}`, `{"n":9007199254740993}`, `{"n":9007199254740993}`},
-		{`{"path":"/n","clamp":{"max":1e300}}`, `{"n":123456789012345678901234567890}`, `{"n":123456789012345678901234567890}`},
-		{`{"path":"/n","clamp":{"max":100}}`, `{"n":1e999999999}`, `{"n":100}`},
-		{`{"path":"/n","clamp":{"min":0.5}}`, `{"n":-0}`, `{"n":0.5}`},
-		{`{"path":"/n","clamp":{"min":-5,"max":-5}}`, `{"n":7}`, `{"n":-5}`},
-		{`{"path":"/n","clamp":{"max":0}}`, `{"n":7}`, `{"n":0}`},
-		{`{"path":"/m","clamp":{"max":0}}`, `{"n":7}`, `{"n":7}`},
-		{`{"path":"/l","truncate":2}`, `{"l":[1 , {"a":2} , 3]}`, `{"l":[1 , {"a":2}]}`},
-		{`{"path":"/l","truncate":3}`, `{"l":[1,2,3 ]}`, `{"l":[1,2,3 ]}`},
-		{`{"path":"/l","truncate":0}`, `{"l":[1,2,3]}`, `{"l":[]}`},
-		{`{"path":"/l","truncate":0}`, `{"l":[ ]}`, `{"l":[ ]}`},
-		{`{"path":"/s","truncate":3}`, `{"s":"a\u00e9\n\/x"}`, `{"s":"a\u00e9\n"}`},
-		{`{"path":"/s","truncate":1}`, `{"s":"\ud83d\ude00x"}`, `{"s":"\ud83d\ude00"}`},
-		{`{"path":"/s","truncate":2}`, `{"s":"日本語"}`, `{"s":"日本"}`},
-		{`{"path":"/s","truncate":9}`, `{"s":"\u0041"}`, `{"s":"\u0041"}`},
-		{`{"path":"/s","truncate":0}`, `{"s":"abc"}`, `{"s":""}`},
-		{`{"path":"/s","mask":"all"}`, `{"s":"secret"}`, `{"s":"***"}`},
-		{`{"path":"/s","mask":"last4"}`, `{"s":"4111111111111111"}`, `{"s":"***1111"}`},
-		{`{"path":"/s","mask":"last4"}`, `{"s":"1234"}`, `{"s":"***"}`},
-		{`{"path":"/s","mask":"email"}`, `{"s":"ana@acme.example"}`, `{"s":"a***@acme.example"}`},
-		{`{"path":"/s","mask":"email"}`, `{"s":"\u00e9va@acme.example"}`, `{"s":"é***@acme.example"}`},
-		{`{"path":"/s","mask":"email"}`, `{"s":"no address"}`, `{"s":"***"}`},
-		{`{"path":"/s","mask":"email"}`, `{"s":"@x"}`, `{"s":"***"}`},
-		{`{"path":"/s","mask":"email"}`, `{"t":1}`, `{"t":1}`},
-	} {
+	for _, c := range changes {
 		before := c.in
 		in := []byte(c.in)
 		out, changed, err := change(t, c.change).apply(in)
@@ -101,9 +103,12 @@ func TestModificationsChangeOnlyTheirPath(t *testing.T) {
 func TestModificationsThatDoNotFitAreErrors(t *testing.T) {
 	for _, c := range []struct{ change, in string }{
 		{`{"path":"/n","clamp":{"max":1}}`, `{"n":"5"}`}, {`{"path":"/n","clamp":{"max":1}}`, `{"n":null}`}, {`{"path":"/n","clamp":{"max":1}}`, `{"n":[5]}`},
-		{`{"path":"/n","truncate":1}`, `{"n":123}`}, {`{"path":"/n","truncate":1}`, `{"n":{"a":1}}`}, {`{"path":"/n","mask":"all"}`, `{"n":5}`}, {`{"path":"/n","mask":"last4"}`, `{"n":["a"]}`},
-		{`{"path":"/a/b","set":1}`, `{"a":5}`}, {`{"path":"/a/b","set":1}`, `{"a":null}`}, {`{"path":"/a/5","set":1}`, `{"a":[1]}`}, {`{"path":"/a/x","set":1}`, `{"a":[1]}`},
-		{`{"path":"/a/01","set":1}`, `{"a":[1,2]}`}, {`{"path":"/a","set":1}`, `[1]`}, {`{"path":"/a","set":1}`, `{"b":1`}, {`{"path":"/a","set":1}`, `{"a":1`}, {`{"path":"/a","remove":true}`, `{"a"`},
+		{`{"path":"/n","truncate":1}`, `{"n":123}`}, {`{"path":"/n","truncate":1}`, `{"n":{"a":1}}`},
+		{`{"path":"/n","mask":"all"}`, `{"n":5}`}, {`{"path":"/n","mask":"last4"}`, `{"n":["a"]}`},
+		{`{"path":"/a/b","set":1}`, `{"a":5}`}, {`{"path":"/a/b","set":1}`, `{"a":null}`},
+		{`{"path":"/a/5","set":1}`, `{"a":[1]}`}, {`{"path":"/a/x","set":1}`, `{"a":[1]}`},
+		{`{"path":"/a/01","set":1}`, `{"a":[1,2]}`}, {`{"path":"/a","set":1}`, `[1]`},
+		{`{"path":"/a","set":1}`, `{"b":1`}, {`{"path":"/a","set":1}`, `{"a":1`}, {`{"path":"/a","remove":true}`, `{"a"`},
 	} {
 		if out, _, err := change(t, c.change).apply([]byte(c.in)); err == nil {
 			t.Errorf("%s on %s: %s", c.change, c.in, out)
@@ -132,7 +137,8 @@ func (w *writer) value(depth int, path string) string {
 		}
 		return "[" + strings.Join(out, ",") + "]"
 	}
-	return w.pick("1", "9007199254740993", "123456789012345678901234567890", "1.50", "-0", "1E+2", "true", "null", `"a"`, `"\u00e9\/\n"`, `"\ud83d\ude00x"`, `"日本"`, `"ana@acme.example"`, `""`)
+	return w.pick("1", "9007199254740993", "123456789012345678901234567890", "1.50", "-0", "1E+2", "true", "null",
+		`"a"`, `"\u00e9\/\n"`, `"\ud83d\ude00x"`, `"日本"`, `"ana@acme.example"`, `""`)
 }
 
 func (w *writer) object(depth int, path string) string {
@@ -190,7 +196,7 @@ func flatten(t testing.TB, doc []byte, path string) []piece {
 }
 
 func TestPropertyEverythingOutsideThePathStaysByteForByte(t *testing.T) {
-	changes := []string{`"set":1`, `"set":{"q":[1,"x"]}`, `"remove":true`, `"clamp":{"min":2,"max":50}`, `"truncate":1`, `"mask":"email"`}
+	actions := []string{`"set":1`, `"set":{"q":[1,"x"]}`, `"remove":true`, `"clamp":{"min":2,"max":50}`, `"truncate":1`, `"mask":"email"`}
 	applied := 0
 	for seed := range 4000 {
 		w := &writer{Rand: rand.New(rand.NewPCG(uint64(seed), 7))}
@@ -200,13 +206,13 @@ func TestPropertyEverythingOutsideThePathStaysByteForByte(t *testing.T) {
 			continue
 		}
 		quoted, _ := jsontext.AppendQuote(nil, path)
-		m := change(t, `{"path":`+string(quoted)+`,`+changes[seed%len(changes)]+`}`)
+		m := change(t, `{"path":`+string(quoted)+`,`+actions[seed%len(actions)]+`}`)
 		out, changed, err := m.apply([]byte(doc))
 		if err != nil {
 			continue
 		}
 		if !jsontext.Value(out).IsValid() {
-			t.Fatalf("%s %s: %s becomes %s", path, changes[seed%len(changes)], doc, out)
+			t.Fatalf("%s %s: %s becomes %s", path, actions[seed%len(actions)], doc, out)
 		}
 		if !changed {
 			if string(out) != doc {
@@ -225,7 +231,7 @@ func TestPropertyEverythingOutsideThePathStaysByteForByte(t *testing.T) {
 			})
 		}
 		if before, after := outside(flatten(t, []byte(doc), "")), outside(flatten(t, out, "")); !slices.Equal(before, after) {
-			t.Fatalf("%s %s: %s becomes %s", path, changes[seed%len(changes)], doc, out)
+			t.Fatalf("%s %s: %s becomes %s", path, actions[seed%len(actions)], doc, out)
 		}
 	}
 	if applied < 500 {

@@ -183,8 +183,9 @@ func TestPoliciesThatSayWhatIsNotEnforcedAreRefused(t *testing.T) {
 		"the whole of the arguments": rule(`"effect":"modify","modify":[{"path":"","remove":true}]`),
 		"a default that is neither":  `"match":{"server":"s"},"default":"escalate","rules":[{"name":"r","when":"true","effect":"allow"}]`,
 		"no match":                   `"rules":[{"name":"r","when":"true","effect":"allow"}]`,
-		"a fact of facts":            `"match":{"server":"s"},"facts":{"a":{"tool":"t","args":{"x":"facts.b"}},"b":{"tool":"t"}},"rules":[{"name":"r","when":"true","effect":"allow"}]`,
-		"a fact with a bad path":     `"match":{"server":"s"},"facts":{"a":{"tool":"t","path":"x"}},"rules":[{"name":"r","when":"true","effect":"allow"}]`,
+		"a fact of facts": `"match":{"server":"s"},"facts":{"a":{"tool":"t","args":{"x":"facts.b"}},"b":{"tool":"t"}},` +
+			`"rules":[{"name":"r","when":"true","effect":"allow"}]`,
+		"a fact with a bad path": `"match":{"server":"s"},"facts":{"a":{"tool":"t","path":"x"}},"rules":[{"name":"r","when":"true","effect":"allow"}]`,
 	} {
 		if _, err := policy.Compile(parse(t, "p", spec)); !fault.Is(err, faultv1.Reason_REASON_INVALID) {
 			t.Errorf("%s: %v", name, err)
