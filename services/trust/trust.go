@@ -29,9 +29,9 @@ const defaultPoll = 30 * time.Second
 type Config struct {
 	Database sqlstore.Config `yaml:"database"`
 	// PollEvery is how often each server is looked at: 30s when zero. Until a server answers for the first time, it is looked at more often.
-	PollEvery time.Duration `yaml:"poll_every"`
+	PollEvery time.Duration `yaml:"pollEvery"`
 	// LookTimeout bounds each request of a look: 10s when zero.
-	LookTimeout time.Duration `yaml:"look_timeout"`
+	LookTimeout time.Duration `yaml:"lookTimeout"`
 }
 
 // Deps is what the service is given.
@@ -55,9 +55,9 @@ func New(cfg Config, deps Deps) (*Trust, error) {
 	limits := probe.DefaultLimits()
 	switch {
 	case cfg.PollEvery < 0:
-		return nil, fault.Invalid("poll_every: must not be negative, is %s", cfg.PollEvery)
+		return nil, fault.Invalid("pollEvery: must not be negative, is %s", cfg.PollEvery)
 	case cfg.LookTimeout < 0 || cfg.LookTimeout > limits.Look:
-		return nil, fault.Invalid("look_timeout: must be at most %s, is %s", limits.Look, cfg.LookTimeout)
+		return nil, fault.Invalid("lookTimeout: must be at most %s, is %s", limits.Look, cfg.LookTimeout)
 	case deps.Credentials == nil || deps.Journal == nil || deps.Log == nil || deps.Now == nil:
 		return nil, fmt.Errorf("trust: Credentials, Journal, Log and Now are needed")
 	}

@@ -16,21 +16,8 @@ CREATE TABLE server_states (
     server_info TEXT NOT NULL,
     capabilities TEXT NOT NULL,
     seen_at TEXT NOT NULL,
+    definitions TEXT NOT NULL,
     PRIMARY KEY (tenant, server)
-);
-CREATE TABLE definitions (
-    tenant TEXT NOT NULL,
-    server TEXT NOT NULL,
-    position BIGINT NOT NULL,
-    name TEXT NOT NULL,
-    approved_hash TEXT NOT NULL,
-    approved TEXT NOT NULL,
-    approved_by TEXT NOT NULL,
-    approved_at TEXT NOT NULL,
-    seen_hash TEXT NOT NULL,
-    seen TEXT NOT NULL,
-    problem TEXT NOT NULL,
-    PRIMARY KEY (tenant, server, position)
 );
 CREATE TABLE kills (
     tenant TEXT NOT NULL,
@@ -44,5 +31,4 @@ CREATE TABLE kills (
 
 -- +goose Down
 DROP TABLE kills;
-DROP TABLE definitions;
 DROP TABLE server_states;
