@@ -62,7 +62,7 @@ func buildCRM(s *Server, m *server.MCPServer) error {
 		for id := 1; id <= 300; id++ {
 			p := person(id)
 			_, err := tx.Exec("INSERT INTO customers (id, name, email, phone, country, card) VALUES (?, ?, ?, ?, ?, ?)",
-				id, p.name, p.email, p.phone, p.country, fmt.Sprintf("************%04d", id*97%10000))
+				id, p.name, p.email, p.phone, p.country, fmt.Sprintf("***%04d", id*97%10000))
 			if err != nil {
 				return err
 			}

@@ -60,7 +60,8 @@ func fillPages(tx *sql.Tx) error {
 			return err
 		}
 		title, text, _ := strings.Cut(strings.TrimPrefix(string(raw), "# "), "\n")
-		if _, err := tx.Exec("INSERT INTO pages (id, title, text) VALUES (?, ?, ?)", strings.TrimSuffix(file.Name(), ".md"), title, strings.TrimSpace(text)); err != nil {
+		id := strings.TrimSuffix(file.Name(), ".md")
+		if _, err := tx.Exec("INSERT INTO pages (id, title, text) VALUES (?, ?, ?)", id, title, strings.TrimSpace(text)); err != nil {
 			return err
 		}
 	}

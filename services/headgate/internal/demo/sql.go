@@ -20,7 +20,7 @@ CREATE INDEX orders_by_customer ON orders (customer_id);`
 // Bounds of one statement.
 const (
 	maxRows      = 1000
-	maxQueryTime = 5 * time.Second
+	maxQueryTime = 2 * time.Second
 )
 
 type statement struct {

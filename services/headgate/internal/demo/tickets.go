@@ -14,7 +14,8 @@ import (
 
 const ticketSchema = `
 CREATE TABLE tickets (id TEXT PRIMARY KEY, title TEXT NOT NULL, body TEXT NOT NULL, priority TEXT NOT NULL CHECK (priority IN ('normal', 'high')),
-	status TEXT NOT NULL CHECK (status IN ('open', 'closed')), owner TEXT NOT NULL, customer TEXT NOT NULL, opened TEXT NOT NULL, resolution TEXT NOT NULL DEFAULT '');
+	status TEXT NOT NULL CHECK (status IN ('open', 'closed')), owner TEXT NOT NULL, customer TEXT NOT NULL, opened TEXT NOT NULL,
+	resolution TEXT NOT NULL DEFAULT '');
 CREATE TABLE comments (ticket TEXT NOT NULL REFERENCES tickets (id), at TEXT NOT NULL, text TEXT NOT NULL);`
 
 // ticketSeeds alternate so that T-1 is normal and T-2 is high.

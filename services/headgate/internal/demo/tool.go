@@ -28,11 +28,13 @@ func (e effect) annotate(title string) mcp.ToolOption {
 
 // tool makes a tool whose arguments are bound to A and whose result R travels as structuredContent and as text.
 // An error is the tool's own answer: the model reads it.
-func tool[A, R any](name, title, description string, does effect, run func(ctx context.Context, args A) (R, error), inputs ...mcp.ToolOption) server.ServerTool {
+func tool[A, R any](
+	name, title, description string, does effect, run func(ctx context.Context, args A) (R, error), inputs ...mcp.ToolOption,
+) server.ServerTool {
 	options := append([]mcp.ToolOption{
 		mcp.WithDescription(description), mcp.WithToolTitle(title), does.annotate(title), mcp.WithOutputSchema[R](),
 	}, inputs...)
-	return server.ServerTool{Tool: mcp.NewTool(name, options...), Handler: func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+	handle := func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		var args A
 		if err := req.BindArguments(&args); err != nil {
 			return mcp.NewToolResultError("The arguments do not fit: " + err.Error()), nil
@@ -42,5 +44,6 @@ func tool[A, R any](name, title, description string, does effect, run func(ctx c
 			return mcp.NewToolResultError(err.Error()), nil
 		}
 		return mcp.NewToolResultStructuredOnly(result), nil
-	}}
+	}
+	return server.ServerTool{Tool: mcp.NewTool(name, options...), Handler: handle}
 }
