@@ -29,9 +29,9 @@ type Config struct {
 	Database sqlstore.Config `yaml:"database"`
 	// KeyFile holds the key-encryption key, a Tink keyset in JSON. It is made with mode 0600 when the database is new and refused when others
 	// than its owner can reach it. Whoever loses it loses every secret.
-	KeyFile string `yaml:"key_file"`
+	KeyFile string `yaml:"keyFile"`
 	// LeaseFor is how long a lease is good: 5m when zero, at most 1h.
-	LeaseFor time.Duration `yaml:"lease_for"`
+	LeaseFor time.Duration `yaml:"leaseFor"`
 }
 
 // Deps is what the service is given.
@@ -52,9 +52,9 @@ type Credentials struct {
 func New(cfg Config, deps Deps) (*Credentials, error) {
 	switch {
 	case cfg.KeyFile == "":
-		return nil, fault.Invalid("key_file: is missing; the service needs a file for the key that seals the secrets")
+		return nil, fault.Invalid("keyFile: is missing; the service needs a file for the key that seals the secrets")
 	case cfg.LeaseFor < 0 || cfg.LeaseFor > longestLease:
-		return nil, fault.Invalid("lease_for: must be at most %s, is %s", longestLease, cfg.LeaseFor)
+		return nil, fault.Invalid("leaseFor: must be at most %s, is %s", longestLease, cfg.LeaseFor)
 	case cfg.LeaseFor == 0:
 		cfg.LeaseFor = defaultLease
 	}

@@ -21,7 +21,8 @@ func TestAServerWaitsForAPerson(t *testing.T) {
 	h.mustApply(echo(u.url))
 	h.edge.knows("pending: a:pending b:pending")
 	shown := h.show()
-	if string(shown.GetDefinitions()[0].GetSeen()) != tool("a", "one") || shown.GetDefinitions()[0].GetApproved() != nil || shown.GetSeenHash() == "" || shown.GetSeenAt() == nil {
+	first := shown.GetDefinitions()[0]
+	if string(first.GetSeen()) != tool("a", "one") || first.GetApproved() != nil || shown.GetSeenHash() == "" || shown.GetSeenAt() == nil {
 		t.Errorf("shown: %v", shown)
 	}
 	if _, err := h.approve(shown.GetSeenHash()); err != nil {
@@ -57,9 +58,8 @@ func TestAServerThatIsDownAtFirstIsPinnedWhenItComesUp(t *testing.T) {
 	u := serve(t, tool("a", "one"))
 	u.set(func(u *upstream) { u.down = true })
 	h.mustApply(echo(u.url, initial))
-	res, err := h.as("acme/sam").Refresh(t.Context(), connect.NewRequest(&trustv1.RefreshRequest{Name: "echo"}))
-	if err != nil || told(res.Msg.GetServer()) != "pending:" || !strings.Contains(res.Msg.GetServer().GetNote(), "could not be looked at") {
-		t.Errorf("while it is down: %v, %v", res, err)
+	if state := h.refresh(); told(state) != "pending:" || !strings.Contains(state.GetNote(), "could not be looked at") {
+		t.Errorf("while it is down: %v", state)
 	}
 	if _, err := h.approve(""); !fault.Is(err, faultv1.Reason_REASON_UPSTREAM) {
 		t.Errorf("approved while it is down: %v", err)
@@ -67,10 +67,7 @@ func TestAServerThatIsDownAtFirstIsPinnedWhenItComesUp(t *testing.T) {
 	u.set(func(u *upstream) { u.down = false })
 	h.edge.knows("approved: a:approved")
 	u.set(func(u *upstream) { u.down = true })
-	if _, err := h.as("acme/sam").Refresh(t.Context(), connect.NewRequest(&trustv1.RefreshRequest{Name: "echo"})); err != nil {
-		t.Error(err)
-	}
-	if got := told(h.show()); got != "approved: a:approved" {
+	if got := told(h.refresh()); got != "approved: a:approved" {
 		t.Errorf("a server that is down lost its pins: %s", got)
 	}
 }
@@ -100,7 +97,8 @@ func TestEveryKindOfDriftStopsTheToolUntilItIsApproved(t *testing.T) {
 				t.Errorf("the difference is not shown: %v", d)
 			}
 			events := h.journal.of("definition-changed")
-			if len(events) != 1 || !events[0].GetAlert() || events[0].GetChange().GetOldHash() != d.GetApprovedHash() || events[0].GetChange().GetNewHash() != d.GetSeenHash() ||
+			if len(events) != 1 || !events[0].GetAlert() ||
+				events[0].GetChange().GetOldHash() != d.GetApprovedHash() || events[0].GetChange().GetNewHash() != d.GetSeenHash() ||
 				events[0].GetTarget().GetTool() != "a" || events[0].GetTenant() != "acme" {
 				t.Errorf("the alert: %v", events)
 			}
@@ -125,8 +123,8 @@ func TestTheWayBackToWhatWasApprovedNeedsNobody(t *testing.T) {
 	}
 	// The order of members and escapes are no change.
 	u.shows(`{"inputSchema":{"properties":{"a":{"type":"string"}},"type":"object"},"description":"\u006fne","name":"a"}`)
-	if res, err := h.as("acme/sam").Refresh(t.Context(), connect.NewRequest(&trustv1.RefreshRequest{Name: "echo"})); err != nil || told(res.Msg.GetServer()) != "approved: a:approved" {
-		t.Errorf("another spelling: %v, %v", told(res.Msg.GetServer()), err)
+	if got := told(h.refresh()); got != "approved: a:approved" {
+		t.Errorf("another spelling: %s", got)
 	}
 }
 
@@ -146,8 +144,8 @@ func TestT6HiddenCharactersAreNeverApproved(t *testing.T) {
 			u := serve(t, tool("a", "one"), bad)
 			h.mustApply(echo(u.url, initial))
 			h.edge.await("a good and a bad tool", func() bool {
-				d := h.edge.servers["acme/echo"].GetDefinitions()
-				return len(d) == 2 && d[0].GetState() == trustv1.DefinitionState_DEFINITION_STATE_APPROVED && d[1].GetState() == trustv1.DefinitionState_DEFINITION_STATE_PENDING
+				state := h.edge.servers["acme/echo"]
+				return strings.HasPrefix(told(state), "approved: a:approved ") && strings.HasSuffix(told(state), ":pending")
 			})
 			state := h.show()
 			if !strings.Contains(state.GetNote(), "never be approved") {
@@ -190,8 +188,8 @@ func TestAnotherAddressWaitsForAPersonAlsoWithInitial(t *testing.T) {
 	h.edge.knows("approved: a:approved")
 	h.mustApply(echo(second.url, initial))
 	h.edge.knows("pending: a:changed")
-	if res, err := h.as("acme/sam").Refresh(t.Context(), connect.NewRequest(&trustv1.RefreshRequest{Name: "echo"})); err != nil || told(res.Msg.GetServer()) != "pending: a:changed" {
-		t.Errorf("after it was seen there: %v, %v", told(res.Msg.GetServer()), err)
+	if got := told(h.refresh()); got != "pending: a:changed" {
+		t.Errorf("after it was seen there: %s", got)
 	}
 	if _, err := h.approve(""); err != nil {
 		t.Fatal(err)
@@ -235,7 +233,8 @@ func TestWhatAnEdgeReportsCountsAtOnce(t *testing.T) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
-	if _, err := h.as("acme/adam").Report(t.Context(), connect.NewRequest(&trustv1.ReportRequest{Tenant: "acme", Server: "echo"})); !fault.Is(err, faultv1.Reason_REASON_ROLE_REQUIRED) {
+	asPerson := connect.NewRequest(&trustv1.ReportRequest{Tenant: "acme", Server: "echo"})
+	if _, err := h.as("acme/adam").Report(t.Context(), asPerson); !fault.Is(err, faultv1.Reason_REASON_ROLE_REQUIRED) {
 		t.Errorf("a person: %v", err)
 	}
 }

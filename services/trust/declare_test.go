@@ -59,7 +59,8 @@ func TestADryRunChangesNothing(t *testing.T) {
 	if err != nil || res.Msg.GetChanges()[0].GetAction() != resourcev1.Action_ACTION_CREATED {
 		t.Fatal(res, err)
 	}
-	if _, err := h.as("acme/adam").Get(t.Context(), connect.NewRequest(&trustv1.GetRequest{Kind: "Server", Name: "echo"})); !fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
+	get := connect.NewRequest(&trustv1.GetRequest{Kind: "Server", Name: "echo"})
+	if _, err := h.as("acme/adam").Get(t.Context(), get); !fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
 		t.Errorf("%v", err)
 	}
 	if n := len(h.journal.of("resource-applied")); n != 0 {
@@ -108,7 +109,8 @@ func TestRealServersOfBothErasAndLibrariesArePinned(t *testing.T) {
 func TestOnlyEdgesAndAuthzWatch(t *testing.T) {
 	h := start(t, t.TempDir())
 	for s, good := range map[optionsv1.Service]bool{
-		optionsv1.Service_SERVICE_EDGE: true, optionsv1.Service_SERVICE_AUTHZ: true, optionsv1.Service_SERVICE_AUDIT: false, optionsv1.Service_SERVICE_IDENTITY: false,
+		optionsv1.Service_SERVICE_EDGE: true, optionsv1.Service_SERVICE_AUTHZ: true,
+		optionsv1.Service_SERVICE_AUDIT: false, optionsv1.Service_SERVICE_IDENTITY: false,
 	} {
 		stream, err := h.service(s).Watch(t.Context(), connect.NewRequest(&trustv1.WatchRequest{}))
 		if err != nil {

@@ -145,7 +145,8 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := mcp.Get(body, "id")
 	switch method {
 	case mcp.MethodDiscover:
-		_, err = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"instructions":%q}}`, id, u.instructions)
+		const discovery = `{"jsonrpc":"2.0","id":%s,"result":{"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"instructions":%q}}`
+		_, err = fmt.Fprintf(w, discovery, id, u.instructions)
 	case mcp.MethodToolsList:
 		_, err = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":{"tools":[%s]}}`, id, strings.Join(u.tools, ","))
 	default:
@@ -260,6 +261,15 @@ func (h *harness) approve(seen string, tools ...string) (*trustv1.ServerState, e
 func (h *harness) show() *trustv1.ServerState {
 	h.t.Helper()
 	res, err := h.as("acme/sam").Show(h.t.Context(), connect.NewRequest(&trustv1.ShowRequest{Name: "echo"}))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return res.Msg.GetServer()
+}
+
+func (h *harness) refresh() *trustv1.ServerState {
+	h.t.Helper()
+	res, err := h.as("acme/sam").Refresh(h.t.Context(), connect.NewRequest(&trustv1.RefreshRequest{Name: "echo"}))
 	if err != nil {
 		h.t.Fatal(err)
 	}

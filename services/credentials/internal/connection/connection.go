@@ -89,7 +89,8 @@ func checkHeader(name, header string) error {
 		}
 	}
 	if bad {
-		return fault.Invalid("Connection %s: a credential cannot go into the header %s, because %s. Use Authorization, or the header that the server's documentation names.", name, header, why).
+		return fault.Invalid("Connection %s: a credential cannot go into the header %s, because %s. "+
+			"Use Authorization, or the header that the server's documentation names.", name, header, why).
 			With("kind", "Connection").With("name", name).With("field", "spec.inject.name")
 	}
 	if !httpguts.ValidHeaderFieldName(header) {

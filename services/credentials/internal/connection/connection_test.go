@@ -101,7 +101,8 @@ func TestAHostIsAllowedByNameAndWhenGivenByPort(t *testing.T) {
 }
 
 func TestAllowHostsAreHostsAndNothingElse(t *testing.T) {
-	for _, text := range []string{"*.example", "*", "https://crm.example", "crm.example/", "crm example", "crm..example", "-crm.example", "crm.example:0", "crm.example:65536",
+	for _, text := range []string{"*.example", "*", "https://crm.example", "crm.example/", "crm example", "crm..example", "-crm.example",
+		"crm.example:0", "crm.example:65536",
 		"crm.example:http", "crm.example:", "fe80::1%eth0", "[crm.example]", "[127.0.0.1]:80", "::1:x", "1.2.3", strings.Repeat("a", 64) + ".example"} {
 		if err := connection.Check(crm(func(s *credentialsv1.ConnectionSpec) { s.AllowHosts = []string{text} })); !fault.Is(err, faultv1.Reason_REASON_INVALID) {
 			t.Errorf("%q: %v", text, err)

@@ -121,7 +121,8 @@ func (h *Handler) sealed(ctx context.Context, tx *sqlstore.Tx, d *declared) erro
 	}
 	if d.secret.Empty() {
 		if !has {
-			return fault.Invalid("Connection %s is new and has no secret, so there would be nothing to lend. Set spec.secret; it is sealed and never shown again.", m.GetName()).
+			return fault.Invalid("Connection %s is new and has no secret, so there would be nothing to lend. "+
+				"Set spec.secret; it is sealed and never shown again.", m.GetName()).
 				With("kind", kindConnection).With("name", m.GetName()).With("field", "spec.secret")
 		}
 		return nil
@@ -182,7 +183,8 @@ func (h *Handler) Delete(ctx context.Context, req *connect.Request[credentialsv1
 		m := gone[0].GetMetadata()
 		return h.append(&eventsv1.Event{
 			Action: "resource-deleted", Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Tenant: tenant,
-			Principal: principal(rpc.CallerFrom(ctx)), Change: &eventsv1.Change{Kind: kindConnection, Name: name, Action: "deleted", Version: m.GetVersion(), OldHash: m.GetHash()},
+			Principal: principal(rpc.CallerFrom(ctx)),
+			Change:    &eventsv1.Change{Kind: kindConnection, Name: name, Action: "deleted", Version: m.GetVersion(), OldHash: m.GetHash()},
 		})
 	})
 	if err != nil {

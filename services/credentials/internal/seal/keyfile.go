@@ -32,7 +32,8 @@ func LoadKey(path string) (*Key, error) {
 		return nil, fmt.Errorf("seal: the key file %s is not a regular file", path)
 	}
 	if open := info.Mode().Perm() & 0o077; open != 0 {
-		return nil, fmt.Errorf("seal: the key file %s has mode %04o, so others than its owner can reach it. Run chmod 600 on it, and consider the key known", path, info.Mode().Perm())
+		return nil, fmt.Errorf("seal: the key file %s has mode %04o, so others than its owner can reach it. Run chmod 600 on it, and consider the key known",
+			path, info.Mode().Perm())
 	}
 	content, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
 	if err != nil {

@@ -28,7 +28,8 @@ func (v *Vault) Claim(ctx context.Context, tx *sqlstore.Tx, claims []Claim) erro
 		}
 		if found {
 			return fault.New(faultv1.Reason_REASON_CONFLICT,
-				"Connection %s cannot serve %s: connection %s does already, and a server has one. Change or delete that one first. Nothing was applied.", c.Connection, c.Server, holder).
+				"Connection %s cannot serve %s: connection %s does already, and a server has one. Change or delete that one first. Nothing was applied.",
+				c.Connection, c.Server, holder).
 				With("kind", "Connection").With("name", c.Connection)
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO connection_servers (tenant, server, connection) VALUES (?, ?, ?)", c.Tenant, c.Server, c.Connection); err != nil {

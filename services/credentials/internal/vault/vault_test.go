@@ -70,10 +70,11 @@ func TestTheVaultGivesBackWhatWasPutLast(t *testing.T) {
 }
 
 func TestWhatIsMovedInTheDatabaseDoesNotOpen(t *testing.T) {
+	const acme = "(SELECT sealed FROM sealed_secrets WHERE tenant = 'acme' AND record = 'connection/crm')"
 	moves := map[string]string{
-		"a secret to another tenant":     "UPDATE sealed_secrets SET sealed = (SELECT sealed FROM sealed_secrets WHERE tenant = 'acme' AND record = 'connection/crm') WHERE tenant = 'rival'",
+		"a secret to another tenant":     "UPDATE sealed_secrets SET sealed = " + acme + " WHERE tenant = 'rival'",
 		"a secret with its data key":     "UPDATE data_keys SET wrapped = (SELECT wrapped FROM data_keys WHERE tenant = 'acme') WHERE tenant = 'rival'",
-		"a secret to another connection": "UPDATE sealed_secrets SET sealed = (SELECT sealed FROM sealed_secrets WHERE tenant = 'acme' AND record = 'connection/crm')",
+		"a secret to another connection": "UPDATE sealed_secrets SET sealed = " + acme,
 		"the version":                    "UPDATE sealed_secrets SET version = version + 1",
 		"the ciphertext":                 "UPDATE sealed_secrets SET sealed = 'QUFBQQ=='",
 		"what is no base64":              "UPDATE sealed_secrets SET sealed = '%%%'",

@@ -28,10 +28,12 @@ type Request struct {
 // names stays approved.
 func (s Server) Approve(server string, r Request) (Server, []Drift, error) {
 	if !s.Looked {
-		return s, nil, fault.New(faultv1.Reason_REASON_CONFLICT, "Server %s has not shown anything yet, so there is nothing to approve. Look at its note, and try again when it answers.", server)
+		return s, nil, fault.New(faultv1.Reason_REASON_CONFLICT,
+			"Server %s has not shown anything yet, so there is nothing to approve. Look at its note, and try again when it answers.", server)
 	}
 	if r.Seen != "" && r.Seen != s.SeenHash() {
-		return s, nil, fault.New(faultv1.Reason_REASON_CONFLICT, "Server %s shows something else than what you looked at, so nothing was approved. Look at it again.", server).
+		return s, nil, fault.New(faultv1.Reason_REASON_CONFLICT,
+			"Server %s shows something else than what you looked at, so nothing was approved. Look at it again.", server).
 			With("seen", s.SeenHash())
 	}
 	chosen, err := s.choose(server, r.Tools)

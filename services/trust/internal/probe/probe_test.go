@@ -80,6 +80,7 @@ func TestAServerWithoutToolsIsNotAskedForThem(t *testing.T) {
 
 func TestWhatIsOutsideTheProtocolIsRefused(t *testing.T) {
 	list := func(answer string) raw { return raw{"server/discover": discovered, "tools/list": answer} }
+	const circle = `{"tools":[],"nextCursor":"x"}`
 	var many []string
 	for i := range 40 {
 		many = append(many, tool(fmt.Sprintf("t%d", i)))
@@ -94,7 +95,7 @@ func TestWhatIsOutsideTheProtocolIsRefused(t *testing.T) {
 		"another case":                 {list(`!{"jsonrpc":"2.0","id":$ID,"Result":{"tools":[]}}`), "strict"},
 		"another id":                   {list(`!{"jsonrpc":"2.0","id":99,"result":{"tools":[]}}`), "not the answer"},
 		"no list":                      {list(`{}`), "not in order"},
-		"a page that leads back":       {raw{"server/discover": discovered, "tools/list": `{"tools":[],"nextCursor":"x"}`, "tools/list?x": `{"tools":[],"nextCursor":"x"}`}, "does not end"},
+		"a page that leads back":       {raw{"server/discover": discovered, "tools/list": circle, "tools/list?x": circle}, "does not end"},
 		"too many tools":               {list(`{"tools":[` + strings.Join(many, ",") + `]}`), "more than 30 tools"},
 		"too many bytes":               {list(`{"tools":[],"x":"` + strings.Repeat("x", 70_000) + `"}`), "more than a look takes"},
 		"no JSON":                      {list(`!<html>`), "strict"},
@@ -241,7 +242,8 @@ func FuzzAnyAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, discover, list []byte) {
 		s := httptest.NewServer(raw{"server/discover": string(discover), "tools/list": string(list), "tools/list?": string(list)})
 		defer s.Close()
-		got, err := probe.Server(t.Context(), probe.Target{URL: s.URL, Secrets: []string{"s3cret"}}, probe.Limits{Tools: 10, Bytes: 1 << 16, Request: time.Second, Look: 2 * time.Second})
+		limits := probe.Limits{Tools: 10, Bytes: 1 << 16, Request: time.Second, Look: 2 * time.Second}
+		got, err := probe.Server(t.Context(), probe.Target{URL: s.URL, Secrets: []string{"s3cret"}}, limits)
 		if err != nil {
 			return
 		}

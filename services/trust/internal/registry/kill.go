@@ -29,7 +29,7 @@ func (r *Registry) Kill(ctx context.Context, target store.Target, reason string,
 
 // Revive takes a kill back. None in force is no error.
 func (r *Registry) Revive(ctx context.Context, target store.Target, by Actor) (int64, error) {
-	message := &trustv1.WatchResponse{Revived: []*trustv1.Kill{{Tenant: target.Tenant, Target: &trustv1.Target{Kind: target.Kind, Name: target.Name}, By: by.Name}}}
+	message := &trustv1.WatchResponse{Revived: []*trustv1.Kill{killProto(store.Kill{Target: target, By: by.Name, At: r.Now()})}}
 	return r.stopping(ctx, target, true, r.stop("revive", "revived", target, "", by), message,
 		func(tx *sqlstore.Tx) error { return store.RemoveKill(ctx, tx, target) },
 		func() { delete(r.kills, target) })

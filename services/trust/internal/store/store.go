@@ -96,7 +96,8 @@ func Remove(ctx context.Context, tx *sqlstore.Tx, key Key) error {
 
 // PutKill writes a kill. One that is there already stays as it is.
 func PutKill(ctx context.Context, tx *sqlstore.Tx, k Kill) error {
-	_, err := tx.Exec(ctx, "INSERT INTO kills (tenant, kind, name, reason, killed_by, killed_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, kind, name) DO NOTHING",
+	_, err := tx.Exec(ctx, `INSERT INTO kills (tenant, kind, name, reason, killed_by, killed_at) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (tenant, kind, name) DO NOTHING`,
 		k.Target.Tenant, k.Target.Kind, k.Target.Name, k.Reason, k.By, moment(k.At))
 	if err != nil {
 		return fmt.Errorf("writing a kill: %w", err)

@@ -116,7 +116,8 @@ func BenchmarkSaveLargest(b *testing.B) {
 	for i := range 10_000 {
 		raw := fmt.Appendf(nil, `{"name":"tool-%d","description":"%0800d"}`, i, i)
 		state.Pins.Definitions = append(state.Pins.Definitions, pin.Definition{
-			Name: fmt.Sprint("tool-", i), Approved: &pin.Approval{Hash: "sha256:1", Raw: raw, By: "sam", At: moment(1)}, Seen: &pin.Shown{Name: "x", Hash: "sha256:1", Raw: raw},
+			Name: fmt.Sprint("tool-", i), Approved: &pin.Approval{Hash: "sha256:1", Raw: raw, By: "sam", At: moment(1)},
+			Seen: &pin.Shown{Name: "x", Hash: "sha256:1", Raw: raw},
 		})
 	}
 	for b.Loop() {
