@@ -46,9 +46,10 @@ func NewOwner(conn *rpc.Conn, name string) (*Owner, error) {
 	return &Owner{conn: conn, service: service}, nil
 }
 
-// Apply sends each owner its part of the objects, in order, and answers what changed.
-func Apply(ctx context.Context, conn *rpc.Conn, objects []resource.Object, dryRun bool) ([]*resourcev1.Change, error) {
+// Apply sends each owner its part of the objects, in order. It answers what changed, and the revision that each owner then stood at.
+func Apply(ctx context.Context, conn *rpc.Conn, objects []resource.Object, dryRun bool) ([]*resourcev1.Change, map[string]int64, error) {
 	var changes []*resourcev1.Change
+	revisions := map[string]int64{}
 	for _, name := range Order() {
 		var part []resource.Object
 		for _, object := range objects {
@@ -61,17 +62,17 @@ func Apply(ctx context.Context, conn *rpc.Conn, objects []resource.Object, dryRu
 		}
 		owner, err := NewOwner(conn, name)
 		if err != nil {
-			return changes, err
+			return changes, revisions, err
 		}
 		for chunk := range slices.Chunk(part, 1000) {
-			done, err := owner.apply(ctx, chunk, dryRun)
+			done, revision, err := owner.apply(ctx, chunk, dryRun)
 			if err != nil {
-				return changes, err
+				return changes, revisions, err
 			}
-			changes = append(changes, done...)
+			changes, revisions[name] = append(changes, done...), revision
 		}
 	}
-	return changes, nil
+	return changes, revisions, nil
 }
 
 // call runs one method. fill sets the request's fields; what comes back is read by name.
@@ -114,31 +115,31 @@ func (o *Owner) call(ctx context.Context, method protoreflect.Name, fill map[pro
 }
 
 // apply sends resources of this owner and answers what changed.
-func (o *Owner) apply(ctx context.Context, objects []resource.Object, dryRun bool) ([]*resourcev1.Change, error) {
+func (o *Owner) apply(ctx context.Context, objects []resource.Object, dryRun bool) ([]*resourcev1.Change, int64, error) {
 	wrapped := make([]proto.Message, len(objects))
 	for i, object := range objects {
 		envelope, err := o.envelope()
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if err := resource.Wrap(object, envelope); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		wrapped[i] = envelope
 	}
 	out, err := o.call(ctx, "Apply", map[protoreflect.Name]any{"resources": wrapped, "dry_run": dryRun})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	list := out.Get(out.Descriptor().Fields().ByName("changes")).List()
 	changes := make([]*resourcev1.Change, list.Len())
 	for i := range list.Len() {
 		changes[i] = &resourcev1.Change{}
 		if err := copyInto(list.Get(i).Message().Interface(), changes[i]); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	return changes, nil
+	return changes, out.Get(out.Descriptor().Fields().ByName("revision")).Int(), nil
 }
 
 // Get reads one resource.

@@ -11,6 +11,7 @@ import (
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/resource"
+	credentialsv1 "headgate.dev/proto/gen/headgate/credentials/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	resourcev1 "headgate.dev/proto/gen/headgate/resource/v1"
 	"headgate.dev/services/headgate/internal/admin"
@@ -77,11 +78,12 @@ func (s *session) apply(ctx context.Context, files []string, dryRun bool) ([]*re
 	}
 	if !dryRun {
 		// Every owner looks at its part before any of them changes something.
-		if _, err := admin.Apply(ctx, conn, objects, true); err != nil {
+		if _, _, err := admin.Apply(ctx, conn, objects, true); err != nil {
 			return nil, err
 		}
 	}
-	return admin.Apply(ctx, conn, objects, dryRun)
+	changes, _, err := admin.Apply(ctx, conn, objects, dryRun)
+	return changes, err
 }
 
 func (s *session) printChanges(changes []*resourcev1.Change, dryRun bool) error {
@@ -151,5 +153,11 @@ func declared(object resource.Object) ([]byte, error) {
 	if object == nil {
 		return nil, nil
 	}
-	return resource.YAML(resource.Declared(object))
+	bare := resource.Clone(object)
+	meta := bare.GetMetadata()
+	meta.Version, meta.Hash, meta.UpdatedAt = 0, "", nil
+	if connection, ok := bare.(*credentialsv1.Connection); ok {
+		connection.GetSpec().Secret = ""
+	}
+	return resource.YAML(bare)
 }

@@ -41,9 +41,9 @@ func (s *session) policyTest(files []string) error {
 			return err
 		}
 		for _, result := range results {
-			passed = passed && result.OK
-			rows = append(rows, []string{document.GetMetadata().GetName(), result.Name, fmt.Sprint(result.OK), result.Note})
-			encoded, err := json.Marshal(map[string]any{"policy": document.GetMetadata().GetName(), "test": result.Name, "ok": result.OK, "note": result.Note})
+			passed = passed && result.Passed
+			rows = append(rows, []string{document.GetMetadata().GetName(), result.Name, fmt.Sprint(result.Passed), result.Problem})
+			encoded, err := json.Marshal(map[string]any{"policy": document.GetMetadata().GetName(), "test": result.Name, "ok": result.Passed, "note": result.Problem})
 			if err != nil {
 				return err
 			}
