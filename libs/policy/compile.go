@@ -81,7 +81,12 @@ func Compile(p *authzv1.Policy) (*Compiled, error) {
 		return nil, err
 	}
 	for i := range c.facts {
-		c.facts[i].used = slices.ContainsFunc(c.rules, func(r rule) bool { return slices.Contains(r.facts, c.facts[i].name) })
+		for _, r := range c.rules {
+			if slices.Contains(r.facts, c.facts[i].name) {
+				c.facts[i].used = true
+				c.facts[i].enforced = c.facts[i].enforced || !r.shadow
+			}
+		}
 	}
 	return c, nil
 }

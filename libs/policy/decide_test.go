@@ -162,6 +162,31 @@ func TestAnApprovalIsForTheChangedArguments(t *testing.T) {
 	}
 }
 
+func TestModifyRulesAllApplyInOrder(t *testing.T) {
+	rule := func(name, changes string) string {
+		return `{"name":"` + name + `","when":"args.n > 1","effect":"modify","modify":[` + changes + `]}`
+	}
+	first := compile(t, "a", spec("", rule("r1", `{"path":"/n","clamp":{"max":5}},{"path":"/x","remove":true}`), rule("r2", `{"path":"/by","set":"r2"}`)))
+	second := compile(t, "b", spec("", rule("r3", `{"path":"/n","set":3},{"path":"/by","mask":"all"},{"path":"/missing","remove":true}`)))
+	d := policy.NewBundle([]*policy.Compiled{second, first}).Evaluate(ana(`{"big":12345678901234567890, "n":9,"x":[1]}`))
+	if d.Effect != policy.Modify || d.Rule != "a/r1" || string(d.Arguments) != `{"big":12345678901234567890, "n":3,"by":"***"}` ||
+		!slices.Equal(d.Changed, []string{"/n", "/x", "/by"}) {
+		t.Errorf("%s %+v", d.Arguments, d)
+	}
+}
+
+func TestT26AChangeThatDoesNotFitBlocks(t *testing.T) {
+	cap := `{"name":"cap","when":"true","effect":"modify","modify":[{"path":"/n","clamp":{"max":5}}]}`
+	for _, rules := range [][]string{{cap}, {ruleJSON("m", policy.Modify, "true"), cap}, {ruleJSON("e", policy.Escalate, "true"), cap}} {
+		d := bundle(t, "p", spec("", rules...)).Evaluate(ana(`{"n":"9"}`))
+		if d.Effect != policy.Block || d.Rule != "p/cap" || d.Reason != faultv1.Reason_REASON_RULE_ERROR || d.Arguments != nil || d.Changed != nil ||
+			d.Approval != nil || !strings.Contains(d.Sentence, "rule p/cap cannot be evaluated (modify /n: clamp needs a number)") ||
+			d.Rules[len(d.Rules)-1].Error == "" {
+			t.Errorf("%v: %+v", rules, d)
+		}
+	}
+}
+
 func TestAnAlertIsRaisedByAnyRuleThatMatches(t *testing.T) {
 	alert := func(name, effect, when string) string {
 		return strings.Replace(ruleJSON(name, effect, when), `{`, `{"alert":true,`, 1)
@@ -265,7 +290,14 @@ func TestAFactIsOnlyAskedForWhereARuleReadsIt(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	shadow := strings.Replace(highIsBlocked, `"block"`, `"block","shadow":true`, 1)
-	d := bundle(t, "p", withFact(byID, shadow)).Evaluate(withFacts(nil))
+	watched := bundle(t, "p", withFact(byID, shadow))
+	if needs, err := watched.Needs(withFacts(nil)); err != nil || len(needs) != 1 || !needs[0].Shadow {
+		t.Errorf("a fact that only a shadow rule reads: %v %v", needs, err)
+	}
+	if needs, err := watched.Needs(ana(`{}`)); err != nil || len(needs) != 0 {
+		t.Errorf("a fact that only a shadow rule reads and that cannot be asked for: %v %v", needs, err)
+	}
+	d := watched.Evaluate(withFacts(nil))
 	if d.Effect != policy.Allow || d.Rules[0].Error == "" || !slices.Equal(d.NeedsFacts, []string{"p/ticket"}) {
 		t.Errorf("a fact that only a shadow rule reads: %+v", d)
 	}

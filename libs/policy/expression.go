@@ -99,6 +99,10 @@ func (i *inspector) visit(e ast.Expr) {
 		}
 	case ast.CallKind:
 		i.calls(e)
+	case ast.StructKind:
+		if _, ours := shapes()[e.AsStruct().TypeName()]; ours {
+			i.fail(e, "a rule cannot make a "+strings.TrimPrefix(e.AsStruct().TypeName(), "headgate."))
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ type fact struct {
 	key              string // policy/name
 	args             []factArg
 	used             bool // some rule reads it
+	enforced         bool // some rule reads it that is not in shadow
 }
 
 type factArg struct {
@@ -44,6 +45,8 @@ type FactNeed struct {
 	Args json.RawMessage
 	// Path is a JSON pointer into the result: see FactValue.
 	Path string
+	// Shadow is set when only rules in shadow read the fact: where it cannot be read, it is left out of Request.Facts and blocks nothing.
+	Shadow bool
 }
 
 func (c *Compiled) factNames() []string {
@@ -105,12 +108,15 @@ func (b *Bundle) Needs(req *Request) ([]FactNeed, error) {
 				running = newCall(req)
 			}
 			args, err := f.arguments(running)
+			if err != nil && !f.enforced {
+				continue // Evaluate says in the outcome of the shadow rules that it is missing
+			}
 			if err != nil {
 				return nil, fault.New(faultv1.Reason_REASON_FACT_UNAVAILABLE,
 					"%s on %s was refused: the fact %s that policy %s needs cannot be asked for: %v.", req.Tool.Name, req.Server.Name, f.name, c.name, err).
 					With("policy", c.name).With("fact", f.name)
 			}
-			needs = append(needs, FactNeed{Key: f.key, Name: f.name, Tool: f.tool, Args: args, Path: f.path})
+			needs = append(needs, FactNeed{Key: f.key, Name: f.name, Tool: f.tool, Args: args, Path: f.path, Shadow: !f.enforced})
 		}
 	}
 	return needs, nil

@@ -42,7 +42,7 @@ func TestT26APanicInAnEvaluationBlocks(t *testing.T) {
 	if d.Effect != Block || d.Reason != faultv1.Reason_REASON_RULE_ERROR || d.Rule != "p/r" || !strings.Contains(d.Sentence, "p/r") {
 		t.Errorf("%+v", d)
 	}
-	c.facts[0].used, c.facts[0].args[0].program = true, breaking{}
+	c.facts[0].used, c.facts[0].enforced, c.facts[0].args[0].program = true, true, breaking{}
 	if needs, err := NewBundle([]*Compiled{c}).Needs(req); err == nil {
 		t.Errorf("%+v", needs)
 	}

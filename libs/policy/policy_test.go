@@ -65,7 +65,11 @@ const tickets = `"match":{"server":"tickets","tools":["close_ticket"]},
  {"name":"others are refused","as":{"roles":["sales"]},"args":{"id":"T-1"},"facts":{"ticket":{"priority":"normal"}},"expect":"block"}]`
 
 func TestThePolicyOfTheDesignDecidesByFact(t *testing.T) {
-	b := bundle(t, "tickets", tickets)
+	c := compile(t, "tickets", tickets)
+	if c.Name() != "tickets" || c.Tenant() != "acme" || c.Version() != 7 || c.Source().GetKind() != "Policy" {
+		t.Errorf("%s %s %d", c.Name(), c.Tenant(), c.Version())
+	}
+	b := policy.NewBundle([]*policy.Compiled{c})
 	req := ana(`{"id":"T-1"}`)
 
 	needs, err := b.Needs(req)

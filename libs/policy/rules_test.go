@@ -117,6 +117,11 @@ func TestT26ARuleThatCostsTooMuchBlocks(t *testing.T) {
 	if d.Effect != policy.Block || d.Reason != faultv1.Reason_REASON_RULE_ERROR || !strings.Contains(d.Rules[0].Error, "cost") {
 		t.Errorf("%+v", d)
 	}
+	sql := one(t, `args.l.exists(x, sql("SELECT " + string(x) + args.pad).readOnly == false)`)
+	d = sql.Evaluate(ana(`{"pad":" FROM ` + strings.Repeat("a", 1000) + `","l":[` + strings.Join(list, ",") + `]}`))
+	if d.Reason != faultv1.Reason_REASON_RULE_ERROR || !strings.Contains(d.Rules[0].Error, "cost") {
+		t.Errorf("%+v", d)
+	}
 	if d := one(t, `args.l.exists(x, args.l.exists(y, x + y < 0))`).Evaluate(ana(`{"l":[1,2,3]}`)); d.Effect != policy.Allow {
 		t.Errorf("%+v", d)
 	}
@@ -147,6 +152,7 @@ func TestMistakesAreRefusedWhenCompiledWithTheirPlace(t *testing.T) {
 		{`principal.name == 1`, "1", "16", "found no matching overload for '_==_' applied to '(string, int)'"},
 		{`args.t.replace("a", args.t) == "x"`, "1", "25", "what replace inserts must be a text of at most 64 bytes"},
 		{`args.l.join(args.t) == "x"`, "1", "17", "what join inserts"},
+		{`headgate.Principal{name: "root"} == principal`, "1", "19", "a rule cannot make"},
 		{`@memo == @memo`, "1", "1", "Syntax error"},
 	} {
 		spec := strings.Replace(oneSpec(t, c.when), `"default"`, `"facts":{"ticket":{"tool":"get_ticket"}},"default"`, 1)
