@@ -71,7 +71,11 @@ func (r *Revocations) Revoked(c *Claims) bool {
 func (r *Revocations) Floor(tenant, name string) time.Time {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	before := r.people[within{tenant, name}].Before
+	return Floor(r.people[within{tenant, name}].Before)
+}
+
+// Floor is the first whole second at which a token may be dated that a person's revocation does not end.
+func Floor(before time.Time) time.Time {
 	if floor := before.Truncate(time.Second); floor.Before(before) {
 		return floor.Add(time.Second)
 	}

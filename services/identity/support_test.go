@@ -124,13 +124,13 @@ type house struct {
 	journal *recorder
 	clock   *shifted
 	stop    func()
+	served  atomic.Pointer[rpc.Mux]
 }
 
 func start(t *testing.T, change func(*identity.Config)) *house {
 	t.Helper()
 	h := &house{t: t, journal: &recorder{}, clock: &shifted{}}
-	var handler atomic.Pointer[rpc.Mux]
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.Load().ServeHTTP(w, r) }))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.served.Load().ServeHTTP(w, r) }))
 	t.Cleanup(server.Close)
 	h.url = server.URL
 	dir := t.TempDir()
@@ -146,7 +146,6 @@ func start(t *testing.T, change func(*identity.Config)) *house {
 		change(&h.cfg)
 	}
 	h.open()
-	handler.Store(h.mux)
 	t.Cleanup(func() { h.stop() })
 	return h
 }
@@ -167,6 +166,7 @@ func (h *house) open() {
 	if err := h.mux.Check(); err != nil {
 		h.t.Fatal(err)
 	}
+	h.served.Store(h.mux)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- service.Run(ctx) }()
@@ -176,6 +176,28 @@ func (h *house) open() {
 			h.t.Error(err)
 		}
 	})
+}
+
+// advance moves the clock on and waits until the service has heard of its database again.
+func (h *house) advance(d time.Duration) {
+	h.t.Helper()
+	h.clock.advance(d)
+	eventually(h.t, func() bool { return h.service.Ready(h.t.Context()) == nil })
+}
+
+// eventually asks until the answer is yes, for seconds.
+func eventually(t *testing.T, yes func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(10 * time.Second)
+	for !yes() {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatal("it did not happen")
+		}
+	}
 }
 
 // as is a client that calls with a person's token.

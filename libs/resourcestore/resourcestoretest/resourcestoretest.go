@@ -36,7 +36,7 @@ func Person(tenant, name, email string) *identityv1.Person {
 func Contract(t *testing.T, open func(t *testing.T) *sqlstore.DB) {
 	t.Helper()
 	for name, rule := range map[string]func(*testing.T, *resourcestore.Store, *sqlstore.DB){
-		"versions count changes and not attempts":  versions,
+		"versions count changes and not attempts": versions,
 		"all or none":                              allOrNone,
 		"a dry run says what would change":         dryRun,
 		"deleting forgets the resource":            deleting,

@@ -2,12 +2,16 @@ package directory
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
+	"time"
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/resource"
 	"headgate.dev/libs/resourcestore"
 	"headgate.dev/libs/sqlstore"
+	"headgate.dev/libs/token"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 	resourcev1 "headgate.dev/proto/gen/headgate/resource/v1"
@@ -145,7 +149,7 @@ func (d *Directory) RevokePerson(ctx context.Context, tenant, name string, recor
 func (d *Directory) RevokeToken(ctx context.Context, tenant, id string, record func() error) (revision int64, err error) {
 	err = d.write(ctx, func(tx *sqlstore.Tx, at int64) error {
 		revision = at
-		if err := d.revoke(ctx, tx, tenant, id, "", at); err != nil {
+		if err := d.keep(ctx, tx, token.Revocation{Tenant: tenant, TokenID: id, Before: d.now()}, at); err != nil {
 			return err
 		}
 		return record()
@@ -153,15 +157,31 @@ func (d *Directory) RevokeToken(ctx context.Context, tenant, id string, record f
 	return revision, err
 }
 
+// revokePerson ends what was issued until now. A token that was issued since the last revocation may be dated up to a second ahead (see
+// token.Revocations); it ends, too.
 func (d *Directory) revokePerson(ctx context.Context, tx *sqlstore.Tx, tenant, person string, revision int64) error {
-	return d.revoke(ctx, tx, tenant, "", person, revision)
+	before := d.now()
+	var last string
+	row := tx.QueryRow(ctx, "SELECT before_at FROM revocations WHERE tenant = ? AND token_id = '' AND person = ?", tenant, person)
+	if err := row.Scan(&last); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("reading a revocation: %w", err)
+	}
+	if last != "" {
+		at, err := sqlstore.ParseTime(last)
+		if err != nil {
+			return fmt.Errorf("reading a revocation: %w", err)
+		}
+		if ahead := token.Floor(at).Add(time.Nanosecond); ahead.After(before) {
+			before = ahead
+		}
+	}
+	return d.keep(ctx, tx, token.Revocation{Tenant: tenant, Person: person, Before: before}, revision)
 }
 
-func (d *Directory) revoke(ctx context.Context, tx *sqlstore.Tx, tenant, id, person string, revision int64) error {
-	now := d.now()
+func (d *Directory) keep(ctx context.Context, tx *sqlstore.Tx, r token.Revocation, revision int64) error {
 	_, err := tx.Exec(ctx, `INSERT INTO revocations (tenant, token_id, person, before_at, until_at, revision) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (tenant, token_id, person) DO UPDATE SET before_at = excluded.before_at, until_at = excluded.until_at, revision = excluded.revision`,
-		tenant, id, person, sqlstore.Time(now), sqlstore.Time(until(now)), revision)
+		r.Tenant, r.TokenID, r.Person, sqlstore.Time(r.Before), sqlstore.Time(until(d.now())), revision)
 	if err != nil {
 		return fmt.Errorf("keeping a revocation: %w", err)
 	}
