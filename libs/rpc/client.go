@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"connectrpc.com/grpchealth"
 	"connectrpc.com/validate"
 
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -197,4 +198,15 @@ func (c rebuiltConn) CloseRequest() error {
 // CloseResponse implements connect.StreamingClientConn.
 func (c rebuiltConn) CloseResponse() error {
 	return c.rebuilt.fault(c.ctx, c.StreamingClientConn.CloseResponse())
+}
+
+// Health asks whether a service answers. It needs no right.
+func Health(ctx context.Context, c *Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, defaultTimeout)
+	defer cancel()
+	_, err := grpchealth.NewClient(c.http, c.url).Check(ctx, &grpchealth.CheckRequest{})
+	if err != nil {
+		return fromWire(err, c.peer)
+	}
+	return nil
 }
