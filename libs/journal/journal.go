@@ -9,6 +9,7 @@ package journal
 import (
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -172,7 +173,7 @@ func (w *Writer) Close() error {
 func (w *Writer) release() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, s := range w.segments {
+	for _, s := range append(slices.Clone(w.segments), w.unsynced...) {
 		s.close()
 	}
 	if w.ship != nil {

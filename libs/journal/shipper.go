@@ -92,8 +92,7 @@ func (w *Writer) acknowledge(sequence uint64) error {
 		if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		s.close()
-		w.total -= s.reserved
+		w.total -= s.reserved // its file, where it is still open, is closed by the sync that will come upon it
 		w.segments = w.segments[1:]
 	}
 	return nil

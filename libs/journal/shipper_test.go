@@ -229,3 +229,21 @@ func TestMessageRepeatsWhatReadersNeedOutside(t *testing.T) {
 		t.Errorf("value %v, %v", decoded, err)
 	}
 }
+
+func TestAFileThatIsShippedBeforeItsLastSyncDoesNotBreakIt(t *testing.T) {
+	w := openAt(t, Config{Dir: t.TempDir(), SegmentBytes: 4096, SyncEvery: time.Hour})
+	for first := w.segments[0]; first.offset-first.base < 4096; {
+		mustAppend(t, w, call("", "1", final))
+	}
+	if err := w.sync(); err != nil { // the first file has all that it will have
+		t.Fatal(err)
+	}
+	last := w.Status().Written
+	mustAppend(t, w, call("", "2", final)) // the second begins
+	if err := w.acknowledge(last); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Append(call("", "3", final), Strict); err != nil {
+		t.Errorf("append: %v", errors.Unwrap(err))
+	}
+}

@@ -107,6 +107,7 @@ func (w *Writer) distrust(err error) {
 	defer w.mu.Unlock()
 	if w.broken == nil {
 		w.broken = err
+		w.log.Error("journal cannot be synced, it takes no more records", "cause", err)
 	}
 }
 
