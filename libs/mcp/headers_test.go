@@ -250,3 +250,11 @@ func TestAnArgumentThatNoHeaderCanCarryIsRefused(t *testing.T) {
 		require.Error(t, err, arguments)
 	}
 }
+
+func TestAModernNotificationNeedsNoMetadata(t *testing.T) {
+	// go-sdk 1.8.0 sends this when a call's context ends, and gives its session up when it is refused.
+	m := message(t, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}`)
+	require.NoError(t, mcp.CheckHeaders(m, headers("MCP-Protocol-Version", "2026-07-28", "Mcp-Method", "notifications/cancelled")))
+	require.NoError(t, mcp.CheckHeaders(m, headers("MCP-Protocol-Version", "2026-07-28")))
+	require.Error(t, mcp.CheckHeaders(m, headers("MCP-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call")), "but what it says has to be so")
+}
