@@ -46,6 +46,8 @@ type principal struct {
 	tenant, kind, name string
 }
 
+func (p principal) object() string { return p.kind + ":" + p.name }
+
 type remembered struct {
 	generation int64
 	rights     Rights
@@ -103,7 +105,7 @@ func ask(ctx context.Context, s tenants.Snapshot, who principal, now time.Time) 
 		paths, delegators = relations.AgentPaths(s.Directory, who.name), relations.Delegators(s.Directory, who.name)
 	}
 	paths = unexpired(paths, now)
-	lists, err := list(ctx, s.Store, who, paths, now)
+	lists, err := list(ctx, s, who, paths, now)
 	if err != nil {
 		return Rights{}, false, err
 	}
@@ -112,7 +114,7 @@ func ask(ctx context.Context, s tenants.Snapshot, who principal, now time.Time) 
 	if len(delegators) == 0 {
 		return rights, len(held) == len(paths), nil
 	}
-	people, err := s.Store.People(ctx, relations.TypeAgent, who.name, relations.CanActFor, now)
+	people, err := s.Store.People(ctx, relations.TypeAgent, who.name, relations.Delegator, now)
 	if err != nil {
 		return Rights{}, false, err
 	}

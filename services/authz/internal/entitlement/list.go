@@ -8,6 +8,7 @@ import (
 
 	"headgate.dev/services/authz/internal/openfga"
 	"headgate.dev/services/authz/internal/relations"
+	"headgate.dev/services/authz/internal/tenants"
 )
 
 // question is one bulk question: to which objects of a type the principal has a relation.
@@ -18,20 +19,29 @@ type answer struct {
 	ids []string
 }
 
-// lists are OpenFGA's answers.
+// lists are OpenFGA's answers; empty for who is not a member of the tenant.
 type lists map[question]map[string]bool
 
-// list asks what the paths need, at once.
-func list(ctx context.Context, store *openfga.Store, who principal, paths []relations.Path, now time.Time) (lists, error) {
-	answers := lists{}
+// list asks what the paths need, all at once.
+func list(ctx context.Context, s tenants.Snapshot, who principal, paths []relations.Path, now time.Time) (lists, error) {
+	questions := map[question]bool{}
 	for _, p := range paths {
-		answers[about(p)] = nil
+		questions[about(p)] = true
 	}
-	found := make(chan answer, len(answers))
+	if len(questions) == 0 {
+		return nil, nil
+	}
+	found := make(chan answer, len(questions))
+	member := false
 	asking, ctx := errgroup.WithContext(ctx)
-	for q := range answers {
+	asking.Go(func() error {
+		yes, err := s.Store.Check(ctx, []openfga.Question{{User: who.object(), Relation: relations.Member, Object: relations.Organization(who.tenant)}}, now)
+		member = err == nil && yes[0]
+		return err
+	})
+	for q := range questions {
 		asking.Go(func() error {
-			ids, err := store.Objects(ctx, who.kind+":"+who.name, q.relation, q.kind, now)
+			ids, err := s.Store.Objects(ctx, who.object(), q.relation, q.kind, now)
 			found <- answer{q, ids}
 			return err
 		})
@@ -40,27 +50,27 @@ func list(ctx context.Context, store *openfga.Store, who principal, paths []rela
 		return nil, err
 	}
 	close(found)
+	answers := lists{}
 	for f := range found {
 		set := make(map[string]bool, len(f.ids))
 		for _, id := range f.ids {
-			set[id] = true
+			set[id] = member
 		}
 		answers[f.question] = set
 	}
 	return answers, nil
 }
 
-// about is the question whose answer confirms a path.
+// about is the bulk question whose answer confirms a path.
 func about(p relations.Path) question {
-	switch {
-	case p.Tool == relations.AllTools && p.Call:
-		return question{relations.TypeServer, relations.CanCallAll}
-	case p.Tool == relations.AllTools:
-		return question{relations.TypeServer, relations.CanSeeAll}
-	case p.Call:
-		return question{relations.TypeTool, relations.CallGranted}
+	q := question{relations.TypeTool, relations.Viewer}
+	if p.Tool == relations.AllTools {
+		q.kind = relations.TypeServer
 	}
-	return question{relations.TypeTool, relations.SeeGranted}
+	if p.Call {
+		q.relation = relations.Caller
+	}
+	return q
 }
 
 // object is the id of the object that a path leads to.

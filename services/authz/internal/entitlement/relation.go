@@ -65,11 +65,23 @@ func (q *inquiry) add(who string, paths []relations.Path) []candidate {
 	var found []candidate
 	for _, p := range unexpired(paths, q.now) {
 		if p.Server == q.server && (p.Tool == q.tool || p.Tool == relations.AllTools) {
-			to := about(p)
-			found = append(found, candidate{p, q.ask(who, to.relation, to.kind+":"+object(p))})
+			found = append(found, candidate{p, q.ask(who, confirming(p), about(p).kind+":"+object(p))})
 		}
 	}
 	return found
+}
+
+// confirming is the relation that a path gives to who is a member of the tenant.
+func confirming(p relations.Path) string {
+	switch {
+	case p.Tool == relations.AllTools && p.Call:
+		return relations.CanCallAll
+	case p.Tool == relations.AllTools:
+		return relations.CanSeeAll
+	case p.Call:
+		return relations.CallGranted
+	}
+	return relations.SeeGranted
 }
 
 func (q *inquiry) ask(user, relation, object string) int {

@@ -42,7 +42,7 @@ func TestTenantsHaveStoresOfTheirOwn(t *testing.T) {
 		t.Fatal(unwrapped(err))
 	}
 	for store, want := range map[*Store][]string{a: {"x"}, b: nil} {
-		got, err := store.Objects(t.Context(), "user:ana", relations.CanCallAll, relations.TypeServer, time.Now())
+		got, err := store.Objects(t.Context(), "user:ana", relations.Caller, relations.TypeServer, time.Now())
 		if err != nil {
 			t.Fatal(unwrapped(err))
 		}
@@ -104,7 +104,7 @@ func TestListsAreNeverCutOff(t *testing.T) {
 		}
 	}
 	began := time.Now()
-	got, err := store.Objects(t.Context(), "user:ana", relations.CallGranted, relations.TypeTool, time.Now())
+	got, err := store.Objects(t.Context(), "user:ana", relations.Caller, relations.TypeTool, time.Now())
 	if err != nil || len(got) != tools {
 		t.Errorf("listed %d of %d tools: %v", len(got), tools, unwrapped(err))
 	}
@@ -188,7 +188,7 @@ func TestT26AServerThatIsDownOrWrongIsUnavailable(t *testing.T) {
 			if !fault.Is(err, faultv1.Reason_REASON_UNAVAILABLE) || ok != nil {
 				t.Errorf("check: %v, %v", ok, err)
 			}
-			if ids, err := store.Objects(t.Context(), "user:ana", relations.CanCallAll, relations.TypeServer, time.Now()); len(ids) > 0 {
+			if ids, err := store.Objects(t.Context(), "user:ana", relations.Caller, relations.TypeServer, time.Now()); len(ids) > 0 {
 				t.Errorf("objects: %v, %v", ids, err)
 			}
 			if _, err := s.Store(t.Context(), "acme"); !fault.Is(err, faultv1.Reason_REASON_UNAVAILABLE) {

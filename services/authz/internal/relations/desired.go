@@ -11,17 +11,22 @@ import (
 
 // The relations that tuples stand for.
 const (
-	relMember       = "member"
 	relAssignee     = "assignee"
 	relOrganization = "organization"
 	relOwner        = "owner"
-	relDelegator    = "delegator"
 	relServer       = "server"
-	relCaller       = "caller"
 	relListed       = "listed"
 )
 
-// The relations that questions are asked about: all tools of a server, one tool that a grant names, and whom an agent may act for.
+// The relations that are asked in bulk, beside Member of the tenant's organization.
+const (
+	Caller    = "caller"
+	Viewer    = "viewer"
+	Delegator = "delegator"
+	Member    = "member"
+)
+
+// The relations that are asked about one call: all tools of a server, one tool that a grant names, and whom an agent may act for.
 const (
 	CanCallAll  = "can_call_all"
 	CanSeeAll   = "can_see_all"
@@ -39,6 +44,9 @@ func User(person string) string { return TypeUser + ":" + person }
 // Agent is an agent.
 func Agent(agent string) string { return TypeAgent + ":" + agent }
 
+// Organization is a tenant.
+func Organization(tenant string) string { return TypeOrganization + ":" + tenant }
+
 // Server is an MCP server.
 func Server(name string) string { return TypeServer + ":" + name }
 
@@ -51,7 +59,7 @@ func group(name string) string     { return TypeGroup + ":" + name }
 
 // Desired is every tuple that a tenant's store shall hold, and no other. Who is disabled has none.
 func Desired(t *directory.Tenant) Set {
-	d := desired{set: Set{}, organization: TypeOrganization + ":" + t.Name()}
+	d := desired{set: Set{}, organization: Organization(t.Name())}
 	d.people(t)
 	d.groups(t)
 	for _, name := range t.Roles() {
@@ -74,7 +82,7 @@ func (d desired) add(object, relation, user string) {
 
 func (d desired) people(t *directory.Tenant) {
 	for _, name := range t.People() {
-		d.add(d.organization, relMember, User(name))
+		d.add(d.organization, Member, User(name))
 		for _, r := range t.OwnRoles(name) {
 			d.add(role(r), relAssignee, User(name))
 		}
@@ -84,10 +92,10 @@ func (d desired) people(t *directory.Tenant) {
 func (d desired) groups(t *directory.Tenant) {
 	for _, name := range t.Groups() {
 		for _, person := range t.Members(name) {
-			d.add(group(name), relMember, User(person))
+			d.add(group(name), Member, User(person))
 		}
 		for _, r := range t.GroupRoles(name) {
-			d.add(role(r), relAssignee, group(name)+"#"+relMember)
+			d.add(role(r), relAssignee, group(name)+"#"+Member)
 		}
 	}
 }
@@ -96,16 +104,16 @@ func (d desired) agents(t *directory.Tenant) {
 	for _, name := range t.Agents() {
 		spec, _ := t.Agent(name)
 		agent := Agent(name)
-		d.add(d.organization, relMember, agent)
+		d.add(d.organization, Member, agent)
 		d.add(agent, relOrganization, d.organization)
 		if _, ok := t.Person(spec.GetOwner()); ok {
 			d.add(agent, relOwner, User(spec.GetOwner()))
 		}
 		for _, person := range t.DelegatorPeople(name) {
-			d.add(agent, relDelegator, User(person))
+			d.add(agent, Delegator, User(person))
 		}
 		for _, r := range t.DelegatorRoles(name) {
-			d.add(agent, relDelegator, assignees(r))
+			d.add(agent, Delegator, assignees(r))
 		}
 		for _, g := range spec.GetGrants() {
 			d.grant(agent, g)
@@ -117,7 +125,7 @@ func (d desired) agents(t *directory.Tenant) {
 func (d desired) grant(to string, g *identityv1.Grant) {
 	relation := relListed
 	if callable(g) {
-		relation = relCaller
+		relation = Caller
 	}
 	d.add(Server(g.GetServer()), relOrganization, d.organization)
 	if all(g) {
