@@ -34,6 +34,17 @@ type Config struct {
 	LeaseFor time.Duration `yaml:"leaseFor"`
 }
 
+// Check says what is wrong with the configuration.
+func (c Config) Check() error {
+	switch {
+	case c.KeyFile == "":
+		return fault.Invalid("keyFile: is missing; the service needs a file for the key that seals the secrets")
+	case c.LeaseFor < 0 || c.LeaseFor > longestLease:
+		return fault.Invalid("leaseFor: must be at most %s, is %s", longestLease, c.LeaseFor)
+	}
+	return c.Database.Check()
+}
+
 // Deps is what the service is given.
 type Deps struct {
 	Journal record.Sink // where its audit records go
@@ -50,12 +61,10 @@ type Credentials struct {
 
 // New checks the configuration, opens the database and makes sure that the key file opens what is in it. It starts nothing.
 func New(cfg Config, deps Deps) (*Credentials, error) {
-	switch {
-	case cfg.KeyFile == "":
-		return nil, fault.Invalid("keyFile: is missing; the service needs a file for the key that seals the secrets")
-	case cfg.LeaseFor < 0 || cfg.LeaseFor > longestLease:
-		return nil, fault.Invalid("leaseFor: must be at most %s, is %s", longestLease, cfg.LeaseFor)
-	case cfg.LeaseFor == 0:
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	if cfg.LeaseFor == 0 {
 		cfg.LeaseFor = defaultLease
 	}
 	if deps.Journal == nil || deps.Log == nil || deps.Now == nil {

@@ -34,6 +34,18 @@ type Config struct {
 	LookTimeout time.Duration `yaml:"lookTimeout"`
 }
 
+// Check says what is wrong with the configuration.
+func (c Config) Check() error {
+	longest := probe.DefaultLimits().Look
+	switch {
+	case c.PollEvery < 0:
+		return fault.Invalid("pollEvery: must not be negative, is %s", c.PollEvery)
+	case c.LookTimeout < 0 || c.LookTimeout > longest:
+		return fault.Invalid("lookTimeout: must be at most %s, is %s", longest, c.LookTimeout)
+	}
+	return c.Database.Check()
+}
+
 // Deps is what the service is given.
 type Deps struct {
 	Credentials credentialsv1connect.CredentialsServiceClient // lends what a server wants to be looked at with
@@ -52,18 +64,16 @@ type Trust struct {
 
 // New checks the configuration, opens the database and loads what is known. It starts nothing.
 func New(cfg Config, deps Deps) (*Trust, error) {
-	limits := probe.DefaultLimits()
-	switch {
-	case cfg.PollEvery < 0:
-		return nil, fault.Invalid("pollEvery: must not be negative, is %s", cfg.PollEvery)
-	case cfg.LookTimeout < 0 || cfg.LookTimeout > limits.Look:
-		return nil, fault.Invalid("lookTimeout: must be at most %s, is %s", limits.Look, cfg.LookTimeout)
-	case deps.Credentials == nil || deps.Journal == nil || deps.Log == nil || deps.Now == nil:
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	if deps.Credentials == nil || deps.Journal == nil || deps.Log == nil || deps.Now == nil {
 		return nil, fmt.Errorf("trust: Credentials, Journal, Log and Now are needed")
 	}
 	if cfg.PollEvery == 0 {
 		cfg.PollEvery = defaultPoll
 	}
+	limits := probe.DefaultLimits()
 	if cfg.LookTimeout > 0 {
 		limits.Request = cfg.LookTimeout
 	}

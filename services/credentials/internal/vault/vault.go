@@ -62,17 +62,17 @@ func Open(ctx context.Context, db *sqlstore.DB, keyFile string, now clock.Now) (
 	key, err := seal.LoadKey(keyFile)
 	switch {
 	case errors.Is(err, os.ErrNotExist) && sealed:
-		return nil, fault.Invalid("key_file: %s is not there, but the database holds secrets that only this key opens. Put the key file back.", keyFile)
+		return nil, fault.Invalid("keyFile: %s is not there, but the database holds secrets that only this key opens. Put the key file back.", keyFile)
 	case errors.Is(err, os.ErrNotExist):
 		key, err = seal.CreateKey(keyFile)
 	}
 	if err != nil {
-		return nil, fault.Invalid("key_file: %v", err).Because(err)
+		return nil, fault.Invalid("keyFile: %v", err).Because(err)
 	}
 	v := &Vault{key: key, now: now, data: map[string]*seal.DataKey{}}
 	if sealed {
 		if _, err := v.unwrap(tenant, wrapped); err != nil {
-			return nil, fault.Invalid("key_file: %s does not open the secrets of this database: it is the key of another. Put the right one back.", keyFile).Because(err)
+			return nil, fault.Invalid("keyFile: %s does not open the secrets of this database: it is the key of another. Put the right one back.", keyFile).Because(err)
 		}
 	}
 	return v, nil
