@@ -69,7 +69,7 @@ type Identity struct {
 
 // New checks the configuration, opens the database and makes sure that the first administrator exists. It starts nothing.
 func New(cfg Config, deps Deps) (*Identity, error) {
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	if deps.Journal == nil || deps.Log == nil || deps.Now == nil {
@@ -107,10 +107,7 @@ func open(ctx context.Context, cfg Config, deps Deps, db *sqlstore.DB) (*Identit
 	if err := letIn(desk, cfg.BootstrapTokenFile); err != nil {
 		return nil, err
 	}
-	server, err := oauth.New(oauth.Config{Issuer: cfg.Issuer, Clients: cfg.Clients, DemoLogin: cfg.DemoLogin}, d, desk, deps.Log, deps.Now)
-	if err != nil {
-		return nil, err
-	}
+	server := oauth.New(oauth.Config{Issuer: cfg.Issuer, Clients: cfg.Clients, DemoLogin: cfg.DemoLogin}, d, desk, deps.Log, deps.Now)
 	return &Identity{
 		db: db, directory: d, desk: desk, oauth: server, handler: &handlers.Handler{Directory: d, Desk: desk, AllowIssue: cfg.AllowIssue},
 	}, nil
@@ -140,9 +137,16 @@ func letIn(desk *access.Desk, path string) error {
 	return nil
 }
 
-func (c Config) check() error {
+// Check says what is missing or wrong in the configuration.
+func (c Config) Check() error {
+	if err := c.Database.Check(); err != nil {
+		return err
+	}
 	if c.KeyFile == "" {
 		return fault.Invalid("key_file: is missing; the service needs a file for the key that seals its signing keys")
+	}
+	if err := oauth.CheckClients(c.Clients); err != nil {
+		return err
 	}
 	u, err := url.Parse(c.Issuer)
 	if err != nil || !token.ValidResource(c.Issuer) || u.Path != "" {

@@ -21,6 +21,21 @@ type Client struct {
 	Agent string `yaml:"agent"`
 }
 
+// CheckClients says what is wrong with the configured clients.
+func CheckClients(clients []Client) error {
+	seen := map[string]bool{}
+	for i, c := range clients {
+		if err := c.check(i); err != nil {
+			return err
+		}
+		if seen[c.ID] {
+			return fault.Invalid("clients[%d].id: %s is there twice", i, c.ID)
+		}
+		seen[c.ID] = true
+	}
+	return nil
+}
+
 func (c *Client) check(i int) error {
 	if c.ID == "" || strings.ContainsAny(c.ID, " \t\r\n") {
 		return fault.Invalid("clients[%d].id: is missing or has spaces", i)

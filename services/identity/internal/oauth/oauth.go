@@ -15,7 +15,6 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 
 	"headgate.dev/libs/clock"
-	"headgate.dev/libs/fault"
 	"headgate.dev/services/identity/internal/access"
 	"headgate.dev/services/identity/internal/directory"
 )
@@ -54,18 +53,12 @@ type Server struct {
 	library   http.Handler
 }
 
-// New checks the clients and returns the provider.
-func New(cfg Config, d *directory.Directory, desk *access.Desk, log *slog.Logger, now clock.Now) (*Server, error) {
+// New returns the provider. The clients have passed CheckClients.
+func New(cfg Config, d *directory.Directory, desk *access.Desk, log *slog.Logger, now clock.Now) *Server {
 	s := &Server{
 		cfg: cfg, clients: map[string]*Client{}, directory: d, desk: desk, log: log, now: now, requests: &requests{db: d.DB(), now: now},
 	}
-	for i, c := range cfg.Clients {
-		if err := c.check(i); err != nil {
-			return nil, err
-		}
-		if s.clients[c.ID] != nil {
-			return nil, fault.Invalid("clients[%d].id: %s is there twice", i, c.ID)
-		}
+	for _, c := range cfg.Clients {
 		s.clients[c.ID] = &c
 	}
 	endpoints := op.Endpoints{
@@ -78,7 +71,7 @@ func New(cfg Config, d *directory.Directory, desk *access.Desk, log *slog.Logger
 			AllowedOrigins: []string{"*"}, AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost},
 			AllowedHeaders: []string{"Authorization", "Content-Type", "Mcp-Protocol-Version"},
 		}))
-	return s, nil
+	return s
 }
 
 // Patterns are the paths that the server answers, as http.ServeMux patterns.

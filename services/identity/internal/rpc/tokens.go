@@ -14,7 +14,11 @@ import (
 	"headgate.dev/services/identity/internal/access"
 )
 
-const defaultTTL = time.Hour
+const (
+	defaultTTL = time.Hour
+	// issuedClient is the client of tokens that no OAuth client asked for: an access token must name one (RFC 9068, 2.2).
+	issuedClient = "headgate"
+)
 
 // Authenticate says whose token this is.
 func (h *Handler) Authenticate(_ context.Context, req *connect.Request[identityv1.AuthenticateRequest]) (*connect.Response[identityv1.AuthenticateResponse], error) {
@@ -54,7 +58,7 @@ func (h *Handler) IssueToken(ctx context.Context, req *connect.Request[identityv
 		return nil, fault.Invalid("ttl: must be at least 1s")
 	}
 	raw, claims, err := h.Desk.Issue(access.Grant{
-		Tenant: tenant, Person: req.Msg.GetPerson(), Agent: req.Msg.GetAgent(), Audience: req.Msg.GetAudience(), TTL: ttl,
+		Tenant: tenant, Person: req.Msg.GetPerson(), Agent: req.Msg.GetAgent(), ClientID: issuedClient, Audience: req.Msg.GetAudience(), TTL: ttl,
 	}, principal(ctx))
 	if fault.Is(err, faultv1.Reason_REASON_UNAUTHENTICATED) { // the caller is known; the person or agent that they name is not
 		return nil, fault.NotFound("%s", fault.From(err).Sentence)
