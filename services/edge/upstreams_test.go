@@ -1,11 +1,9 @@
 package edge_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -313,48 +311,16 @@ func TestANoticeCancelsALegacyCall(t *testing.T) {
 }
 
 func TestAPooledConnectionThatTheServerClosedIsNotUsed(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
 	u := newUpstream(t, echoTool)
-	served := make(chan struct{})
-	go func() { // answers one request on each connection and closes it a moment later without having said so
-		defer close(served)
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			q, err := http.ReadRequest(bufio.NewReader(c))
-			if err != nil {
-				_ = c.Close()
-				continue
-			}
-			back := &capture{header: http.Header{}}
-			u.ServeHTTP(back, q)
-			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", back.body.Len(), back.body.String())
-			_ = c.Close()
-		}
-	}()
-	t.Cleanup(func() { _ = ln.Close(); <-served })
-	w := support(t, u)
-	w.server("echo", "http://"+ln.Addr().String()+"/mcp", []string{echoTool}, nil)
-	h := start(t, w, nil)
+	h := start(t, support(t, u), nil)
 	ana := h.client("ana", "/mcp/echo", true)
 	for range 20 {
 		if r := ana.call("echo", `{}`); r.text() != "{}" {
 			t.Fatalf("%s", r.body)
 		}
+		u.CloseClientConnections()
 	}
 	if len(u.called()) != 20 {
 		t.Errorf("%d calls", len(u.called()))
 	}
 }
-
-type capture struct {
-	header http.Header
-	body   strings.Builder
-}
-
-func (c *capture) Header() http.Header         { return c.header }
-func (c *capture) Write(p []byte) (int, error) { return c.body.Write(p) }
-func (c *capture) WriteHeader(int)             {}

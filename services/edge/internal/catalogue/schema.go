@@ -11,6 +11,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/policy"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
 
@@ -74,7 +75,7 @@ func (s *schema) Validate(arguments json.RawMessage) error {
 	if arguments == nil {
 		arguments = json.RawMessage("{}")
 	}
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(arguments))
+	value, err := decode(arguments)
 	if err != nil {
 		return fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: its arguments are not JSON.", s.tool).Because(err)
 	}
@@ -91,6 +92,26 @@ func (s *schema) Validate(arguments json.RawMessage) error {
 	}
 	return fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: %s. Correct the arguments and call again.", s.tool, explain(wrong))
 }
+
+// decode reads arguments for the validator. Numbers that a 64-bit value could round keep their digits.
+func decode(arguments json.RawMessage) (any, error) {
+	digits := 0
+	for _, c := range arguments {
+		switch {
+		case c >= '0' && c <= '9':
+			digits++
+		case c != '.' && c != 'e' && c != 'E' && c != '+' && c != '-':
+			digits = 0
+		}
+		if digits > exactDigits {
+			return jsonschema.UnmarshalJSON(bytes.NewReader(arguments))
+		}
+	}
+	return policy.Decode(arguments)
+}
+
+// exactDigits is how many decimal digits a double holds without rounding.
+const exactDigits = 15
 
 func explain(wrong *jsonschema.ValidationError) string {
 	where := "the arguments"

@@ -7,6 +7,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"headgate.dev/libs/mcp"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/edge/internal/guard"
 )
@@ -54,7 +55,10 @@ func inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.Inbound {
 		case bytes.EqualFold(name, []byte("Traceparent")):
 			in.TraceParent = string(value)
 		case len(name) > 4 && bytes.EqualFold(name[:4], []byte("Mcp-")):
-			kept.fields = append(kept.fields, field{string(name), string(value)})
+			if kept.fields == nil {
+				kept.fields = make([]field, 0, 4)
+			}
+			kept.fields = append(kept.fields, field{known(name), string(value)})
 		}
 	}
 	in.Headers = kept
@@ -74,6 +78,16 @@ func inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.Inbound {
 
 func unfit(why string) error {
 	return guard.AtHTTP(http.StatusBadRequest, faultv1.Reason_REASON_PARSE, "%s Send one plain HTTP/1.1 request.", why)
+}
+
+// known answers the protocol's own header names without a copy.
+func known(name []byte) string {
+	for _, usual := range [...]string{mcp.HeaderProtocolVersion, mcp.HeaderMethod, mcp.HeaderName} {
+		if string(name) == usual {
+			return usual
+		}
+	}
+	return string(name)
 }
 
 // verb answers the usual methods without a copy.

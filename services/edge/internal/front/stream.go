@@ -83,51 +83,66 @@ func oneLine(data []byte) []byte {
 
 // watcher finds out that a client went away while its call runs. Nothing runs for calls that are over soon.
 type watcher struct {
-	timer *time.Timer
-	quit  chan struct{}
-	over  chan struct{}
-	once  sync.Once
+	conn   net.Conn
+	gone   func()
+	timer  *time.Timer
+	looker sync.WaitGroup
+
+	mu      sync.Mutex
+	stopped bool
+	quit    chan struct{} // there once somebody looks
 }
 
-func watch(c net.Conn, cancel func()) *watcher {
-	w := &watcher{}
-	raw := rawOf(c)
-	if raw == nil {
-		return w
+func watch(c net.Conn, gone func()) *watcher {
+	w := &watcher{conn: c, gone: gone}
+	w.timer = time.AfterFunc(unwatched, w.begin)
+	return w
+}
+
+// begin looks until the call is over, unless it is already.
+func (w *watcher) begin() {
+	w.mu.Lock()
+	if w.stopped {
+		w.mu.Unlock()
+		return
 	}
-	w.quit, w.over = make(chan struct{}), make(chan struct{})
-	w.timer = time.AfterFunc(unwatched, func() {
-		defer close(w.over)
-		if c.SetReadDeadline(time.Time{}) != nil { // the request's own limit would end the looking
-			cancel()
+	w.quit = make(chan struct{})
+	w.looker.Add(1)
+	w.mu.Unlock()
+	defer w.looker.Done()
+	raw := rawOf(w.conn)
+	if raw == nil {
+		return
+	}
+	if w.conn.SetReadDeadline(time.Time{}) != nil { // the request's own limit would end the looking
+		w.gone()
+		return
+	}
+	tick := time.NewTicker(glance)
+	defer tick.Stop()
+	for {
+		if closed(raw) {
+			w.gone()
 			return
 		}
-		tick := time.NewTicker(glance)
-		defer tick.Stop()
-		for {
-			if closed(raw) {
-				cancel()
-				return
-			}
-			select {
-			case <-w.quit:
-				return
-			case <-tick.C:
-			}
+		select {
+		case <-w.quit:
+			return
+		case <-tick.C:
 		}
-	})
-	return w
+	}
 }
 
 // stop ends the watch and waits for it.
 func (w *watcher) stop() {
-	if w.timer == nil {
-		return
+	w.timer.Stop()
+	w.mu.Lock()
+	w.stopped = true
+	if w.quit != nil {
+		close(w.quit)
 	}
-	w.once.Do(func() { close(w.quit) })
-	if !w.timer.Stop() {
-		<-w.over
-	}
+	w.mu.Unlock()
+	w.looker.Wait()
 }
 
 // rawOf finds the socket under a connection, below TLS.

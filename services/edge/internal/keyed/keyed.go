@@ -58,9 +58,10 @@ func (k *Keys) Sum(tenant string, document []byte) string {
 	mac.Reset()
 	_, _ = mac.Write(document) // a hash never fails
 	var sum [sha256.Size]byte
-	out := hex.EncodeToString(mac.Sum(sum[:0]))
+	var out [2 * sha256.Size]byte
+	hex.Encode(out[:], mac.Sum(sum[:0]))
 	pool.Put(mac)
-	return out
+	return string(out[:])
 }
 
 // Mac is HMAC-SHA-256 under a key of its own for one purpose.
