@@ -37,6 +37,9 @@ type Config struct {
 	Database sqlstore.Config `yaml:"database"`
 }
 
+// Check refuses a configuration that cannot work or would be unsafe.
+func (c Config) Check() error { return errors.Join(c.OpenFGA.Check(), c.Database.Check()) }
+
 // Deps is what the service is given.
 type Deps struct {
 	Identity identityv1connect.IdentityServiceClient // people, groups, roles and agents
@@ -61,7 +64,7 @@ type Authz struct {
 
 // New checks the configuration, opens the database and compiles the policies in it. It starts nothing.
 func New(cfg Config, deps Deps) (*Authz, error) {
-	if err := cfg.OpenFGA.Check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	if deps.Identity == nil || deps.Journal == nil || deps.Log == nil || deps.Now == nil {

@@ -74,7 +74,8 @@ func newCorpus(seed uint64) *corpus {
 		name := fmt.Sprintf("agent%d", i)
 		a := &helper{disabled: c.random.IntN(8) == 0, people: c.some("person", 22, 6), roles: c.some("role", 14, 6), gifts: append(c.gifts(), c.gifts()...)}
 		c.agents[name] = a
-		c.declare("Agent", name, map[string]any{"disabled": a.disabled, "delegators": map[string]any{"people": a.people, "roles": a.roles}, "grants": written(a.gifts)})
+		delegators := map[string]any{"people": a.people, "roles": a.roles}
+		c.declare("Agent", name, map[string]any{"disabled": a.disabled, "delegators": delegators, "grants": written(a.gifts)})
 	}
 	return c
 }

@@ -3,6 +3,7 @@ package authz_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -60,6 +61,10 @@ func applying(t *testing.T, yaml string) *authzv1.ApplyRequest {
 	return req
 }
 
+func getTickets() *connect.Request[authzv1.GetRequest] {
+	return connect.NewRequest(&authzv1.GetRequest{Kind: "Policy", Name: "tickets"})
+}
+
 func TestAPolicyIsAppliedWithItsRecordAndDecidesAtOnce(t *testing.T) {
 	h := start(t, newAcme(t))
 	admin := h.as("acme", "root", "admin")
@@ -91,7 +96,7 @@ func TestAPolicyIsAppliedWithItsRecordAndDecidesAtOnce(t *testing.T) {
 	if err != nil || resp.Msg.GetChanges()[0].GetAction() != resourcev1.Action_ACTION_UNCHANGED {
 		t.Errorf("the same again: %v, %v", resp, err)
 	}
-	got, err := admin.Get(t.Context(), connect.NewRequest(&authzv1.GetRequest{Kind: "Policy", Name: "tickets"}))
+	got, err := admin.Get(t.Context(), getTickets())
 	if err != nil || got.Msg.GetResource().GetPolicy().GetMetadata().GetVersion() != 1 {
 		t.Errorf("get: %v, %v", got, err)
 	}
@@ -153,7 +158,7 @@ func TestWithoutARecordNothingIsApplied(t *testing.T) {
 		t.Errorf("apply: %v", err)
 	}
 	h.journal.fill(false)
-	if _, err := admin.Get(t.Context(), connect.NewRequest(&authzv1.GetRequest{Kind: "Policy", Name: "tickets"})); !fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
+	if _, err := admin.Get(t.Context(), getTickets()); !fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
 		t.Errorf("get: %v", err)
 	}
 }
@@ -167,10 +172,11 @@ func TestNobodyReachesAnotherTenantsPolicies(t *testing.T) {
 	if _, err := stranger.Apply(t.Context(), connect.NewRequest(applying(t, failingPolicy))); !fault.Is(err, faultv1.Reason_REASON_WRONG_TENANT) {
 		t.Errorf("apply: %v", err)
 	}
-	if _, err := stranger.Get(t.Context(), connect.NewRequest(&authzv1.GetRequest{Kind: "Policy", Name: "tickets"})); !fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
+	if _, err := stranger.Get(t.Context(), getTickets()); !fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
 		t.Errorf("get: %v", err)
 	}
-	if _, err := stranger.Delete(t.Context(), connect.NewRequest(&authzv1.DeleteRequest{Kind: "Policy", Name: "tickets", Tenant: "acme"})); !fault.Is(err, faultv1.Reason_REASON_WRONG_TENANT) {
+	theirs := connect.NewRequest(&authzv1.DeleteRequest{Kind: "Policy", Name: "tickets", Tenant: "acme"})
+	if _, err := stranger.Delete(t.Context(), theirs); !fault.Is(err, faultv1.Reason_REASON_WRONG_TENANT) {
 		t.Errorf("delete: %v", err)
 	}
 	if list, err := stranger.List(t.Context(), connect.NewRequest(&authzv1.ListRequest{Kind: "Policy"})); err != nil || len(list.Msg.GetResources()) != 0 {
@@ -179,8 +185,9 @@ func TestNobodyReachesAnotherTenantsPolicies(t *testing.T) {
 	if _, err := stranger.Decide(t.Context(), connect.NewRequest(call("ana", "", "tickets", "x"))); !fault.Is(err, faultv1.Reason_REASON_WRONG_TENANT) {
 		t.Errorf("decide: %v", err)
 	}
-	if list, err := h.as("system", "boss", "platform").List(t.Context(), connect.NewRequest(&authzv1.ListRequest{Kind: "Policy"})); err != nil || len(list.Msg.GetResources()) != 1 {
-		t.Errorf("the platform's list: %v, %v", list, err)
+	all, err := h.as("system", "boss", "platform").List(t.Context(), connect.NewRequest(&authzv1.ListRequest{Kind: "Policy"}))
+	if err != nil || len(all.Msg.GetResources()) != 1 {
+		t.Errorf("the platform's list: %v, %v", all, err)
 	}
 }
 
@@ -193,7 +200,7 @@ func TestPoliciesSurviveARestartAndReachOtherReplicas(t *testing.T) {
 	if _, err := first.as("acme", "root", "admin").Apply(t.Context(), connect.NewRequest(applying(t, ticketsPolicy))); err != nil {
 		t.Fatal(err)
 	}
-	edge.until(3e9, func(m *authzv1.WatchResponse) bool { return !m.GetSnapshot() && len(m.GetUpserts()) == 1 })
+	edge.until(3*time.Second, func(m *authzv1.WatchResponse) bool { return !m.GetSnapshot() && len(m.GetUpserts()) == 1 })
 	for name, h := range map[string]*harness{"the one that applied": first, "the other": second, "one started later": start(t, id, on(dir), fga.option)} {
 		if d := h.decide(call("ana", "", "tickets", "close_ticket")); d.GetPolicy() != "tickets" {
 			t.Errorf("%s: %v", name, d)

@@ -147,7 +147,8 @@ func (r *record) of(action string) []string {
 	var found []string
 	for _, ev := range r.events {
 		if ev.GetAction() == action {
-			found = append(found, fmt.Sprintf("%s %s %s/%s by %s", ev.GetChange().GetAction(), ev.GetChange().GetKind(), ev.GetTenant(), ev.GetChange().GetName(), ev.GetPrincipal().GetPerson()))
+			c := ev.GetChange()
+			found = append(found, fmt.Sprintf("%s %s %s/%s by %s", c.GetAction(), c.GetKind(), ev.GetTenant(), c.GetName(), ev.GetPrincipal().GetPerson()))
 		}
 	}
 	return found

@@ -2,7 +2,6 @@ package entitlement
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -29,7 +28,7 @@ func Relation(ctx context.Context, s tenants.Snapshot, c Call, now time.Time) (p
 	delegated := -1
 	if c.Agent != "" {
 		theirs = q.add(relations.Agent(c.Agent), relations.AgentPaths(s.Directory, c.Agent))
-		if slices.Contains(relations.Delegators(s.Directory, c.Agent), c.Person) {
+		if relations.Delegated(s.Directory, c.Agent, c.Person) {
 			delegated = q.ask(relations.User(c.Person), relations.CanActFor, relations.Agent(c.Agent))
 		}
 	}

@@ -106,7 +106,8 @@ func TestStoreFileHoldsAgainstTheLinkedInServer(t *testing.T) {
 		t.Run(test.Name, func(t *testing.T) {
 			for _, c := range test.Check {
 				for relation, want := range c.Assertions {
-					resp, err := store.fga.Check(t.Context()).Body(client.ClientCheckRequest{User: c.User, Relation: relation, Object: c.Object, Context: &c.Context}).Execute()
+					question := client.ClientCheckRequest{User: c.User, Relation: relation, Object: c.Object, Context: &c.Context}
+					resp, err := store.fga.Check(t.Context()).Body(question).Execute()
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -117,7 +118,8 @@ func TestStoreFileHoldsAgainstTheLinkedInServer(t *testing.T) {
 			}
 			for _, l := range test.ListObjects {
 				for relation, want := range l.Assertions {
-					resp, err := store.fga.ListObjects(t.Context()).Body(client.ClientListObjectsRequest{User: l.User, Relation: relation, Type: l.Type, Context: &l.Context}).Execute()
+					question := client.ClientListObjectsRequest{User: l.User, Relation: relation, Type: l.Type, Context: &l.Context}
+					resp, err := store.fga.ListObjects(t.Context()).Body(question).Execute()
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -64,6 +64,16 @@ func Delegators(t *directory.Tenant, agent string) []string {
 	return slices.Compact(people)
 }
 
+// Delegated reports whether an agent may act for a person.
+func Delegated(t *directory.Tenant, agent, name string) bool {
+	person, ok := t.Person(name)
+	if _, acts := t.Agent(agent); !ok || !acts {
+		return false
+	}
+	return slices.Contains(t.DelegatorPeople(agent), name) ||
+		slices.ContainsFunc(t.DelegatorRoles(agent), func(r string) bool { return slices.Contains(person.Roles, r) })
+}
+
 func grantPaths(from string, grants []*identityv1.Grant) []Path {
 	var paths []Path
 	for _, g := range grants {

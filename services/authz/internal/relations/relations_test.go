@@ -12,6 +12,8 @@ import (
 	"pgregory.net/rapid"
 
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
+
+	"headgate.dev/services/authz/internal/directory"
 )
 
 func lines(s Set) []string {
@@ -72,7 +74,9 @@ func TestDesiredIsWhatTheDirectorySaysAndNoMore(t *testing.T) {
 			},
 		},
 		"two ends of one grant": {
-			[]*identityv1.Resource{roleOf("r", grant("s", "call", noon, "*"), grant("s", "call", noon.Add(time.Hour), "*"), grant("t", "call", noon, "*"), grant("t", "call", time.Time{}, "*"))},
+			[]*identityv1.Resource{roleOf("r",
+				grant("s", "call", noon, "*"), grant("s", "call", noon.Add(time.Hour), "*"), grant("t", "call", noon, "*"), grant("t", "call", time.Time{}, "*"),
+			)},
 			[]string{
 				"mcp_server:s caller role:r#assignee until 2026-01-07T13:00:00Z", "mcp_server:s organization organization:acme",
 				"mcp_server:t caller role:r#assignee", "mcp_server:t organization organization:acme",
@@ -119,6 +123,11 @@ func TestWhoseRightsChangedIsAmongTheAffected(t *testing.T) {
 			name = fmt.Sprintf("agent%d", i)
 			if !reflect.DeepEqual(strip(AgentPaths(before, name)), strip(AgentPaths(after, name))) && !slices.Contains(affected.Agents, name) {
 				t.Errorf("%s is not told: %v, then %v", name, AgentPaths(before, name), AgentPaths(after, name))
+			}
+			for _, who := range append(after.People(), "nobody") {
+				if Delegated(after, name, who) != slices.Contains(Delegators(after, name), who) {
+					t.Errorf("whether %s may act for %s is answered in two ways", name, who)
+				}
 			}
 			if !slices.Equal(Delegators(before, name), Delegators(after, name)) && !slices.Contains(affected.Agents, name) {
 				t.Errorf("%s is not told of its delegators: %v, then %v", name, Delegators(before, name), Delegators(after, name))
@@ -242,5 +251,24 @@ func TestReconcileThatIsInterruptedGoesOnWhereItStopped(t *testing.T) {
 	}
 	if err := run(r, many(250, "new"), always); err != nil || store.reads != 1 || len(store.held) != 250 {
 		t.Errorf("%v after %d reads: %d tuples", err, store.reads, len(store.held))
+	}
+}
+
+func BenchmarkOneChangeAmongTenThousandPeople(b *testing.B) {
+	var resources []*identityv1.Resource
+	for i := range 10000 {
+		resources = append(resources, person(fmt.Sprintf("p%d", i), &identityv1.PersonSpec{Roles: []string{"a", "b"}}))
+	}
+	resources = append(resources, roleOf("a", grant("s", "call", time.Time{}, "*")))
+	view := directory.View{}.Apply(&identityv1.WatchResponse{Snapshot: true, Upserts: resources})
+	before, _ := view.Tenant("acme")
+	have := Desired(before)
+	for b.Loop() {
+		next := view.Apply(&identityv1.WatchResponse{Revision: 2, Upserts: []*identityv1.Resource{person("p1", &identityv1.PersonSpec{})}})
+		after, _ := next.Tenant("acme")
+		d := Diff(have, Desired(after))
+		if n := FindAffected(before, after, append(d.Gone, d.Come...)).Count(); n != 1 {
+			b.Fatalf("%d are affected", n)
+		}
 	}
 }

@@ -82,7 +82,8 @@ func drawResources(t *rapid.T) []*identityv1.Resource {
 	var all []*identityv1.Resource
 	for i := range most {
 		if rapid.IntRange(0, 9).Draw(t, "there") > 0 {
-			all = append(all, person(fmt.Sprintf("person%d", i), &identityv1.PersonSpec{Roles: picks(t, "role"), Disabled: rapid.IntRange(0, 4).Draw(t, "disabled") == 0}))
+			spec := &identityv1.PersonSpec{Roles: picks(t, "role"), Disabled: rapid.IntRange(0, 4).Draw(t, "disabled") == 0}
+			all = append(all, person(fmt.Sprintf("person%d", i), spec))
 		}
 		if rapid.Bool().Draw(t, "group") {
 			all = append(all, groupOf(fmt.Sprintf("group%d", i), &identityv1.GroupSpec{Members: picks(t, "person"), Roles: picks(t, "role")}))
