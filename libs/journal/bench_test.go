@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -21,9 +22,11 @@ func BenchmarkAppend(b *testing.B) {
 				var wg sync.WaitGroup
 				for g := range writers {
 					wg.Go(func() {
+						pair := [2]*eventsv1.Event{call("", fmt.Sprint(g), start), call("", fmt.Sprint(g), final)}
 						for i := g; i < b.N; i += writers {
-							phase := eventsv1.Phase(i/writers%2 + 1)
-							if err := w.Append(call("", fmt.Sprint(g), phase), mode); err != nil {
+							ev := pair[i/writers%2]
+							ev.Id = ""
+							if err := w.Append(ev, mode); err != nil {
 								b.Error(err)
 								return
 							}
@@ -34,4 +37,24 @@ func BenchmarkAppend(b *testing.B) {
 			})
 		}
 	}
+}
+
+// nobody acknowledges everything.
+type nobody struct{}
+
+func (nobody) Publish(context.Context, []Message) error { return nil }
+
+// BenchmarkShip reads records back and wraps them for Kafka; the figure is for one record.
+func BenchmarkShip(b *testing.B) {
+	w := openAt(b, Config{Dir: b.TempDir(), MaxBytes: 64 << 30})
+	for i := range b.N {
+		mustAppend(b, w, call("", "1", eventsv1.Phase(i%2+1)))
+	}
+	if err := w.sync(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	defer ship(b, w, nobody{})()
+	eventually(b, "everything is shipped", func() bool { return w.Status().Shipped == uint64(b.N) })
 }

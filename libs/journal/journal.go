@@ -33,11 +33,11 @@ type Config struct {
 	// Dir belongs to one process at a time.
 	Dir string `yaml:"dir"`
 	// SegmentBytes is the size at which a new file is begun; 0 means 16 MiB.
-	SegmentBytes int64 `yaml:"segment_bytes"`
+	SegmentBytes int64 `yaml:"segmentBytes"`
 	// MaxBytes bounds all files together; beyond it records are refused until the shipper has made room. At least four segments; 0 means 1 GiB.
-	MaxBytes int64 `yaml:"max_bytes"`
+	MaxBytes int64 `yaml:"maxBytes"`
 	// SyncEvery is how long a record may be in the kernel's hands only; 0 means 100 ms.
-	SyncEvery time.Duration `yaml:"sync_every"`
+	SyncEvery time.Duration `yaml:"syncEvery"`
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -54,7 +54,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.SyncEvery = defaultSyncEvery
 	}
 	if c.SegmentBytes < 4096 || c.MaxBytes < 4*c.SegmentBytes || c.SyncEvery < 0 {
-		return c, fault.Invalid("The journal's sizes do not fit: segment_bytes (%d) must be at least 4096, max_bytes (%d) four times that, sync_every (%s) not negative.",
+		return c, fault.Invalid("The journal's sizes do not fit: segmentBytes (%d) must be at least 4096, maxBytes (%d) four times that, syncEvery (%s) not negative.",
 			c.SegmentBytes, c.MaxBytes, c.SyncEvery)
 	}
 	return c, nil

@@ -213,7 +213,7 @@ func TestFullJournalRefusesCallsButSettlesThoseItLetThrough(t *testing.T) {
 			open = open[1:]
 		}
 	}
-	if !fault.Is(err, faultv1.Reason_REASON_JOURNAL) || !strings.Contains(err.Error(), "max_bytes") {
+	if !fault.Is(err, faultv1.Reason_REASON_JOURNAL) || !strings.Contains(err.Error(), "maxBytes") {
 		t.Fatalf("refused with: %v", err)
 	}
 	before := w.Status().Written

@@ -27,6 +27,13 @@ func openPosition(dir string) (*position, error) {
 	p := &position{file: f}
 	var data [2 * slotBytes]byte
 	n, _ := f.ReadAt(data[:], 0)
+	if n < len(data) {
+		// The space is taken now, so that a full disk does not forget what is shipped.
+		if _, err := f.WriteAt(data[n:], int64(n)); err != nil {
+			_ = f.Close()
+			return nil, err
+		}
+	}
 	for slot := int64(0); int(slot+1)*slotBytes <= n; slot++ {
 		raw := data[slot*slotBytes:][:slotBytes]
 		if crc32.Checksum(raw[:8], castagnoli) != binary.LittleEndian.Uint32(raw[8:]) {

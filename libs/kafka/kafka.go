@@ -40,7 +40,7 @@ type Config struct {
 	// Topic is where records go; empty means headgate.audit.v1. What cannot be read goes to the topic of the same name and ".dlq".
 	Topic string `yaml:"topic"`
 	// CreateTopics makes missing topics. Leave it off where topics are managed as code.
-	CreateTopics bool `yaml:"create_topics"`
+	CreateTopics bool `yaml:"createTopics"`
 	// Partitions and Replicas are for topics that are made here; 0 means 6 partitions and the broker's own replication factor.
 	Partitions int  `yaml:"partitions"`
 	Replicas   int  `yaml:"replicas"`

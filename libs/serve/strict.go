@@ -85,7 +85,9 @@ func (w *walk) value(n *yaml.Node, t reflect.Type, field string, depth int) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	w.lines[field] = n.Line
+	if _, known := w.lines[field]; !known {
+		w.lines[field] = n.Line
+	}
 	null := n.Kind == yaml.ScalarNode && n.Tag == "!!null"
 	switch kind := shape(t); {
 	case depth > maxDepth:
@@ -100,9 +102,21 @@ func (w *walk) value(n *yaml.Node, t reflect.Type, field string, depth int) {
 		for i, item := range n.Content {
 			w.value(item, t.Elem(), fmt.Sprintf("%s[%d]", field, i), depth+1)
 		}
-	case kind == yaml.ScalarNode && n.Kind == yaml.ScalarNode && n.Decode(reflect.New(t).Interface()) == nil:
+	case kind == yaml.ScalarNode && n.Kind == yaml.ScalarNode && exact(n, t) && n.Decode(reflect.New(t).Interface()) == nil:
 	default:
 		w.problem(n, field, "must be %s", words(t))
+	}
+}
+
+// exact refuses what the YAML library would bend into shape: 5.5 as the whole number 5, and 50 as fifty nanoseconds.
+func exact(n *yaml.Node, t reflect.Type) bool {
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		return n.Tag == "!!str" || n.Value == "0"
+	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64 && shape(t) == yaml.ScalarNode:
+		return n.Tag == "!!int"
+	default:
+		return true
 	}
 }
 
@@ -135,6 +149,7 @@ func (w *walk) pairs(n *yaml.Node, field string, visit func(key, value *yaml.Nod
 			w.problem(key, path, "given twice")
 		default:
 			seen[key.Value] = true
+			w.lines[path] = key.Line
 			visit(key, n.Content[i+1], path)
 		}
 	}

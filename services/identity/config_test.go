@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"headgate.dev/libs/clock"
+	"headgate.dev/libs/sqlstore"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/identity"
 )
@@ -33,23 +34,23 @@ func TestAConfigurationThatCannotWorkIsRefused(t *testing.T) {
 		change func(*configuration)
 		want   string
 	}{
-		"no key file":           {func(c *configuration) { c.KeyFile = "" }, "key_file: is missing"},
+		"no key file":           {func(c *configuration) { c.KeyFile = "" }, "keyFile: is missing"},
 		"key file for all":      {func(c *configuration) { c.KeyFile = open }, "Run chmod 600"},
 		"another key file":      {func(c *configuration) { c.KeyFile = wrong }, "it does not open signing key"},
 		"a lost key file":       {func(c *configuration) { c.KeyFile = filepath.Join(dir, "none.key") }, "Bring the file back"},
 		"no issuer":             {func(c *configuration) { c.Issuer = "" }, "issuer: must be"},
 		"issuer with a path":    {func(c *configuration) { c.Issuer += "/id" }, "issuer: must be"},
 		"issuer with a slash":   {func(c *configuration) { c.Issuer += "/" }, "issuer: must be"},
-		"no API audience":       {func(c *configuration) { c.APIAudience = nil }, "api_audience: is missing"},
-		"no MCP audience":       {func(c *configuration) { c.MCPAudience = nil }, "mcp_audience: is missing"},
-		"audience with a slash": {func(c *configuration) { c.MCPAudience = []string{mcp + "/"} }, "mcp_audience[0]: must be"},
-		"no database":           {func(c *configuration) { c.Database.Path = "" }, "database.path: is missing"},
+		"no API audience":       {func(c *configuration) { c.APIAudience = nil }, "apiAudience: is missing"},
+		"no MCP audience":       {func(c *configuration) { c.MCPAudience = nil }, "mcpAudience: is missing"},
+		"audience with a slash": {func(c *configuration) { c.MCPAudience = []string{mcp + "/"} }, "mcpAudience[0]: must be"},
+		"no database":           {func(c *configuration) { c.Database = sqlstore.Config{} }, "database.path: is missing"},
 		"client without id":     {client(identity.Client{RedirectURIs: []string{"https://x.example/"}}), "clients[0].id"},
-		"client without uri":    {client(identity.Client{ID: "x"}), "clients[0].redirect_uris"},
-		"client on plain http":  {client(identity.Client{ID: "x", RedirectURIs: []string{"http://x.example/"}}), "clients[0].redirect_uris[0]"},
-		"client on javascript":  {client(identity.Client{ID: "x", RedirectURIs: []string{"javascript:alert(1)"}}), "clients[0].redirect_uris[0]"},
-		"client with fragment":  {client(identity.Client{ID: "x", RedirectURIs: []string{"https://x.example/#a"}}), "clients[0].redirect_uris[0]"},
-		"token file nowhere":    {func(c *configuration) { c.BootstrapTokenFile = "/dev/null/x" }, "bootstrap_token_file"},
+		"client without uri":    {client(identity.Client{ID: "x"}), "clients[0].redirectURIs"},
+		"client on plain http":  {client(identity.Client{ID: "x", RedirectURIs: []string{"http://x.example/"}}), "clients[0].redirectURIs[0]"},
+		"client on javascript":  {client(identity.Client{ID: "x", RedirectURIs: []string{"javascript:alert(1)"}}), "clients[0].redirectURIs[0]"},
+		"client with fragment":  {client(identity.Client{ID: "x", RedirectURIs: []string{"https://x.example/#a"}}), "clients[0].redirectURIs[0]"},
+		"token file nowhere":    {func(c *configuration) { c.BootstrapTokenFile = "/dev/null/x" }, "bootstrapTokenFile"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -64,15 +65,16 @@ func TestAConfigurationThatCannotWorkIsRefused(t *testing.T) {
 }
 
 func TestPrivateKeysAreSealedInTheDatabase(t *testing.T) {
-	h := start(t, nil)
+	file := filepath.Join(t.TempDir(), "sealed.db")
+	h := start(t, func(cfg *configuration) { cfg.Database = sqlstore.Config{Path: file} })
 	h.stop()
-	for _, path := range []string{h.cfg.KeyFile, h.cfg.BootstrapTokenFile} {
+	for _, path := range []string{h.cfg.KeyFile, h.cfg.BootstrapTokenFile, file} {
 		info, err := os.Stat(path)
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", path, info, err)
 		}
 	}
-	content, err := os.ReadFile(h.cfg.Database.Path)
+	content, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

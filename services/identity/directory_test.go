@@ -39,7 +39,8 @@ func TestATenantExistsBeforeWhatIsInIt(t *testing.T) {
 func TestApplyIsAllOrNoneAndADryRunChangesNothing(t *testing.T) {
 	h := start(t, nil)
 	h.mustApply(acme)
-	change := strings.Replace(acme, "displayName: Ana", "displayName: Ana B", 1) + "---\napiVersion: headgate/v1\nkind: Role\nmetadata: {name: r, tenant: nowhere}\n"
+	change := strings.Replace(acme, "displayName: Ana", "displayName: Ana B", 1) +
+		"---\napiVersion: headgate/v1\nkind: Role\nmetadata: {name: r, tenant: nowhere}\n"
 	if _, err := h.apply(h.admin(), change); err == nil {
 		t.Error("a file with an error was applied")
 	}
@@ -56,7 +57,8 @@ func TestApplyIsAllOrNoneAndADryRunChangesNothing(t *testing.T) {
 		req.Resources = append(req.Resources, r)
 	}
 	res, err := h.as(h.admin()).Apply(t.Context(), connect.NewRequest(req))
-	if err != nil || res.Msg.GetChanges()[0].GetAction() != resourcev1.Action_ACTION_UPDATED || res.Msg.GetChanges()[1].GetAction() != resourcev1.Action_ACTION_UNCHANGED {
+	if err != nil || res.Msg.GetChanges()[0].GetAction() != resourcev1.Action_ACTION_UPDATED ||
+		res.Msg.GetChanges()[1].GetAction() != resourcev1.Action_ACTION_UNCHANGED {
 		t.Errorf("dry run: %v, %v", res, err)
 	}
 	caller, err := h.authenticate(h.token("acme", "ana"), "")
@@ -115,10 +117,12 @@ func TestAnAdministratorSeesAndChangesTheirTenantAlone(t *testing.T) {
 	if err != nil || len(all.Msg.GetResources()) != 5 {
 		t.Errorf("all people: %v, %v", all, err)
 	}
-	if _, err := h.as(boss).Get(t.Context(), connect.NewRequest(&identityv1.GetRequest{Kind: "Tenant", Name: "other"})); reason(err) != faultv1.Reason_REASON_WRONG_TENANT {
+	foreign := &identityv1.GetRequest{Kind: "Tenant", Name: "other"}
+	if _, err := h.as(boss).Get(t.Context(), connect.NewRequest(foreign)); reason(err) != faultv1.Reason_REASON_WRONG_TENANT {
 		t.Errorf("another tenant was read: %v", err)
 	}
-	if _, err := h.as(h.token("acme", "ana")).Delete(t.Context(), connect.NewRequest(&identityv1.DeleteRequest{Kind: "Person", Name: "boss"})); reason(err) != faultv1.Reason_REASON_ROLE_REQUIRED {
+	ana, own := h.as(h.token("acme", "ana")), &identityv1.DeleteRequest{Kind: "Person", Name: "boss"}
+	if _, err := ana.Delete(t.Context(), connect.NewRequest(own)); reason(err) != faultv1.Reason_REASON_ROLE_REQUIRED {
 		t.Errorf("deleted without the right: %v", err)
 	}
 }
@@ -127,10 +131,12 @@ func TestOnlyThePlatformsAdministratorTouchesTheSystemTenant(t *testing.T) {
 	h := start(t, nil)
 	h.mustApply("apiVersion: headgate/v1\nkind: Person\nmetadata: {name: second, tenant: system}\nspec: {roles: [admin, security]}\n")
 	second := h.as(h.token("system", "second"))
-	if _, err := h.apply(h.token("system", "second"), "apiVersion: headgate/v1\nkind: Person\nmetadata: {name: third, tenant: system}\nspec: {}\n"); reason(err) != faultv1.Reason_REASON_ROLE_REQUIRED {
+	third := "apiVersion: headgate/v1\nkind: Person\nmetadata: {name: third, tenant: system}\nspec: {}\n"
+	if _, err := h.apply(h.token("system", "second"), third); reason(err) != faultv1.Reason_REASON_ROLE_REQUIRED {
 		t.Errorf("applied: %v", err)
 	}
-	if _, err := second.IssueToken(t.Context(), connect.NewRequest(&identityv1.IssueTokenRequest{Person: "admin"})); reason(err) != faultv1.Reason_REASON_ROLE_REQUIRED {
+	issue := &identityv1.IssueTokenRequest{Person: "admin"}
+	if _, err := second.IssueToken(t.Context(), connect.NewRequest(issue)); reason(err) != faultv1.Reason_REASON_ROLE_REQUIRED {
 		t.Errorf("became the platform's administrator: %v", err)
 	}
 	revoke := &identityv1.RevokeRequest{What: &identityv1.RevokeRequest_Person{Person: "admin"}}
@@ -142,7 +148,8 @@ func TestOnlyThePlatformsAdministratorTouchesTheSystemTenant(t *testing.T) {
 			t.Errorf("%v: %v", each, err)
 		}
 	}
-	if _, err := h.apply(h.admin(), "apiVersion: headgate/v1\nkind: Person\nmetadata: {name: admin, tenant: system}\nspec: {disabled: true}\n"); reason(err) != faultv1.Reason_REASON_CONFLICT {
+	disabled := "apiVersion: headgate/v1\nkind: Person\nmetadata: {name: admin, tenant: system}\nspec: {disabled: true}\n"
+	if _, err := h.apply(h.admin(), disabled); reason(err) != faultv1.Reason_REASON_CONFLICT {
 		t.Errorf("disabled: %v", err)
 	}
 }
@@ -163,14 +170,17 @@ func TestEveryChangeIsRecordedBeforeItHolds(t *testing.T) {
 	if _, err := client.Delete(t.Context(), remove); reason(err) != faultv1.Reason_REASON_JOURNAL {
 		t.Errorf("deleted without a record: %v", err)
 	}
-	if _, err := client.Apply(t.Context(), connect.NewRequest(&identityv1.ApplyRequest{Resources: []*identityv1.Resource{tenant("unrecorded")}})); reason(err) != faultv1.Reason_REASON_JOURNAL {
+	apply := &identityv1.ApplyRequest{Resources: []*identityv1.Resource{tenant("unrecorded")}}
+	if _, err := client.Apply(t.Context(), connect.NewRequest(apply)); reason(err) != faultv1.Reason_REASON_JOURNAL {
 		t.Errorf("applied without a record: %v", err)
 	}
-	if _, err := client.IssueToken(t.Context(), connect.NewRequest(&identityv1.IssueTokenRequest{Person: "ana", Tenant: "acme"})); reason(err) != faultv1.Reason_REASON_JOURNAL {
+	issue := &identityv1.IssueTokenRequest{Person: "ana", Tenant: "acme"}
+	if _, err := client.IssueToken(t.Context(), connect.NewRequest(issue)); reason(err) != faultv1.Reason_REASON_JOURNAL {
 		t.Errorf("issued without a record: %v", err)
 	}
 	h.journal.fail(false)
-	if _, err := client.Get(t.Context(), connect.NewRequest(&identityv1.GetRequest{Kind: "Tenant", Name: "unrecorded"})); reason(err) != faultv1.Reason_REASON_NOT_FOUND {
+	get := &identityv1.GetRequest{Kind: "Tenant", Name: "unrecorded"}
+	if _, err := client.Get(t.Context(), connect.NewRequest(get)); reason(err) != faultv1.Reason_REASON_NOT_FOUND {
 		t.Errorf("what was not recorded holds: %v", err)
 	}
 	if _, err := client.Delete(t.Context(), remove); err != nil {

@@ -34,21 +34,21 @@ type Client = oauth.Client
 type Config struct {
 	Database sqlstore.Config `yaml:"database"`
 	// KeyFile seals the signing keys in the database. It is made with mode 0600 when the database is new, and refused when others can reach it.
-	KeyFile string `yaml:"key_file"`
+	KeyFile string `yaml:"keyFile"`
 	// Issuer is this service's own URL as clients see it, without a path.
 	Issuer string `yaml:"issuer"`
 	// APIAudience and MCPAudience are the URLs that tokens can be good for, with everything below them: Headgate's API and the MCP endpoints.
-	APIAudience []string `yaml:"api_audience"`
-	MCPAudience []string `yaml:"mcp_audience"`
+	APIAudience []string `yaml:"apiAudience"`
+	MCPAudience []string `yaml:"mcpAudience"`
 	// Clients are the OAuth clients that people can sign in to.
 	Clients []Client `yaml:"clients"`
 	// BootstrapTokenFile gets, at each start, a fresh access token of the bootstrap administrator, good for 24 hours, with mode 0600. Empty: none.
 	// It is the way in while nobody else can sign in; whoever can read it administers every tenant.
-	BootstrapTokenFile string `yaml:"bootstrap_token_file"`
+	BootstrapTokenFile string `yaml:"bootstrapTokenFile"`
 	// AllowIssue serves IssueToken: an administrator gets tokens for others. For headgate dev.
-	AllowIssue bool `yaml:"allow_issue"`
+	AllowIssue bool `yaml:"allowIssue"`
 	// DemoLogin serves a sign-in page that asks for no password. For headgate dev.
-	DemoLogin bool `yaml:"demo_login"`
+	DemoLogin bool `yaml:"demoLogin"`
 }
 
 // Deps is what the service is given.
@@ -118,21 +118,22 @@ func letIn(desk *access.Desk, path string) error {
 	if path == "" {
 		return nil
 	}
-	raw, _, err := desk.Issue(access.Grant{Tenant: directory.SystemTenant, Person: directory.SystemPerson, TTL: directory.LongestToken}, record.Service("identity"))
+	grant := access.Grant{Tenant: directory.SystemTenant, Person: directory.SystemPerson, ClientID: "headgate", TTL: directory.LongestToken}
+	raw, _, err := desk.Issue(grant, record.Service("identity"))
 	if err != nil {
 		return err
 	}
 	fresh := path + ".new"
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fault.Invalid("bootstrap_token_file: %s cannot be written", path).Because(err)
+		return fault.Invalid("bootstrapTokenFile: %s cannot be written", path).Because(err)
 	}
 	file, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fault.Invalid("bootstrap_token_file: %s cannot be written", path).Because(err)
+		return fault.Invalid("bootstrapTokenFile: %s cannot be written", path).Because(err)
 	}
 	_, err = file.WriteString(raw + "\n")
 	if err := errors.Join(err, file.Close(), os.Rename(fresh, path)); err != nil {
-		return fault.Invalid("bootstrap_token_file: %s cannot be written", path).Because(err)
+		return fault.Invalid("bootstrapTokenFile: %s cannot be written", path).Because(err)
 	}
 	return nil
 }
@@ -143,7 +144,7 @@ func (c Config) Check() error {
 		return err
 	}
 	if c.KeyFile == "" {
-		return fault.Invalid("key_file: is missing; the service needs a file for the key that seals its signing keys")
+		return fault.Invalid("keyFile: is missing; the service needs a file for the key that seals its signing keys")
 	}
 	if err := oauth.CheckClients(c.Clients); err != nil {
 		return err
@@ -152,7 +153,7 @@ func (c Config) Check() error {
 	if err != nil || !token.ValidResource(c.Issuer) || u.Path != "" {
 		return fault.Invalid("issuer: must be this service's URL as clients see it, without a path, as https://id.example.com, is %q", c.Issuer)
 	}
-	for name, list := range map[string][]string{"api_audience": c.APIAudience, "mcp_audience": c.MCPAudience} {
+	for name, list := range map[string][]string{"apiAudience": c.APIAudience, "mcpAudience": c.MCPAudience} {
 		if len(list) == 0 {
 			return fault.Invalid("%s: is missing; name at least one URL that tokens are good for", name)
 		}

@@ -2,12 +2,8 @@ package identity_test
 
 import (
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
-	"net/http/cookiejar"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,159 +11,11 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/coreos/go-oidc/v3/oidc"
-	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 )
-
-const callback = "http://127.0.0.1:7777/callback" // registered without a port
-
-func (h *house) get(path string, into any) *http.Response {
-	h.t.Helper()
-	res, err := http.Get(h.url + path)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer func() {
-		if err := res.Body.Close(); err != nil {
-			h.t.Error(err)
-		}
-		http.DefaultClient.CloseIdleConnections()
-	}()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	if into != nil {
-		if err := json.Unmarshal(body, into); err != nil {
-			h.t.Fatalf("%s: %v\n%s", path, err, body)
-		}
-	}
-	return res
-}
-
-func (h *house) keySet() *jose.JSONWebKeySet {
-	h.t.Helper()
-	set := &jose.JSONWebKeySet{}
-	h.get("/oauth2/keys", set)
-	for _, key := range set.Keys {
-		if !key.IsPublic() {
-			h.t.Fatal("a private key is published")
-		}
-	}
-	return set
-}
-
-// browser is a person's browser: it keeps cookies and stops before it leaves the house.
-type browser struct {
-	h      *house
-	client *http.Client
-}
-
-func (h *house) browser() *browser {
-	h.t.Helper()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	transport := &http.Transport{}
-	h.t.Cleanup(transport.CloseIdleConnections)
-	return &browser{h: h, client: &http.Client{Transport: transport, Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		if !strings.HasPrefix(r.URL.String(), h.url) {
-			return http.ErrUseLastResponse
-		}
-		return nil
-	}}}
-}
-
-// answer is where a request ended: a page, or an address outside.
-type answer struct {
-	status int
-	header http.Header
-	body   string
-	left   *url.URL
-}
-
-func (b *browser) do(req *http.Request, err error) answer {
-	b.h.t.Helper()
-	if err != nil {
-		b.h.t.Fatal(err)
-	}
-	res, err := b.client.Do(req)
-	if err != nil {
-		b.h.t.Fatal(err)
-	}
-	body, err := io.ReadAll(res.Body)
-	if err := errors.Join(err, res.Body.Close()); err != nil {
-		b.h.t.Fatal(err)
-	}
-	a := answer{status: res.StatusCode, header: res.Header, body: string(body)}
-	if location, err := res.Location(); err == nil {
-		a.left = location
-	}
-	return a
-}
-
-func (b *browser) open(address string) answer {
-	b.h.t.Helper()
-	return b.do(http.NewRequestWithContext(b.h.t.Context(), http.MethodGet, address, nil))
-}
-
-func (b *browser) post(path string, form url.Values) answer {
-	b.h.t.Helper()
-	req, err := http.NewRequestWithContext(b.h.t.Context(), http.MethodPost, b.h.url+path, strings.NewReader(form.Encode()))
-	if err == nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-	return b.do(req, err)
-}
-
-var requestField = regexp.MustCompile(`name="request" value="([^"]+)"`)
-
-// signIn goes from the authorization address to the client's, as a person.
-func (b *browser) signIn(address, person string) answer {
-	b.h.t.Helper()
-	page := b.open(address)
-	match := requestField.FindStringSubmatch(page.body)
-	if match == nil {
-		b.h.t.Fatalf("no sign-in page: %d %v\n%s", page.status, page.left, page.body)
-	}
-	return b.post("/oauth2/login", url.Values{"request": {match[1]}, "person": {person}})
-}
-
-// application is an OAuth client made with the libraries that clients use.
-type application struct {
-	provider *oidc.Provider
-	config   oauth2.Config
-	verifier string
-}
-
-func (h *house) application(t *testing.T, scopes ...string) *application {
-	t.Helper()
-	provider, err := oidc.NewProvider(t.Context(), h.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(http.DefaultClient.CloseIdleConnections)
-	return &application{
-		provider: provider, verifier: oauth2.GenerateVerifier(),
-		config: oauth2.Config{ClientID: "cli", Endpoint: provider.Endpoint(), RedirectURL: callback, Scopes: scopes},
-	}
-}
-
-func (a *application) address(options ...oauth2.AuthCodeOption) string {
-	return a.config.AuthCodeURL("state-1", append([]oauth2.AuthCodeOption{oauth2.S256ChallengeOption(a.verifier), oidc.Nonce("nonce-1")}, options...)...)
-}
-
-func resourceOf(values ...string) []oauth2.AuthCodeOption {
-	var all []oauth2.AuthCodeOption
-	for _, v := range values {
-		all = append(all, oauth2.SetAuthURLParam("resource", v))
-	}
-	return all
-}
 
 func TestAPersonSignsInWithCodeAndPKCEAndTheTokenIsGoodForItsAudience(t *testing.T) {
 	h := start(t, nil)
@@ -332,7 +180,8 @@ func TestABadAuthorizationRequestIsRefused(t *testing.T) {
 			t.Errorf("%s: %d %v %s", name, a.status, a.left, a.body)
 			continue
 		}
-		if q := a.left.Query(); q.Get("error") != test[1] || q.Get("iss") != h.url || q.Get("state") != "state-1" || q.Get("code") != "" || q.Get("error_description") == "" {
+		if q := a.left.Query(); q.Get("error") != test[1] || q.Get("iss") != h.url || q.Get("state") != "state-1" ||
+			q.Get("code") != "" || q.Get("error_description") == "" {
 			t.Errorf("%s: %v", name, q)
 		}
 	}
@@ -393,7 +242,8 @@ func TestACodeIsGoodOnceForItsClientAndVerifier(t *testing.T) {
 		TokenType   string `json:"token_type"`
 		ExpiresIn   int    `json:"expires_in"`
 	}
-	if err := json.Unmarshal([]byte(a.body), &got); err != nil || got.TokenType != "Bearer" || got.ExpiresIn != 3600 || a.header.Get("Cache-Control") != "no-store" {
+	if err := json.Unmarshal([]byte(a.body), &got); err != nil || got.TokenType != "Bearer" || got.ExpiresIn != 3600 ||
+		a.header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("%d %v %s", a.status, a.header, a.body)
 	}
 	if _, err := h.authenticate(got.AccessToken, mcp+"/echo"); err != nil {
@@ -414,7 +264,8 @@ func TestASignInIsFinishedByTheBrowserThatBeganIt(t *testing.T) {
 	attacker, victim := h.browser(), h.browser()
 	page := attacker.open(app.address())
 	id := requestField.FindStringSubmatch(page.body)[1]
-	if page.header.Get("X-Frame-Options") != "DENY" || !strings.Contains(page.header.Get("Content-Security-Policy"), "frame-ancestors 'none'") || page.header.Get("Cache-Control") != "no-store" {
+	if page.header.Get("X-Frame-Options") != "DENY" || !strings.Contains(page.header.Get("Content-Security-Policy"), "frame-ancestors 'none'") ||
+		page.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("headers %v", page.header)
 	}
 	if strings.Contains(page.body, "system") || !strings.Contains(page.body, "Command line") || !strings.Contains(page.body, "http://127.0.0.1:7777") {

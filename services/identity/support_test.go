@@ -23,7 +23,6 @@ import (
 	"headgate.dev/libs/resource"
 	"headgate.dev/libs/rpc"
 	"headgate.dev/libs/secret"
-	"headgate.dev/libs/sqlstore"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
@@ -135,8 +134,9 @@ func start(t *testing.T, change func(*identity.Config)) *house {
 	h.url = server.URL
 	dir := t.TempDir()
 	h.cfg = identity.Config{
-		Database: sqlstore.Config{Path: filepath.Join(dir, "identity.db")}, KeyFile: filepath.Join(dir, "identity.key"),
-		Issuer: h.url, APIAudience: []string{api}, MCPAudience: []string{mcp}, AllowIssue: true, DemoLogin: true, BootstrapTokenFile: filepath.Join(dir, "admin.token"),
+		Database: database(t), KeyFile: filepath.Join(dir, "identity.key"),
+		Issuer: h.url, APIAudience: []string{api}, MCPAudience: []string{mcp}, AllowIssue: true, DemoLogin: true,
+		BootstrapTokenFile: filepath.Join(dir, "admin.token"),
 		Clients: []identity.Client{
 			{ID: "cli", Name: "Command line", RedirectURIs: []string{"http://127.0.0.1/callback"}},
 			{ID: "assistant", RedirectURIs: []string{"https://assistant.example/callback?x=y"}, Agent: "helper"},

@@ -45,14 +45,16 @@ func TestWatchSendsASnapshotThenEveryChangeThenHeartbeats(t *testing.T) {
 	}
 	h.mustApply(strings.Replace(acme, "displayName: Ana", "displayName: Ana B", 1))
 	change := next("change", func(m *identityv1.WatchResponse) bool { return len(m.GetUpserts()) > 0 })
-	if change.GetSnapshot() || len(change.GetUpserts()) != 1 || change.GetUpserts()[0].GetPerson().GetSpec().GetDisplayName() != "Ana B" || change.GetRevision() <= snapshot.GetRevision() || change.GetKeys() != "" {
+	if change.GetSnapshot() || len(change.GetUpserts()) != 1 || change.GetUpserts()[0].GetPerson().GetSpec().GetDisplayName() != "Ana B" ||
+		change.GetRevision() <= snapshot.GetRevision() || change.GetKeys() != "" {
 		t.Errorf("change: %v", change)
 	}
 	if err := revokePerson(h, "ana"); err != nil {
 		t.Fatal(err)
 	}
 	revoked := next("revocation", func(m *identityv1.WatchResponse) bool { return len(m.GetRevocations()) > 0 })
-	if r := revoked.GetRevocations()[0]; r.GetPerson() != "ana" || r.GetTenant() != "acme" || r.GetBefore() == nil || r.GetUntil() == nil || len(revoked.GetUpserts()) != 0 {
+	if r := revoked.GetRevocations()[0]; r.GetPerson() != "ana" || r.GetTenant() != "acme" || r.GetBefore() == nil || r.GetUntil() == nil ||
+		 len(revoked.GetUpserts()) != 0 {
 		t.Errorf("revocation: %v", revoked)
 	}
 	if _, err := h.as(h.admin()).Delete(t.Context(), connect.NewRequest(&identityv1.DeleteRequest{Kind: "Person", Name: "boss", Tenant: "acme"})); err != nil {

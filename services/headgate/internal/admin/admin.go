@@ -27,7 +27,7 @@ type Owner struct {
 }
 
 // Order is the order in which owners get their part of a file: what others refer to comes first.
-func Order() []string { return []string{"identity", "trust", "credentials", "authz"} }
+func Order() []string { return []string{"identity", "credentials", "trust", "authz"} }
 
 // NewOwner makes the client of a service by its name, as "identity".
 func NewOwner(conn *rpc.Conn, name string) (*Owner, error) {

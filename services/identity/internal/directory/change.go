@@ -100,7 +100,8 @@ func recordAll(ctx context.Context, tx *sqlstore.Tx, changed []resource.Object, 
 // Delete removes a resource. A tenant must be empty of people, groups, roles and agents. A deleted person's tokens end for good.
 func (d *Directory) Delete(ctx context.Context, kind, tenant, name string, record Record) (int64, error) {
 	if bootstrap(kind, tenant, name) {
-		return 0, fault.New(faultv1.Reason_REASON_CONFLICT, "The tenant %s and its person %s cannot be deleted: nobody could administer the platform any more.", SystemTenant, SystemPerson)
+		return 0, fault.New(faultv1.Reason_REASON_CONFLICT,
+			"The tenant %s and its person %s cannot be deleted: nobody could administer the platform any more.", SystemTenant, SystemPerson)
 	}
 	revision, err := d.resources.Delete(ctx, kind, tenant, name, func(ctx context.Context, tx *sqlstore.Tx, gone []resource.Object) error {
 		switch kind {

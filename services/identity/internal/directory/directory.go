@@ -122,7 +122,8 @@ func (d *Directory) Fresh() error {
 
 func (d *Directory) fresh() error {
 	if d.now().Sub(d.heard) > staleAfter {
-		return fault.New(faultv1.Reason_REASON_UNAVAILABLE, "Who you are cannot be checked now, so the call is refused: the directory's database does not answer. Try again.")
+		return fault.New(faultv1.Reason_REASON_UNAVAILABLE,
+			"Who you are cannot be checked now, so the call is refused: the directory's database does not answer. Try again.")
 	}
 	return nil
 }
@@ -136,7 +137,8 @@ func (d *Directory) Caller(tenant, name string) (*identityv1.Caller, error) {
 	}
 	c := d.view.caller(tenant, name)
 	if c == nil || d.view.person(tenant, name).GetSpec().GetDisabled() {
-		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "%s is not a person of tenant %s who may sign in: not declared, or disabled. Ask an administrator.", name, tenant)
+		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED,
+			"%s is not a person of tenant %s who may sign in: not declared, or disabled. Ask an administrator.", name, tenant)
 	}
 	return c, nil
 }
@@ -147,7 +149,8 @@ func (d *Directory) Agent(tenant, name string) error {
 	defer d.mu.RUnlock()
 	a := d.view.agent(tenant, name)
 	if a == nil || a.GetSpec().GetDisabled() {
-		return fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "%s is not an agent of tenant %s that may act: not declared, or disabled. Ask an administrator.", name, tenant)
+		return fault.New(faultv1.Reason_REASON_UNAUTHENTICATED,
+			"%s is not an agent of tenant %s that may act: not declared, or disabled. Ask an administrator.", name, tenant)
 	}
 	return nil
 }

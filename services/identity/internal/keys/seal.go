@@ -27,14 +27,14 @@ func OpenSeal(path string, create bool) (*Seal, error) {
 		content, err = makeKeyFile(path)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.Invalid("key_file: %s is not there, but the database has signing keys that it sealed. Bring the file back.", path).Because(err)
+		return nil, fault.Invalid("keyFile: %s is not there, but the database has signing keys that it sealed. Bring the file back.", path).Because(err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(content))
 	if err != nil || len(key) != keyBytes {
-		return nil, fault.Invalid("key_file: %s does not hold %d bytes in base64", path, keyBytes)
+		return nil, fault.Invalid("keyFile: %s does not hold %d bytes in base64", path, keyBytes)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -53,12 +53,12 @@ func readKeyFile(path string) (string, error) {
 		return "", err
 	}
 	if open := info.Mode().Perm() & 0o077; open != 0 || !info.Mode().IsRegular() {
-		return "", fault.Invalid("key_file: %s must be a file that only its owner can reach, has mode %04o. Run chmod 600 on it, and consider the key known.",
+		return "", fault.Invalid("keyFile: %s must be a file that only its owner can reach, has mode %04o. Run chmod 600 on it, and consider the key known.",
 			path, info.Mode().Perm())
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return "", fault.Invalid("key_file: %s cannot be read", path).Because(err)
+		return "", fault.Invalid("keyFile: %s cannot be read", path).Because(err)
 	}
 	return string(content), nil
 }
@@ -67,7 +67,7 @@ func readKeyFile(path string) (string, error) {
 func makeKeyFile(path string) (string, error) {
 	const ownerOnly = 0o700
 	if err := os.MkdirAll(filepath.Dir(path), ownerOnly); err != nil {
-		return "", fault.Invalid("key_file: the directory of %s cannot be made", path).Because(err)
+		return "", fault.Invalid("keyFile: the directory of %s cannot be made", path).Because(err)
 	}
 	key := make([]byte, keyBytes)
 	if _, err := rand.Read(key); err != nil {
@@ -76,11 +76,11 @@ func makeKeyFile(path string) (string, error) {
 	content := base64.StdEncoding.EncodeToString(key) + "\n"
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return "", fault.Invalid("key_file: %s cannot be made", path).Because(err)
+		return "", fault.Invalid("keyFile: %s cannot be made", path).Because(err)
 	}
 	_, err = file.WriteString(content)
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return "", fault.Invalid("key_file: %s cannot be written", path).Because(errors.Join(err, os.Remove(path)))
+		return "", fault.Invalid("keyFile: %s cannot be written", path).Because(errors.Join(err, os.Remove(path)))
 	}
 	return content, nil
 }
@@ -96,7 +96,7 @@ func (s *Seal) open(name, sealed string) ([]byte, error) {
 	}
 	plain, err := s.aead.Open(nil, nil, raw, []byte("signing-key|"+name))
 	if err != nil {
-		return nil, fault.Invalid("key_file: it does not open signing key %s. It is the key file of another database, or the row was changed.", name).Because(err)
+		return nil, fault.Invalid("keyFile: it does not open signing key %s. It is the key file of another database, or the row was changed.", name).Because(err)
 	}
 	return plain, nil
 }

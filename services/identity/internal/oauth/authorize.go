@@ -29,7 +29,8 @@ func (s *Server) VerifyAuthRequest(_ context.Context, r *op.Request[oidc.AuthReq
 		return nil, oidc.ErrInvalidRequestRedirectURI().WithDescription("There is no client of this client_id. Clients are registered by the operator.")
 	}
 	if !goodRedirect(r.Data.RedirectURI) {
-		return nil, oidc.ErrInvalidRequestRedirectURI().WithDescription("The redirect_uri must be one that is registered for the client, without escapes, user or fragment.")
+		return nil, oidc.ErrInvalidRequestRedirectURI().
+			WithDescription("The redirect_uri must be one that is registered for the client, without escapes, user or fragment.")
 	}
 	if len(r.Data.Scopes) == 0 {
 		r.Data.Scopes = oidc.SpaceDelimitedArray{oidc.ScopeOpenID} // a scope is optional (RFC 6749, 3.3); the library wants one
@@ -52,7 +53,7 @@ func (s *Server) Authorize(ctx context.Context, r *op.ClientRequest[oidc.AuthReq
 	case slices.Contains(in.Prompt, oidc.PromptNone):
 		return deny("login_required", "each sign-in needs the person")
 	case !s.cfg.DemoLogin:
-		return deny("access_denied", "This issuer has no sign-in page (demo_login is off).")
+		return deny("access_denied", "This issuer has no sign-in page (demoLogin is off).")
 	}
 	if _, err := s.desk.Resources(resources); err != nil {
 		return deny("invalid_target", fault.From(err).Sentence)

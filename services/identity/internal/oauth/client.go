@@ -16,7 +16,7 @@ type Client struct {
 	ID   string `yaml:"id"`
 	Name string `yaml:"name"`
 	// RedirectURIs are where the code may go: https, a loopback address (any port is good then, RFC 8252) or an application's own scheme.
-	RedirectURIs []string `yaml:"redirect_uris"`
+	RedirectURIs []string `yaml:"redirectURIs"`
 	// Agent is the Agent resource that acts through this client; its name goes into the tokens. Empty: none.
 	Agent string `yaml:"agent"`
 }
@@ -41,11 +41,12 @@ func (c *Client) check(i int) error {
 		return fault.Invalid("clients[%d].id: is missing or has spaces", i)
 	}
 	if len(c.RedirectURIs) == 0 {
-		return fault.Invalid("clients[%d].redirect_uris: is missing; client %s could get no code", i, c.ID)
+		return fault.Invalid("clients[%d].redirectURIs: is missing; client %s could get no code", i, c.ID)
 	}
 	for n, uri := range c.RedirectURIs {
 		if !goodRedirect(uri) {
-			return fault.Invalid("clients[%d].redirect_uris[%d]: must be https, a loopback address or an application's own scheme, without user and fragment, is %q", i, n, uri)
+			return fault.Invalid("clients[%d].redirectURIs[%d]: must be https, a loopback address or an application's own scheme, without user and fragment, is %q",
+				i, n, uri)
 		}
 	}
 	return nil

@@ -32,7 +32,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Frame-Options", "DENY")
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	if !s.cfg.DemoLogin {
-		http.Error(w, "This issuer has no sign-in page (demo_login is off).", http.StatusNotFound)
+		http.Error(w, "This issuer has no sign-in page (demoLogin is off).", http.StatusNotFound)
 		return
 	}
 	id := r.Form.Get("request")

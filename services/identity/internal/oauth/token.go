@@ -25,7 +25,8 @@ import (
 func (s *Server) VerifyClient(_ context.Context, r *op.Request[op.ClientCredentials]) (op.Client, error) {
 	client := s.clients[r.Data.ClientID]
 	if client == nil || r.Data.ClientAssertion != "" || r.Data.ClientSecret != "" {
-		return nil, op.NewStatusError(oidc.ErrInvalidClient().WithDescription("The client is not registered here, or sent a secret: clients are public."), http.StatusUnauthorized)
+		refused := oidc.ErrInvalidClient().WithDescription("The client is not registered here, or sent a secret: clients are public.")
+		return nil, op.NewStatusError(refused, http.StatusUnauthorized)
 	}
 	return &publicClient{client}, nil
 }

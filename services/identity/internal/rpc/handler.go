@@ -47,5 +47,6 @@ func mayChange(ctx context.Context, tenant string) error {
 	if tenant != directory.SystemTenant || rpc.CallerFrom(ctx).Has(optionsv1.Role_ROLE_PLATFORM) {
 		return nil
 	}
-	return fault.New(faultv1.Reason_REASON_ROLE_REQUIRED, "The tenant %s belongs to the platform: only its bootstrap administrator may change it.", directory.SystemTenant)
+	return fault.New(faultv1.Reason_REASON_ROLE_REQUIRED,
+		"The tenant %s belongs to the platform: only its bootstrap administrator may change it.", directory.SystemTenant)
 }

@@ -21,7 +21,9 @@ const (
 )
 
 // Authenticate says whose token this is.
-func (h *Handler) Authenticate(_ context.Context, req *connect.Request[identityv1.AuthenticateRequest]) (*connect.Response[identityv1.AuthenticateResponse], error) {
+func (h *Handler) Authenticate(
+	_ context.Context, req *connect.Request[identityv1.AuthenticateRequest],
+) (*connect.Response[identityv1.AuthenticateResponse], error) {
 	caller, err := h.Desk.Authenticate(req.Msg.GetToken(), req.Msg.GetAudience())
 	if err != nil {
 		return nil, err
@@ -39,9 +41,12 @@ func (h *Handler) WhoAmI(ctx context.Context, _ *connect.Request[identityv1.WhoA
 }
 
 // IssueToken makes a token for a person without their sign-in.
-func (h *Handler) IssueToken(ctx context.Context, req *connect.Request[identityv1.IssueTokenRequest]) (*connect.Response[identityv1.IssueTokenResponse], error) {
+func (h *Handler) IssueToken(
+	ctx context.Context, req *connect.Request[identityv1.IssueTokenRequest],
+) (*connect.Response[identityv1.IssueTokenResponse], error) {
 	if !h.AllowIssue {
-		return nil, fault.New(faultv1.Reason_REASON_METHOD, "Tokens are given to people who sign in, not to those who ask for others: IssueToken is off here (allow_issue).")
+		return nil, fault.New(faultv1.Reason_REASON_METHOD,
+			"Tokens are given to people who sign in, not to those who ask for others: IssueToken is off here (allowIssue).")
 	}
 	tenant, err := rpc.Tenant(ctx, req.Msg.GetTenant())
 	if err != nil {

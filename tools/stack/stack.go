@@ -1,0 +1,248 @@
+// Package stack runs Headgate as in production, on one machine: each service a process of its own with its own data folder and certificate, talking
+// over mutual TLS; a broker beside them, and an ingress that takes people's API calls to the service that serves them.
+package stack
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"headgate.dev/tools/proc"
+)
+
+const readyWithin = 60 * time.Second
+
+// Config says what to start.
+type Config struct {
+	// Binary is the people's binary: it serves each service.
+	Binary string
+	Dir    string
+	// Edges is how many edges to run; 0 means one.
+	Edges int
+}
+
+// Info is where everything is, as the ready file of headgate dev says it.
+type Info struct {
+	MCP     string            `json:"mcp"`
+	API     string            `json:"api"`
+	Console string            `json:"console"`
+	Metrics string            `json:"metrics"`
+	Kafka   string            `json:"kafka"`
+	Tokens  map[string]string `json:"tokens"`
+	PIDs    map[string]int    `json:"pids"`
+}
+
+// Stack is the running processes.
+type Stack struct {
+	cfg       Config
+	plan      plan
+	processes map[string]*proc.Process
+	info      Info
+	ingress   *http.Server
+}
+
+// Start prepares certificates and configurations and starts everything. What was started is returned also with an error, to be stopped.
+func Start(cfg Config) (*Stack, error) {
+	s := &Stack{cfg: cfg, processes: map[string]*proc.Process{}}
+	p, err := prepare(cfg)
+	if err != nil {
+		return s, err
+	}
+	s.plan = p
+	if err := s.startBroker(); err != nil {
+		return s, err
+	}
+	for _, name := range p.names() {
+		if err := s.Run(name); err != nil {
+			return s, err
+		}
+	}
+	for _, name := range p.names() {
+		if err := s.WaitReady(name); err != nil {
+			return s, err
+		}
+	}
+	if err := s.startIngress(); err != nil {
+		return s, err
+	}
+	s.info = Info{MCP: "http://" + p.fronts[0] + "/mcp", API: "http://" + p.api, Kafka: p.broker, Tokens: map[string]string{}, PIDs: map[string]int{}}
+	return s, s.readAdmin()
+}
+
+// Run starts one service, or starts it again after it ended.
+func (s *Stack) Run(name string) error {
+	started, err := proc.Start(filepath.Join(s.cfg.Dir, "log-"+name), nil, s.cfg.Binary, "serve", service(name), "--config", filepath.Join(s.cfg.Dir, name+".yaml"))
+	if err != nil {
+		return err
+	}
+	s.processes[name] = started
+	return nil
+}
+
+// Process is the process of one service: "edge", "edge2", "authz", ...
+func (s *Stack) Process(name string) *proc.Process { return s.processes[name] }
+
+// Names are the services' processes, edges last.
+func (s *Stack) Names() []string { return s.plan.names() }
+
+// Edges are the URLs of all edges.
+func (s *Stack) Edges() []string {
+	urls := make([]string, len(s.plan.fronts))
+	for i, front := range s.plan.fronts {
+		urls[i] = "http://" + front + "/mcp"
+	}
+	return urls
+}
+
+// Info is where everything is.
+func (s *Stack) Info() Info { return s.info }
+
+// WaitReady waits until a service says that it is.
+func (s *Stack) WaitReady(name string) error {
+	deadline := time.Now().Add(readyWithin)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	last := "no answer"
+	for time.Now().Before(deadline) {
+		response, err := http.Get("http://" + s.plan.diagnostics[name] + "/readyz?verbose")
+		if err == nil {
+			var body bytes.Buffer
+			_, err = body.ReadFrom(response.Body)
+			_ = response.Body.Close()
+			last = body.String()
+			if err == nil && response.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-s.processes[name].Done():
+			return fmt.Errorf("%s ended: %s", name, s.processes[name].Tail())
+		case <-tick.C:
+		}
+	}
+	return fmt.Errorf("%s is not ready within %s: %s: %s", name, readyWithin, last, s.processes[name].Tail())
+}
+
+// Apply applies a file as the administrator, makes the tenants that it names, and a token for each of its people.
+func (s *Stack) Apply(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	tenants, people := named(string(text))
+	var declared strings.Builder
+	for _, tenant := range tenants {
+		fmt.Fprintf(&declared, "apiVersion: headgate/v1\nkind: Tenant\nmetadata: {name: %s}\n---\n", tenant)
+	}
+	whole := filepath.Join(s.cfg.Dir, "applied.yaml")
+	if err := os.WriteFile(whole, []byte(declared.String()+string(text)), 0o600); err != nil {
+		return err
+	}
+	if _, err := s.CLI("apply", "-f", whole); err != nil {
+		return err
+	}
+	for _, person := range people {
+		token, err := s.CLI("token", person[1], "--tenant", person[0], "--ttl", "24h")
+		if err != nil {
+			return err
+		}
+		s.info.Tokens[person[1]] = strings.TrimSpace(token)
+	}
+	return s.approved(tenants)
+}
+
+// approved waits until the servers that are pinned by themselves are.
+func (s *Stack) approved(tenants []string) error {
+	deadline := time.Now().Add(readyWithin)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		out, err := s.CLI("server", "list", "-o", "json")
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(out, `"standing": "pending"`) {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the servers of %v are not approved: %s", tenants, out)
+		}
+		<-tick.C
+	}
+}
+
+// CLI runs a command as the administrator.
+func (s *Stack) CLI(args ...string) (string, error) {
+	cmd := exec.Command(s.cfg.Binary, args...)
+	cmd.Env = append(os.Environ(), "HEADGATE_API="+s.info.API, "HEADGATE_TOKEN="+s.info.Tokens["admin"])
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("headgate %s: %w: %s", strings.Join(args, " "), err, stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+func (s *Stack) readAdmin() error {
+	token, err := os.ReadFile(filepath.Join(s.cfg.Dir, "identity", "admin.token"))
+	if err != nil {
+		return err
+	}
+	s.info.Tokens["admin"] = strings.TrimSpace(string(token))
+	for name, process := range s.processes {
+		s.info.PIDs[name] = process.PID()
+	}
+	return nil
+}
+
+// Stop ends everything, the edges first.
+func (s *Stack) Stop() {
+	if s.ingress != nil {
+		_ = s.ingress.Close()
+	}
+	names := append([]string{"broker"}, s.plan.names()...)
+	for i := len(names) - 1; i >= 0; i-- {
+		if process := s.processes[names[i]]; process != nil {
+			process.Stop()
+		}
+	}
+}
+
+// named finds the tenants and people that a file of resources names; the documents may be YAML in block or flow form, so a YAML reader looks.
+func named(text string) (tenants []string, people [][2]string) {
+	seen := map[string]bool{}
+	for _, doc := range documents(text) {
+		if doc.Kind == "Person" {
+			people = append(people, [2]string{doc.Metadata.Tenant, doc.Metadata.Name})
+		}
+		if tenant := doc.Metadata.Tenant; tenant != "" && !seen[tenant] {
+			seen[tenant] = true
+			tenants = append(tenants, tenant)
+		}
+	}
+	return tenants, people
+}
+
+// Free takes a port of this machine that nobody uses.
+func Free() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	address := listener.Addr().String()
+	return address, listener.Close()
+}
+
+// write puts a value as JSON, which is YAML, into a file.
+func write(path string, value any) error {
+	encoded, err := json.MarshalIndent(value, "", "  ")
+	return errors.Join(err, os.WriteFile(path, encoded, 0o600))
+}
