@@ -89,14 +89,16 @@ func TestInProcessStreamsCarryMessagesAsTheyAreSent(t *testing.T) {
 	}
 }
 
-func TestInProcessTheEndOfTheCallerEndsTheHandler(t *testing.T) {
-	ended := make(chan error)
+// waiting is a service whose calls last until their context ends, and say so.
+func waiting() (m *rpc.Mux, entered chan struct{}, ended chan error) {
+	entered, ended = make(chan struct{}, 1), make(chan error)
 	handler := func(ctx context.Context) error {
+		entered <- struct{}{}
 		<-ctx.Done()
 		ended <- ctx.Err()
 		return ctx.Err()
 	}
-	m := (&identity{
+	return (&identity{
 		whoAmI: func(ctx context.Context) (*identityv1.WhoAmIResponse, error) { return nil, handler(ctx) },
 		watch: func(ctx context.Context, send func(*identityv1.WatchResponse) error) error {
 			if err := send(&identityv1.WatchResponse{}); err != nil {
@@ -104,30 +106,40 @@ func TestInProcessTheEndOfTheCallerEndsTheHandler(t *testing.T) {
 			}
 			return handler(ctx)
 		},
-	}).serve(rpc.MuxConfig{})
-	t.Run("a unary call", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		failed := make(chan error, 1)
-		go func() {
-			_, err := whoAmI(ctx, asPerson(m, "member"))
-			failed <- err
-		}()
-		cancel()
-		select { // the call may be cancelled before it reaches the handler
-		case <-ended:
-		case err := <-failed:
-			failed <- err
-		}
-		if err := <-failed; !fault.Is(err, faultv1.Reason_REASON_CANCELLED) {
-			t.Errorf("the caller hears %v", err)
-		}
-	})
-	t.Run("a stream by its context", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
+	}).serve(rpc.MuxConfig{}), entered, ended
+}
+
+func TestInProcessTheEndOfTheCallerEndsAUnaryHandler(t *testing.T) {
+	m, entered, ended := waiting()
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := whoAmI(ctx, asPerson(m, "member"))
+		failed <- err
+	}()
+	<-entered
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the handler hears %v", err)
+	}
+	if err := <-failed; !fault.Is(err, faultv1.Reason_REASON_CANCELLED) {
+		t.Errorf("the caller hears %v", err)
+	}
+}
+
+func TestInProcessTheEndOfTheCallerEndsAStreamsHandler(t *testing.T) {
+	m, entered, ended := waiting()
+	open := func(ctx context.Context) *connect.ServerStreamForClient[identityv1.WatchResponse] {
 		stream, err := asService(m, optionsv1.Service_SERVICE_EDGE).Watch(ctx, connect.NewRequest(&identityv1.WatchRequest{}))
 		if err != nil || !stream.Receive() {
 			t.Fatal(err, stream.Err())
 		}
+		<-entered
+		return stream
+	}
+	t.Run("by its context", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		stream := open(ctx)
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("the handler hears %v", err)
@@ -136,11 +148,8 @@ func TestInProcessTheEndOfTheCallerEndsTheHandler(t *testing.T) {
 			t.Errorf("the caller hears %v", stream.Err())
 		}
 	})
-	t.Run("a stream that is closed", func(t *testing.T) {
-		stream, err := asService(m, optionsv1.Service_SERVICE_EDGE).Watch(t.Context(), connect.NewRequest(&identityv1.WatchRequest{}))
-		if err != nil || !stream.Receive() {
-			t.Fatal(err, stream.Err())
-		}
+	t.Run("by Close", func(t *testing.T) {
+		stream := open(t.Context())
 		closed := make(chan struct{})
 		go func() {
 			defer close(closed)

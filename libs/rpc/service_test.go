@@ -194,7 +194,9 @@ func TestARequestThatBreaksTheSchemaIsRefusedOnBothSides(t *testing.T) {
 	if a.code != "invalid_argument" || a.reason != faultv1.Reason_REASON_INVALID || !strings.Contains(a.message, "what") {
 		t.Errorf("the server says: %s", a.body)
 	}
-	for _, body := range []string{`{"person":"ana","reason":"typo of a field"}`, `{"person":1}`, `{`, ``, `{"person":"ana"} {}`, `{"person":"ana","person":"ben"}`} {
+	for _, body := range []string{
+		`{"person":"ana","reason":"no such field"}`, `{"person":1}`, `{`, ``, `{"person":"ana"} {}`, `{"person":"ana","person":"ben"}`,
+	} {
 		if a := post(t, m, method(t, "Revoke"), body, withToken("token-of-admin")); a.code != "invalid_argument" {
 			t.Errorf("%q: %s", body, a.body)
 		}
