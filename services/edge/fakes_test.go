@@ -110,7 +110,7 @@ func (w *world) speaks(name string) bool {
 	return !w.silent[name]
 }
 
-// silence stops the heartbeats of a service.
+// silence stops the heartbeats and snapshots of a service.
 func (w *world) silence(name string) {
 	w.mu.Lock()
 	w.silent[name] = true
@@ -120,6 +120,9 @@ func (w *world) silence(name string) {
 func (w *world) directory(context.Context) (*identityv1.WatchResponse, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.silent["identity"] {
+		return nil, fault.New(faultv1.Reason_REASON_UNAVAILABLE, "Silent.")
+	}
 	public, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{w.key.Public()}})
 	if err != nil {
 		return nil, err
@@ -140,6 +143,9 @@ func (w *world) directory(context.Context) (*identityv1.WatchResponse, error) {
 func (w *world) rules(context.Context) (*authzv1.WatchResponse, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.silent["authz"] {
+		return nil, fault.New(faultv1.Reason_REASON_UNAVAILABLE, "Silent.")
+	}
 	m := &authzv1.WatchResponse{Snapshot: true, Revision: w.revision, DirectoryRevision: w.revision}
 	for _, p := range w.policies {
 		m.Upserts = append(m.Upserts, p)
@@ -150,6 +156,9 @@ func (w *world) rules(context.Context) (*authzv1.WatchResponse, error) {
 func (w *world) catalogue(context.Context) (*trustv1.WatchResponse, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.silent["trust"] {
+		return nil, fault.New(faultv1.Reason_REASON_UNAVAILABLE, "Silent.")
+	}
 	m := &trustv1.WatchResponse{Snapshot: true, Revision: w.revision, Kills: w.kills}
 	for _, s := range w.servers {
 		m.Upserts = append(m.Upserts, s)

@@ -42,6 +42,9 @@ func (g *Guard) parse(in *Inbound, e *Entry) error {
 		return AtHTTP(http.StatusNotFound, faultv1.Reason_REASON_NOT_FOUND, "This session is not known to Headgate for this caller. Send initialize again.")
 	}
 	e.says(client)
+	if len(in.Headers.Values(mcp.HeaderProtocolVersion)) == 0 {
+		e.version = client.Version // it was agreed when the session began
+	}
 	return nil
 }
 

@@ -1,0 +1,67 @@
+package catalogue
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+func TestT8ArgumentsAreHeldToTheApprovedSchema(t *testing.T) {
+	const open = `{"type":"object","properties":{"id":{"type":"string"},"n":{"type":"integer","maximum":9007199254740993}},"required":["id"]}`
+	const parts = `{"type":"object","properties":{"id":{"type":"string"}},"allOf":[{"properties":{"x":{"type":"boolean"}}}]}`
+	for _, c := range []struct{ schema, arguments, refused string }{
+		{open, `{"id":"a","n":1}`, ""},
+		{open, `{"id":"a","n":1.0}`, ""},
+		{open, `{"id":"a","n":9007199254740993}`, ""},
+		{open, `{"id":"a","n":9007199254740994}`, "/n"},
+		{open, `{"id":"a","note":"secret-value"}`, "note"},
+		{open, `{"id":7}`, "/id"},
+		{open, `{}`, "id"},
+		{open, ``, "id"},
+		{open, `{"id":"a","n":1.5}`, "/n"},
+		{parts, `{"id":"a","x":true}`, ""},
+		{parts, `{"id":"a","y":true}`, "y"},
+		{`{"type":"object"}`, `{"anything":1}`, ""},
+		{`{"type":"object","properties":{},"additionalProperties":true}`, `{"anything":1}`, ""},
+		{`{"type":"object","properties":{}}`, `{"anything":1}`, "anything"},
+		{`{"type":"object","$ref":"http://127.0.0.1:1/schema.json"}`, `{}`, "schema cannot be used"},
+		{`{"type":7}`, `{}`, "schema cannot be used"},
+	} {
+		var arguments json.RawMessage
+		if c.arguments != "" {
+			arguments = json.RawMessage(c.arguments)
+		}
+		err := compile("t", json.RawMessage(c.schema)).Validate(arguments)
+		switch {
+		case c.refused == "" && err != nil, c.refused != "" && err == nil:
+			t.Errorf("%s for %s: %v", c.arguments, c.schema, err)
+		case err != nil && !strings.Contains(err.Error(), c.refused):
+			t.Errorf("%s: %v does not name %s", c.arguments, err, c.refused)
+		case err != nil && strings.Contains(err.Error(), "secret-value"):
+			t.Errorf("a value is in the sentence: %v", err)
+		}
+	}
+}
+
+func BenchmarkValidate(b *testing.B) {
+	s := compile("t", json.RawMessage(`{"type":"object","properties":{"id":{"type":"string"},"n":{"type":"integer"},"note":{"type":"string"}},"required":["id"]}`))
+	arguments := json.RawMessage(`{"id":"T-1","n":3,"note":"please close"}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Validate(arguments); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// FuzzValidate holds to this: arguments never stop the gateway, and what it says of them is short.
+func FuzzValidate(f *testing.F) {
+	s := compile("t", json.RawMessage(`{"type":"object","properties":{"id":{"type":"string","maxLength":5},"n":{"type":"number","multipleOf":0.01},"l":{"type":"array","uniqueItems":true}}}`))
+	f.Add([]byte(`{"id":"a","n":1e400,"l":[1,1.0]}`))
+	f.Add([]byte(`{"n":0.30000000000000004}`))
+	f.Fuzz(func(t *testing.T, arguments []byte) {
+		if err := s.Validate(arguments); err != nil && len(err.Error()) > 600 {
+			t.Fatalf("%d bytes: %s", len(err.Error()), err)
+		}
+	})
+}
