@@ -322,7 +322,7 @@ func (h *harness) settled(revision int64) {
 	h.t.Helper()
 	f := h.follow()
 	defer f.stop()
-	f.until(5*time.Second, func(m *authzv1.WatchResponse) bool { return m.GetDirectoryRevision() >= revision })
+	f.until(20*time.Second, func(m *authzv1.WatchResponse) bool { return m.GetDirectoryRevision() >= revision })
 }
 
 // follower is an edge that watches.

@@ -76,20 +76,15 @@ type storeFile struct {
 	}
 }
 
-func TestStoreFileHoldsAgainstTheLinkedInServer(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(deployments, "store.fga.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file storeFile
-	if err := yaml.Unmarshal(text, &file); err != nil {
-		t.Fatal(err)
-	}
+// store puts the file's tuples into a store of the linked-in server.
+func (f storeFile) store(t *testing.T) *Store {
+	t.Helper()
 	store := open(t, start(t, t.TempDir()), "acme")
 	var tuples []relations.Tuple
-	for _, in := range file.Tuples {
+	for _, in := range f.Tuples {
 		tuple := relations.Tuple{Object: in.Object, Relation: in.Relation, User: in.User}
 		if in.Condition != nil {
+			var err error
 			if tuple.Until, err = time.Parse(time.RFC3339, in.Condition.Context["until"]); err != nil || in.Condition.Name != condition {
 				t.Fatalf("condition of %v: %v", in, err)
 			}
@@ -99,9 +94,22 @@ func TestStoreFileHoldsAgainstTheLinkedInServer(t *testing.T) {
 	if err := store.Write(t.Context(), nil, tuples); err != nil {
 		t.Fatal(unwrapped(err))
 	}
+	return store
+}
+
+func TestStoreFileHoldsAgainstTheLinkedInServer(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(deployments, "store.fga.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file storeFile
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
 	if len(file.Tests) == 0 {
 		t.Fatal("the file has no tests")
 	}
+	store := file.store(t)
 	for _, test := range file.Tests {
 		t.Run(test.Name, func(t *testing.T) {
 			for _, c := range test.Check {
@@ -127,24 +135,29 @@ func TestStoreFileHoldsAgainstTheLinkedInServer(t *testing.T) {
 				}
 			}
 			for _, l := range test.ListUsers {
-				kind, id, _ := strings.Cut(l.Object, ":")
 				for relation, want := range l.Assertions {
-					now, err := time.Parse(time.RFC3339, fmt.Sprint(l.Context[contextNow]))
-					if err != nil {
-						t.Fatal(err)
-					}
-					people, err := store.People(t.Context(), kind, id, relation, now)
-					if err != nil {
-						t.Fatal(unwrapped(err))
-					}
-					for i := range people {
-						people[i] = relations.User(people[i])
-					}
-					equal(t, l.Object+" "+relation, people, want.Users)
+					equal(t, l.Object+" "+relation, people(t, store, l.Object, relation, fmt.Sprint(l.Context[contextNow])), want.Users)
 				}
 			}
 		})
 	}
+}
+
+func people(t *testing.T, store *Store, object, relation, at string) []string {
+	t.Helper()
+	kind, id, _ := strings.Cut(object, ":")
+	now, err := time.Parse(time.RFC3339, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := store.People(t.Context(), kind, id, relation, now)
+	if err != nil {
+		t.Fatal(unwrapped(err))
+	}
+	for i := range ids {
+		ids[i] = relations.User(ids[i])
+	}
+	return ids
 }
 
 func equal(t *testing.T, about string, got, want []string) {

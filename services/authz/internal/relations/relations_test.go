@@ -54,10 +54,7 @@ func TestDesiredIsWhatTheDirectorySaysAndNoMore(t *testing.T) {
 			},
 			[]string{"group:care member user:ana", "organization:acme member user:ana", "role:support assignee group:care#member"},
 		},
-		"a disabled person": {
-			[]*identityv1.Resource{person("off", &identityv1.PersonSpec{Disabled: true, Roles: []string{"support"}})},
-			nil,
-		},
+		"a disabled person": {[]*identityv1.Resource{person("off", &identityv1.PersonSpec{Disabled: true, Roles: []string{"support"}})}, nil},
 		"an agent": {
 			[]*identityv1.Resource{
 				person("ana", &identityv1.PersonSpec{}),
