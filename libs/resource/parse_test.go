@@ -52,6 +52,8 @@ func TestWhatIsWrongIsNamedByFileLineAndField(t *testing.T) {
 	role := func(grant string) string {
 		return "apiVersion: headgate/v1\nkind: Role\nmetadata: {name: r, tenant: acme}\nspec:\n  grants:\n    - " + grant + "\n"
 	}
+	server := "apiVersion: headgate/v1\nkind: Server\nmetadata: {name: a.b, tenant: acme}\nspec: {url: \"http://x/mcp\"}\n"
+	nested := "apiVersion: headgate/v1\nkind: Tenant\nmetadata: {name: a, tenant: b}\n"
 	tests := map[string]struct{ yaml, want string }{
 		"unknown field":           {head + "spec:\n  emial: a@b.example\n", `it.yaml:5: spec.emial: there is no such field; did you mean email?`},
 		"unknown field, far":      {head + "spec:\n  zzzzzzzzzzz: 1\n", `it.yaml:5: spec.zzzzzzzzzzz: there is no such field; known are attributes, department`},
@@ -65,7 +67,7 @@ func TestWhatIsWrongIsNamedByFileLineAndField(t *testing.T) {
 		"number as key":           {head + "spec: {attributes: {1: a}}\n", `it.yaml:4: spec.attributes: a key must be a string, is a number`},
 		"broken rule":             {head + "spec:\n  roles:\n    - a\n  email: nonsense\n", `it.yaml:7: spec.email: `},
 		"one of":                  {role("{server: echo, tools: [x], can: do}"), `it.yaml:6: spec.grants[0].can: must be one of see, call`},
-		"bad time":                {role("{server: echo, tools: [x], can: see, until: tomorrow}"), `it.yaml:6: spec.grants[0].until: must be a time as 2026-01-31T12:00:00Z (RFC 3339)`},
+		"bad time":                {role("{server: echo, tools: [x], can: see, until: tomorrow}"), `it.yaml:6: spec.grants[0].until: must be a time as 2026`},
 		"duplicate key":           {head + "spec:\n  email: a@b.example\n  email: c@d.example\n", `it.yaml:6: spec.email: is there already, at line 5`},
 		"duplicate map key":       {head + "spec: {attributes: {a: b, a: c}}\n", `it.yaml:4: spec.attributes.a: is there already, at line 4`},
 		"missing tenant":          {"apiVersion: headgate/v1\nkind: Person\nmetadata: {name: ana}\nspec: {}\n", `it.yaml:3: metadata.tenant: is missing`},
@@ -78,8 +80,8 @@ func TestWhatIsWrongIsNamedByFileLineAndField(t *testing.T) {
 		"unknown kind, near":      {"apiVersion: headgate/v1\nkind: Polcy\n", `it.yaml:2: kind: there is no kind "Polcy"; did you mean Policy?`},
 		"unknown kind, case":      {"kind: person\n", `it.yaml:1: kind: there is no kind "person"; did you mean Person?`},
 		"unknown kind, far":       {"kind: Deployment\n", `it.yaml:1: kind: there is no kind "Deployment"; known are Tenant,`},
-		"server with dot":         {"apiVersion: headgate/v1\nkind: Server\nmetadata: {name: a.b, tenant: acme}\nspec: {url: \"http://x/mcp\"}\n", `it.yaml:3: metadata.name: may not contain a dot, because server.tool names a tool`},
-		"tenant in tenant":        {"apiVersion: headgate/v1\nkind: Tenant\nmetadata: {name: a, tenant: b}\n", `it.yaml:3: metadata.tenant: a tenant is in no tenant; leave it out`},
+		"server with dot":         {server, `it.yaml:3: metadata.name: may not contain a dot, because server.tool names a tool`},
+		"tenant in tenant":        {nested, `it.yaml:3: metadata.tenant: a tenant is in no tenant; leave it out`},
 		"tenant with underscore":  {"apiVersion: headgate/v1\nkind: Tenant\nmetadata: {name: a_b}\n", `it.yaml:3: metadata.name: a tenant's name has 1 to 40`},
 		"anchor":                  {head + "spec: {department: &d care}\n", `it.yaml:4: spec.department: anchors and aliases are not taken`},
 		"merge key":               {head + "spec:\n  <<: {email: a@b.example}\n", `it.yaml:5: spec: a key must be a string, is a merge key`},
@@ -126,7 +128,8 @@ func TestAllProblemsOfAFileAreNamedNotOnlyTheFirst(t *testing.T) {
 }
 
 func TestASecretOfTheWrongTypeIsNotRepeated(t *testing.T) {
-	yaml := "apiVersion: headgate/v1\nkind: Connection\nmetadata: {name: c, tenant: acme}\nspec: {server: s, inject: {in: header, name: A}, allowHosts: [h], secret: 123456789}\n"
+	yaml := "apiVersion: headgate/v1\nkind: Connection\nmetadata: {name: c, tenant: acme}\n" +
+		"spec: {server: s, inject: {in: header, name: A}, allowHosts: [h], secret: 123456789}\n"
 	_, err := resource.Parse("it.yaml", []byte(yaml))
 	if err == nil || strings.Contains(err.Error(), "123456789") || !strings.Contains(err.Error(), "spec.secret: must be a string") {
 		t.Errorf("got %v", err)
@@ -139,7 +142,7 @@ func TestJSONIsReadAsStrictlyAsYAML(t *testing.T) {
 		"one":             {"it.json", good, ""},
 		"by content":      {"stdin", good, ""},
 		"several":         {"it.json", good + "\n" + strings.Replace(good, "acme", "other", 1), ""},
-		"unknown field":   {"it.json", "{\"apiVersion\":\"headgate/v1\",\"kind\":\"Tenant\",\n\"metadata\":{\"name\":\"acme\"},\n\"spce\":{}}", "it.json:3: spce: there is no such field; did you mean spec?"},
+		"unknown field":   {"it.json", strings.Replace(good, `,"metadata"`, ",\n\"spce\":{},\n\"metadata\"", 1), "it.json:2: spce: there is no such field; did you"},
 		"duplicate":       {"it.json", "{\"kind\":\"Tenant\",\n\"kind\":\"Tenant\"}", "it.json:2: is not JSON: duplicate object member name"},
 		"duplicate stdin": {"stdin", "{\"apiVersion\": \"headgate/v1\", \"kind\":\"Tenant\",\n\"kind\":\"Tenant\"}", "stdin:2: kind: is there already, at line 1"},
 		"trailing":        {"it.json", good + "}", "it.json:1: is not JSON"},
@@ -266,7 +269,8 @@ func TestTheHashIsOfLabelsAndSpecAlone(t *testing.T) {
 			t.Errorf("%s, want %s for\n%s", got, base, text)
 		}
 	}
-	if resource.Hash(parse(strings.Replace(head, "tenant: acme", "tenant: acme, labels: {x: y}", 1)+"spec: {email: a@b.example, attributes: {a: b, c: d}}\n")) == base {
+	labelled := strings.Replace(head, "tenant: acme", "tenant: acme, labels: {x: y}", 1)
+	if resource.Hash(parse(labelled+"spec: {email: a@b.example, attributes: {a: b, c: d}}\n")) == base {
 		t.Error("labels do not count")
 	}
 	if !strings.HasPrefix(base, "sha256:") || len(base) != len("sha256:")+64 {

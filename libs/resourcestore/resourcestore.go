@@ -149,14 +149,16 @@ func write(ctx context.Context, tx *sqlstore.Tx, object resource.Object, oldHash
 		return fmt.Errorf("writing %s: %w", resource.Key(object), err)
 	}
 	m := object.GetMetadata()
-	_, err = tx.Exec(ctx, `INSERT INTO resources (kind, tenant, name, version, hash, previous_hash, revision, updated_at, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+	_, err = tx.Exec(ctx, `INSERT INTO resources (kind, tenant, name, version, hash, previous_hash, revision, updated_at, document)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (kind, tenant, name) DO UPDATE SET version = excluded.version, hash = excluded.hash, previous_hash = excluded.previous_hash,
 		revision = excluded.revision, updated_at = excluded.updated_at, document = excluded.document`,
 		object.GetKind(), m.GetTenant(), m.GetName(), m.GetVersion(), m.GetHash(), oldHash, revision, sqlstore.Time(m.GetUpdatedAt().AsTime()), string(document))
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", resource.Key(object), err)
 	}
-	if _, err := tx.Exec(ctx, "DELETE FROM resource_deletions WHERE kind = ? AND tenant = ? AND name = ?", object.GetKind(), m.GetTenant(), m.GetName()); err != nil {
+	_, err = tx.Exec(ctx, "DELETE FROM resource_deletions WHERE kind = ? AND tenant = ? AND name = ?", object.GetKind(), m.GetTenant(), m.GetName())
+	if err != nil {
 		return fmt.Errorf("writing %s: %w", resource.Key(object), err)
 	}
 	return nil

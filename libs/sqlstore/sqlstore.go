@@ -93,6 +93,13 @@ func connect(cfg Config) (*DB, goose.Dialect, error) {
 	if err := os.MkdirAll(filepath.Dir(cfg.Path), ownerOnly); err != nil {
 		return nil, "", fault.Invalid("database.path: the directory of %s cannot be made: %v", cfg.Path, err).Because(err)
 	}
+	file, err := os.OpenFile(cfg.Path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would make it for all to read
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		return nil, "", fault.Invalid("database.path: %s cannot be opened: %v", cfg.Path, err).Because(err)
+	}
 	// A transaction takes the write lock when it begins, so that it never fails halfway because another one wrote.
 	options := url.Values{"_txlock": {"immediate"}, "_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: cfg.Path}).EscapedPath()+"?"+options.Encode())

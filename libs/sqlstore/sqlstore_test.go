@@ -21,7 +21,8 @@ import (
 )
 
 func migrations() fstest.MapFS {
-	return fstest.MapFS{"00001_notes.sql": {Data: []byte("-- +goose Up\nCREATE TABLE notes (id BIGINT PRIMARY KEY, text TEXT NOT NULL);\n-- +goose Down\nDROP TABLE notes;\n")}}
+	const notes = "-- +goose Up\nCREATE TABLE notes (id BIGINT PRIMARY KEY, text TEXT NOT NULL);\n-- +goose Down\nDROP TABLE notes;\n"
+	return fstest.MapFS{"00001_notes.sql": {Data: []byte(notes)}}
 }
 
 func TestStatementsAreWrittenOnceForBothDatabases(t *testing.T) {
@@ -146,9 +147,11 @@ func TestMigrationsOfSeveralPackagesAreAppliedOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	info, err := os.Stat(filepath.Dir(path))
-	if err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("%v, %v", info, err)
+	for name, mode := range map[string]os.FileMode{filepath.Dir(path): 0o700, path: 0o600} {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%v, %v", info, err)
+		}
 	}
 }
 
@@ -166,7 +169,7 @@ func TestAConfigurationThatCannotWorkIsRefused(t *testing.T) {
 		"no url":         {sqlstore.Config{Driver: "postgres"}, faultv1.Reason_REASON_INVALID, "database.url: is missing"},
 		"bad url":        {sqlstore.Config{Driver: "postgres", URL: secret.New("postgres://ana:hunter2@:bad/")}, faultv1.Reason_REASON_UNAVAILABLE, ""},
 		"nobody listens": {sqlstore.Config{Driver: "postgres", URL: secret.New(closed)}, faultv1.Reason_REASON_UNAVAILABLE, "does not answer"},
-		"a directory":    {sqlstore.Config{Path: t.TempDir()}, faultv1.Reason_REASON_UNAVAILABLE, "cannot be opened"},
+		"a directory":    {sqlstore.Config{Path: t.TempDir()}, faultv1.Reason_REASON_INVALID, "cannot be opened"},
 		"below a file":   {sqlstore.Config{Path: "/dev/null/x/y.db"}, faultv1.Reason_REASON_INVALID, "cannot be made"},
 	}
 	for name, test := range tests {

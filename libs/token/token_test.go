@@ -65,7 +65,8 @@ func TestATokenSaysWhatWasSigned(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	header, err := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[0])
-	if err != nil || !strings.Contains(string(header), `"typ":"at+jwt"`) || !strings.Contains(string(header), `"alg":"ES256"`) || strings.Contains(string(header), "jwk") {
+	if err != nil || !strings.Contains(string(header), `"typ":"at+jwt"`) ||
+		!strings.Contains(string(header), `"alg":"ES256"`) || strings.Contains(string(header), "jwk") {
 		t.Errorf("header %s", header)
 	}
 }
@@ -121,6 +122,9 @@ func TestWhatIsNotAGoodTokenIsRefusedWithItsCause(t *testing.T) {
 	}
 	own := jose.JSONWebKey{Key: key.Key, KeyID: key.KeyID}
 	at := map[jose.HeaderKey]any{jose.HeaderType: "at+jwt"}
+	unknown := jose.JSONWebKey{Key: stranger.Key, KeyID: stranger.KeyID}
+	brings := map[jose.HeaderKey]any{jose.HeaderType: "at+jwt", "jwk": stranger.Public()}
+	asJSON := `{"payload":"` + parts[1] + `","protected":"` + parts[0] + `","signature":"` + parts[2] + `"}`
 	stolen := jose.JSONWebKey{Key: stranger.Key, KeyID: key.KeyID}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
@@ -135,14 +139,14 @@ func TestWhatIsNotAGoodTokenIsRefusedWithItsCause(t *testing.T) {
 		"RS256":                      {sign(t, jose.RS256, jose.JSONWebKey{Key: rsaKey, KeyID: key.KeyID}, at, nil), "it is not signed with ES256"},
 		"ES384":                      {sign(t, jose.ES384, jose.JSONWebKey{Key: p384, KeyID: key.KeyID}, at, nil), "it is not signed with ES256"},
 		"a stranger's key":           {sign(t, jose.ES256, stolen, at, nil), "its signature does not hold"},
-		"a key that is not known":    {sign(t, jose.ES256, jose.JSONWebKey{Key: stranger.Key, KeyID: stranger.KeyID}, at, nil), "the key that signed it is not known"},
+		"a key that is not known":    {sign(t, jose.ES256, unknown, at, nil), "the key that signed it is not known"},
 		"no key id":                  {sign(t, jose.ES256, key.Key, at, nil), "the key that signed it is not known"},
-		"brings its own key":         {sign(t, jose.ES256, stranger.Key, map[jose.HeaderKey]any{jose.HeaderType: "at+jwt", "jwk": stranger.Public()}, nil), "the key that signed it is not known"},
+		"brings its own key":         {sign(t, jose.ES256, stranger.Key, brings, nil), "the key that signed it is not known"},
 		"an ID token":                {sign(t, jose.ES256, own, map[jose.HeaderKey]any{jose.HeaderType: "JWT"}, nil), "it is of another type than at+jwt"},
 		"no type":                    {sign(t, jose.ES256, own, nil, nil), "it is of another type than at+jwt"},
 		"another payload":            {parts[0] + "." + encode(strings.Replace(string(payload), "ana", "ben", 1)) + "." + parts[2], "its signature does not hold"},
 		"no signature":               {parts[0] + "." + parts[1] + ".", "its signature does not hold"},
-		"JSON form":                  {`{"payload":"` + parts[1] + `","protected":"` + parts[0] + `","signature":"` + parts[2] + `"}`, "it is not a signed access token"},
+		"JSON form":                  {asJSON, "it is not a signed access token"},
 		"another issuer":             {sign(t, jose.ES256, own, at, map[string]any{"iss": "http://evil.example"}), "another issuer made it"},
 		"issuer with a slash":        {sign(t, jose.ES256, own, at, map[string]any{"iss": issuer + "/"}), "another issuer made it"},
 		"expired":                    {sign(t, jose.ES256, own, at, map[string]any{"exp": now.Unix()}), "it has expired"},

@@ -54,7 +54,7 @@ func TestWatchSendsASnapshotThenEveryChangeThenHeartbeats(t *testing.T) {
 	}
 	revoked := next("revocation", func(m *identityv1.WatchResponse) bool { return len(m.GetRevocations()) > 0 })
 	if r := revoked.GetRevocations()[0]; r.GetPerson() != "ana" || r.GetTenant() != "acme" || r.GetBefore() == nil || r.GetUntil() == nil ||
-		 len(revoked.GetUpserts()) != 0 {
+		len(revoked.GetUpserts()) != 0 {
 		t.Errorf("revocation: %v", revoked)
 	}
 	if _, err := h.as(h.admin()).Delete(t.Context(), connect.NewRequest(&identityv1.DeleteRequest{Kind: "Person", Name: "boss", Tenant: "acme"})); err != nil {

@@ -131,7 +131,8 @@ func dryRun(t *testing.T, s *resourcestore.Store, _ *sqlstore.DB) {
 		t.Errorf("%s at %d, asked %d, %v", words(changes), revision, asked, err)
 	}
 	refusal := fault.New(faultv1.Reason_REASON_CONFLICT, "no")
-	_, _, err = s.Apply(t.Context(), []resource.Object{Person("acme", "ben", "")}, true, func(context.Context, *sqlstore.Tx, []resource.Object) error { return refusal })
+	refuse := func(context.Context, *sqlstore.Tx, []resource.Object) error { return refusal }
+	_, _, err = s.Apply(t.Context(), []resource.Object{Person("acme", "ben", "")}, true, refuse)
 	if !errors.Is(err, refusal) {
 		t.Errorf("a dry run hides a refusal: %v", err)
 	}
@@ -146,7 +147,8 @@ func deleting(t *testing.T, s *resourcestore.Store, _ *sqlstore.DB) {
 		t.Errorf("deleting what is not there: %v", err)
 	}
 	refusal := errors.New("no")
-	if _, err := s.Delete(t.Context(), "Person", "acme", "ana", func(context.Context, *sqlstore.Tx, []resource.Object) error { return refusal }); !errors.Is(err, refusal) {
+	refuse := func(context.Context, *sqlstore.Tx, []resource.Object) error { return refusal }
+	if _, err := s.Delete(t.Context(), "Person", "acme", "ana", refuse); !errors.Is(err, refusal) {
 		t.Errorf("got %v", err)
 	}
 	revision, err := s.Delete(t.Context(), "Person", "acme", "ana", nil)
