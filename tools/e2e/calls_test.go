@@ -59,12 +59,17 @@ func invisible(t *testing.T, s *scene) {
 		if list := bob.List(); list.Status != 200 || len(list.Names()) != 0 || list.Reply.Result == nil {
 			t.Errorf("modern %v: bob lists %s", modern, list.Body)
 		}
-		hidden := s.call(bob, "echo", map[string]any{"text": "x"})
+		answers := map[string]product.Answer{}
+		for _, ask := range [][2]string{{"echo", "echo"}, {"echo", "nope"}, {"nowhere", "echo"}} {
+			c := s.Client("bob", ask[0], modern)
+			s.sent++
+			answers[strings.Join(ask[:], "/")] = c.Raw([]byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+ask[1]+`","arguments":{},`+modernMeta+`}}`),
+				c.Headers("tools/call", ask[1]))
+		}
+		hidden, missing, elsewhere := answers["echo/echo"], answers["echo/nope"], answers["nowhere/echo"]
 		if hidden.Reply.Error == nil || hidden.Reply.Error.Code != -32602 || hidden.Reply.Error.Message != "Unknown tool: echo" {
 			t.Errorf("modern %v: %s", modern, hidden.Body)
 		}
-		missing := s.call(s.Client("bob", "echo", modern), "nope", map[string]any{"text": "x"})
-		elsewhere := s.call(s.Client("bob", "nowhere", modern), "echo", map[string]any{"text": "x"})
 		if want := strings.ReplaceAll(string(missing.Body), "nope", "echo"); string(hidden.Body) != want || hidden.Status != missing.Status {
 			t.Errorf("modern %v: a hidden tool differs from a missing one: %s and %s", modern, hidden.Body, missing.Body)
 		}

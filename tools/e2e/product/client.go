@@ -64,7 +64,10 @@ type ErrorReply struct {
 }
 
 // Decision is what a refused caller is told.
-type Decision struct{ ID, Effect, Rule, Reason, Approval string }
+type Decision struct {
+	ID, Effect, Rule, Reason string
+	Approval                 json.RawMessage
+}
 
 // Decision reads the decision of a refusal; empty when there is none.
 func (a Answer) Decision() Decision {

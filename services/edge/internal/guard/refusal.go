@@ -47,7 +47,8 @@ func refusal(reason faultv1.Reason, sentence string) error {
 }
 
 func held(d policy.Decision) error {
-	return &Refusal{Fault: &fault.Error{Reason: faultv1.Reason_REASON_APPROVAL_REQUIRED, Sentence: d.Sentence}, approval: d.Approval}
+	sentence := d.Sentence + " No approver is configured here yet, so the call was not made; ask an administrator, or make a call that needs no approval."
+	return &Refusal{Fault: &fault.Error{Reason: faultv1.Reason_REASON_APPROVAL_REQUIRED, Sentence: sentence}, approval: d.Approval}
 }
 
 // redacted takes leased secrets out of an error that an upstream had a part in.

@@ -36,7 +36,7 @@ func auditCommand(s *session) *cobra.Command {
 			if since <= 0 {
 				return usageError{fmt.Errorf("--since takes a positive duration as 90m or 24h")}
 			}
-			query.Tenant, query.Since = s.tenant, timestamppb.New(clock.System().Add(-since))
+			query.Tenant, query.Since = s.saidTenant(), timestamppb.New(clock.System().Add(-since))
 			return s.search(cmd.Context(), &query, limit)
 		},
 	}

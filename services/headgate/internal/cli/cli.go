@@ -85,7 +85,7 @@ func newRoot(stdio IO) *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&env.api, "api", "", "URL of the API (default $HEADGATE_API, then http://127.0.0.1:8081)")
 	flags.StringVar(&env.tokenFlag, "token", "", "access token (default $HEADGATE_TOKEN; prefer the variable, flags are visible to others)")
-	flags.StringVar(&env.tenant, "tenant", "", "tenant, for administrators of several")
+	flags.StringVar(&env.tenant, "tenant", "", "tenant, for administrators of several (default $HEADGATE_TENANT)")
 	flags.StringVarP(&env.output, "output", "o", "table", "table, json or yaml")
 	root.AddCommand(
 		devCommand(stdio), serveCommand(stdio),

@@ -73,14 +73,14 @@ func (s *session) examine(ctx context.Context) ([]finding, error) {
 			return nil, err
 		}
 		kind := map[string]string{"authz": "Policy", "trust": "Server", "credentials": "Connection"}[name]
-		_, err = o.List(ctx, kind, s.tenant)
+		_, err = o.List(ctx, kind, s.saidTenant())
 		findings = append(findings, examined(name+" answers", err, ""))
 	}
 	audit, err := s.audit()
 	if err != nil {
 		return nil, err
 	}
-	_, err = audit.Search(ctx, connect.NewRequest(&auditv1.SearchRequest{Tenant: s.tenant, Since: timestamppb.New(clock.System().Add(-time.Minute)), PageSize: 1}))
+	_, err = audit.Search(ctx, connect.NewRequest(&auditv1.SearchRequest{Tenant: s.saidTenant(), Since: timestamppb.New(clock.System().Add(-time.Minute)), PageSize: 1}))
 	findings = append(findings, examined("audit answers", err, ""))
 	return append(findings, s.examineEdge(ctx)...), nil
 }

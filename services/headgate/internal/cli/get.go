@@ -25,7 +25,7 @@ func getCommand(s *session) *cobra.Command {
 			if len(args) == 2 {
 				return s.getOne(cmd.Context(), o, kind, args[1])
 			}
-			objects, err := o.List(cmd.Context(), kind, s.tenant)
+			objects, err := o.List(cmd.Context(), kind, s.saidTenant())
 			if err != nil {
 				return err
 			}
@@ -35,7 +35,7 @@ func getCommand(s *session) *cobra.Command {
 }
 
 func (s *session) getOne(ctx context.Context, o *admin.Owner, kind, name string) error {
-	tenant, err := s.tenantFor(ctx, kind)
+	tenant, err := s.tenantFor(ctx, kind, name)
 	if err != nil {
 		return err
 	}
@@ -51,11 +51,11 @@ func (s *session) getOne(ctx context.Context, o *admin.Owner, kind, name string)
 }
 
 // tenantFor is the tenant of one resource; a Tenant itself has none.
-func (s *session) tenantFor(ctx context.Context, kind string) (string, error) {
+func (s *session) tenantFor(ctx context.Context, kind, name string) (string, error) {
 	if kind == "Tenant" {
-		return s.tenant, nil
+		return "", nil
 	}
-	return s.workTenant(ctx)
+	return s.workTenant(ctx, kind, name)
 }
 
 func (s *session) printObjects(objects []resource.Object) error {
@@ -93,7 +93,7 @@ func deleteCommand(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			tenant, err := s.tenantFor(cmd.Context(), kind)
+			tenant, err := s.tenantFor(cmd.Context(), kind, args[1])
 			if err != nil {
 				return err
 			}

@@ -28,7 +28,7 @@ func tokenCommand(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			tenant, err := s.workTenant(cmd.Context())
+			tenant, err := s.workTenant(cmd.Context(), "Person", args[0])
 			if err != nil {
 				return err
 			}

@@ -34,7 +34,7 @@ func serverApprove(s *session) *cobra.Command {
 		Example: "  headgate server approve tickets\n  headgate server approve tickets close_ticket --seen sha256:...",
 		Args:    usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			trust, tenant, err := s.trustIn(cmd.Context())
+			trust, tenant, err := s.trustIn(cmd.Context(), "Server", args[0])
 			if err != nil {
 				return err
 			}
@@ -56,7 +56,7 @@ func serverQuarantine(s *session) *cobra.Command {
 		Short: "Stop a server until it is approved again",
 		Args:  usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			trust, tenant, err := s.trustIn(cmd.Context())
+			trust, tenant, err := s.trustIn(cmd.Context(), "Server", args[0])
 			if err != nil {
 				return err
 			}
@@ -80,7 +80,7 @@ func (s *session) serverList(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	servers, err := o.List(ctx, "Server", s.tenant)
+	servers, err := o.List(ctx, "Server", s.saidTenant())
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,7 @@ func (s *session) serverShow(ctx context.Context, name string) error {
 }
 
 func (s *session) serverState(ctx context.Context, name string) (*trustv1.ServerState, error) {
-	trust, tenant, err := s.trustIn(ctx)
+	trust, tenant, err := s.trustIn(ctx, "Server", name)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (s *session) serverState(ctx context.Context, name string) (*trustv1.Server
 
 // serverDiff looks at the server now and prints each definition that differs from the approved one.
 func (s *session) serverDiff(ctx context.Context, name string) error {
-	trust, tenant, err := s.trustIn(ctx)
+	trust, tenant, err := s.trustIn(ctx, "Server", name)
 	if err != nil {
 		return err
 	}

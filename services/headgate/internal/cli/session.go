@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -105,10 +106,11 @@ func (s *session) edge() (edgev1connect.EdgeServiceClient, error) {
 	return client(s, edgev1connect.NewEdgeServiceClient)
 }
 
-// workTenant is the tenant to work in: the one that was said, a person's own, or the only one there is.
-func (s *session) workTenant(ctx context.Context) (string, error) {
-	if s.tenant != "" {
-		return s.tenant, nil
+// workTenant is the tenant to work in: the one that was said, a person's own, or for an administrator of all the only one that there is,
+// or the only one that has a resource of this kind and name.
+func (s *session) workTenant(ctx context.Context, kind, name string) (string, error) {
+	if said := s.saidTenant(); said != "" {
+		return said, nil
 	}
 	identity, err := s.identity()
 	if err != nil {
@@ -121,20 +123,49 @@ func (s *session) workTenant(ctx context.Context) (string, error) {
 	if !platform(who.Msg.GetCaller()) {
 		return who.Msg.GetCaller().GetTenant(), nil
 	}
-	list, err := identity.List(ctx, connect.NewRequest(&identityv1.ListRequest{Kind: "Tenant"}))
+	tenants, err := s.tenants(ctx, identity, who.Msg.GetCaller().GetTenant())
+	if err != nil || len(tenants) == 1 {
+		return strings.Join(tenants, ""), err
+	}
+	owner, err := s.owner(resource.Owner(kind))
 	if err != nil {
 		return "", err
 	}
+	objects, err := owner.List(ctx, kind, "")
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for _, object := range objects {
+		if object.GetMetadata().GetName() == name {
+			found = append(found, object.GetMetadata().GetTenant())
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", fault.NotFound("No tenant has a %s named %s.", kind, name)
+	case 1:
+		return found[0], nil
+	}
+	return "", usageError{fault.Invalid("the tenants %s have a %s named %s: say which with --tenant", strings.Join(found, ", "), kind, name)}
+}
+
+// saidTenant is the tenant of the flag or the environment; empty when none was said.
+func (s *session) saidTenant() string { return cmp.Or(s.tenant, s.stdio.Env("HEADGATE_TENANT")) }
+
+// tenants lists all tenants but the administrator's own.
+func (s *session) tenants(ctx context.Context, identity identityv1connect.IdentityServiceClient, own string) ([]string, error) {
+	list, err := identity.List(ctx, connect.NewRequest(&identityv1.ListRequest{Kind: "Tenant", PageSize: 1000}))
+	if err != nil {
+		return nil, err
+	}
 	var names []string
 	for _, res := range list.Msg.GetResources() {
-		if name := res.GetTenant().GetMetadata().GetName(); name != who.Msg.GetCaller().GetTenant() {
+		if name := res.GetTenant().GetMetadata().GetName(); name != own {
 			names = append(names, name)
 		}
 	}
-	if len(names) == 1 {
-		return names[0], nil
-	}
-	return "", usageError{fault.Invalid("there are %d tenants: say which with --tenant", len(names))}
+	return names, nil
 }
 
 func platform(caller *identityv1.Caller) bool {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
@@ -11,13 +12,13 @@ import (
 	"headgate.dev/proto/gen/headgate/trust/v1/trustv1connect"
 )
 
-// trustIn opens trust and finds the tenant to work in.
-func (s *session) trustIn(ctx context.Context) (trustv1connect.TrustServiceClient, string, error) {
+// trustIn opens trust and finds the tenant of a resource.
+func (s *session) trustIn(ctx context.Context, kind, name string) (trustv1connect.TrustServiceClient, string, error) {
 	trust, err := s.trust()
 	if err != nil {
 		return nil, "", err
 	}
-	tenant, err := s.workTenant(ctx)
+	tenant, err := s.workTenant(ctx, kind, name)
 	return trust, tenant, err
 }
 
@@ -30,7 +31,7 @@ func killCommand(s *session) *cobra.Command {
 		Args:      usageArgs(target),
 		ValidArgs: []string{"person", "agent", "server", "tool"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			trust, tenant, err := s.trustIn(cmd.Context())
+			trust, tenant, err := s.trustIn(cmd.Context(), holder(args[0]), holderName(args))
 			if err != nil {
 				return err
 			}
@@ -54,7 +55,7 @@ func reviveCommand(s *session) *cobra.Command {
 		Args:      usageArgs(target),
 		ValidArgs: []string{"person", "agent", "server", "tool"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			trust, tenant, err := s.trustIn(cmd.Context())
+			trust, tenant, err := s.trustIn(cmd.Context(), holder(args[0]), holderName(args))
 			if err != nil {
 				return err
 			}
@@ -66,6 +67,20 @@ func reviveCommand(s *session) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// holder is the kind of resource that a target of a kill is, or is part of.
+func holder(kind string) string {
+	return map[string]string{"person": "Person", "agent": "Agent", "server": "Server", "tool": "Server"}[kind]
+}
+
+// holderName is its name: a tool server.tool is part of the server.
+func holderName(args []string) string {
+	if args[0] == "tool" {
+		server, _, _ := strings.Cut(args[1], ".")
+		return server
+	}
+	return args[1]
 }
 
 func target(cmd *cobra.Command, args []string) error {

@@ -75,7 +75,9 @@ func client[T any](to, from *cell, newClient func(connect.HTTPClient, string, ..
 	return rpc.Client(rpc.InProcess(to.mux, rpc.ServiceByName(from.name)), newClient)
 }
 
-func (p parts) database(name string) sqlstore.Config { return sqlstore.Config{Path: p.home.path(name + ".db")} }
+func (p parts) database(name string) sqlstore.Config {
+	return sqlstore.Config{Path: p.home.path(name + ".db")}
+}
 
 func (s *suite) directory(p parts) error {
 	service, err := identity.New(identity.Config{
