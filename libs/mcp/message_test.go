@@ -172,8 +172,13 @@ func TestReadRefusesWhatIsTooLarge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := refusal(t, body)
-			require.Equal(t, http.StatusRequestEntityTooLarge, e.HTTPStatus)
-			require.Equal(t, faultv1.Reason_REASON_TOO_LARGE, e.Reason)
+			if name == "10 MB" {
+				require.Equal(t, http.StatusRequestEntityTooLarge, e.HTTPStatus)
+				require.Equal(t, faultv1.Reason_REASON_TOO_LARGE, e.Reason)
+				return
+			}
+			require.Equal(t, http.StatusBadRequest, e.HTTPStatus)
+			require.Contains(t, e.Message, "nested deeper")
 		})
 	}
 	_, err := mcp.Read([]byte(deep(61)), mcp.DefaultLimits())

@@ -19,7 +19,7 @@ func strict(body []byte, lim Limits) *Error {
 	}
 	// Counting brackets is much faster than following them, and settles almost every message.
 	if bytes.Count(body, []byte{'{'})+bytes.Count(body, []byte{'['}) > lim.Depth && deeper(body, lim.Depth) {
-		return tooLarge("The message is nested deeper than %d.", lim.Depth)
+		return malformed("The message is nested deeper than %d.", lim.Depth)
 	}
 	if jsontext.Value(body).IsValid() {
 		return nil
