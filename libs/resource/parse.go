@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"bytes"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,9 @@ import (
 
 // MaxFileBytes is the largest file that is read.
 const MaxFileBytes = 10 << 20
+
+// maxValues bounds what a file can hold, by the bytes that begin a value: small ones take a hundred times their length in memory.
+const maxValues = 1 << 20
 
 // Parse reads all documents of a YAML or JSON file. It returns them all or a fault that names every problem of the file.
 // A document of comments alone is ignored. Anchors, aliases and tags are refused: a resource's YAML is its message's JSON form.
@@ -25,6 +29,13 @@ func Parse(file string, data []byte) ([]Located, error) {
 func parse(file string, data []byte) ([]Located, []problem) {
 	if len(data) > MaxFileBytes {
 		return nil, []problem{{file: file, text: fmt.Sprintf("the file has %d bytes, at most %d are read; split it", len(data), MaxFileBytes)}}
+	}
+	values := 0
+	for _, mark := range []string{",", "\n", "[", "{"} {
+		values += bytes.Count(data, []byte(mark))
+	}
+	if values > maxValues {
+		return nil, []problem{{file: file, text: fmt.Sprintf("the file has more than %d values or lines; split it", maxValues)}}
 	}
 	documents, problems := nodes(file, data)
 	var located []Located

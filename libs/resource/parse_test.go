@@ -185,6 +185,7 @@ func TestBombsAreRefusedQuickly(t *testing.T) {
 		"mapping depth":         strings.Repeat("{a: ", 9000),
 		"block depth":           strings.Repeat("- ", 9000) + "x",
 		"too large":             strings.Repeat("#", resource.MaxFileBytes+1),
+		"too many values":       "[" + strings.Repeat("a,", 2<<20) + "]",
 		"self":                  "&a [*a]\n",
 		"value depth":           policy("{path: /a, set: " + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "}"),
 		"many wrong documents":  strings.Repeat("---\nkind: X\n", 20000),
