@@ -337,3 +337,35 @@ func TestMethodsThatAreNotServed(t *testing.T) {
 		}
 	})
 }
+
+func TestARefusedCredentialIsNotUsedAgain(t *testing.T) {
+	u := newUpstream(t, echoTool)
+	w := support(t, u)
+	w.lend("echo", "X-Api-Key", "old-secret", "old-secret", u.host())
+	h := start(t, w, nil)
+	ana := h.client("ana", "/mcp/echo", true)
+	u.replies(func(out http.ResponseWriter, r *http.Request, m *mcp.Message) {
+		if r.Header.Get("X-Api-Key") != "new-secret" {
+			out.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		write(out, 200, string(mcp.Result(m.ID, textResult("fine", "}"))))
+	})
+	first := ana.call("echo", `{}`)
+	if first.reason() != "credential" {
+		t.Fatalf("%s", first.body)
+	}
+	w.lend("echo", "X-Api-Key", "new-secret", "new-secret", u.host())
+	if r := ana.call("echo", `{}`); r.text() != "fine" {
+		t.Fatalf("%s", r.body)
+	}
+}
+
+func TestT21ListsArePrivate(t *testing.T) {
+	u := newUpstream(t, echoTool)
+	h := start(t, support(t, u), nil)
+	r := h.client("ana", "/mcp/echo", true).send("tools/list", "")
+	if scope, _ := mcp.Text(r.body, "result", "cacheScope"); scope != "private" || string(mcp.Get(r.body, "result", "ttlMs")) != "0" || r.header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("%s", r.body)
+	}
+}

@@ -210,8 +210,8 @@ func (u *upstream) answer(ctx context.Context, r *response, id json.RawMessage, 
 			r.drain()
 			return guard.Reply{Result: reply.Result, Error: reply.Error}, nil
 		case mcp.Notification:
-			if notify == nil {
-				continue
+			if notify == nil || reply.Method != "notifications/progress" && reply.Method != "notifications/message" {
+				continue // what is not about this request is not this client's
 			}
 			if err := notify(event.Data); err != nil {
 				r.finish(false)

@@ -268,9 +268,6 @@ func (c *Catalogue) List(ctx context.Context, who *guard.Caller, endpoint string
 func (c *Catalogue) add(out *guard.Listing, s *server, shown *seen, reach Reach, prefixed bool, taken map[string]bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if c.halted(s, "") != nil {
-		return
-	}
 	for _, name := range shown.order {
 		d := s.definitions[name]
 		if d == nil || !d.served() || shown.hashes[name] != d.hash {
@@ -296,7 +293,7 @@ func (c *Catalogue) within(tenant, endpoint string, reach Reach) []*server {
 	var out []*server
 	for _, name := range reach.Servers(c.Now()) {
 		s := c.servers[key{tenant, name}]
-		if s == nil || endpoint != "" && name != endpoint {
+		if s == nil || endpoint != "" && name != endpoint || c.halted(s, "") != nil {
 			continue
 		}
 		if s.standing == trustv1.Standing_STANDING_APPROVED || s.standing == trustv1.Standing_STANDING_PENDING && s.initial {

@@ -53,7 +53,7 @@ func newServer(state *trustv1.ServerState, before *server) *server {
 	s := &server{
 		Server: guard.Server{
 			Tenant: meta.GetTenant(), Name: meta.GetName(), URL: spec.GetUrl(), Address: address(spec.GetUrl()), CA: spec.GetCa(),
-			Labels: spec.GetLabels(), Timeout: defaultTimeout, Versions: state.GetProtocolVersions(),
+			Labels: spec.GetLabels(), Timeout: defaultTimeout,
 		},
 		standing: state.GetStanding(), initial: spec.GetApprove() == "initial", instructions: state.GetInstructions(),
 		definitions: map[string]*definition{}, shown: map[string]string{},

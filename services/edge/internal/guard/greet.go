@@ -63,7 +63,7 @@ func (g *Guard) otherVerb(in *Inbound, e *Entry) (Answer, error) {
 }
 
 // greet answers the methods that reach no upstream.
-func (g *Guard) greet(in *Inbound, e *Entry) (Answer, error) {
+func (g *Guard) greet(ctx context.Context, in *Inbound, e *Entry) (Answer, error) {
 	msg := e.msg
 	if msg.Kind == mcp.Notification {
 		if msg.Method == mcp.MethodCancelled && !e.modern {
@@ -76,11 +76,11 @@ func (g *Guard) greet(in *Inbound, e *Entry) (Answer, error) {
 	}
 	switch {
 	case msg.Method == mcp.MethodInitialize && !e.modern:
-		return g.initialize(in, e), nil
+		return g.initialize(ctx, in, e), nil
 	case msg.Method == mcp.MethodPing && !e.modern:
 		return e.answer(http.StatusOK, mcp.Result(msg.ID, json.RawMessage(`{}`))), nil
 	case msg.Method == mcp.MethodDiscover && e.modern:
-		return g.discover(in, e), nil
+		return g.discover(ctx, in, e), nil
 	}
 	status := http.StatusOK
 	if e.modern {
@@ -92,30 +92,30 @@ func (g *Guard) greet(in *Inbound, e *Entry) (Answer, error) {
 	}
 }
 
-func (g *Guard) initialize(in *Inbound, e *Entry) Answer {
+func (g *Guard) initialize(ctx context.Context, in *Inbound, e *Entry) Answer {
 	e.version = mcp.Negotiate(e.msg.ProtocolVersion)
 	var result bytes.Buffer
 	result.WriteString(`{"protocolVersion":"` + e.version + `","capabilities":{"tools":{"listChanged":false}},"serverInfo":` + serverInfo)
-	g.instructions(in, e, &result)
+	g.instructions(ctx, in, e, &result)
 	result.WriteByte('}')
 	answer := e.answer(http.StatusOK, mcp.Result(e.msg.ID, result.Bytes()))
 	answer.Session = g.Sessions.Open(e.caller, Client{Version: e.version, Name: clip(e.msg.ClientName, 64), Release: clip(e.msg.ClientVersion, 32)})
 	return answer
 }
 
-func (g *Guard) discover(in *Inbound, e *Entry) Answer {
+func (g *Guard) discover(ctx context.Context, in *Inbound, e *Entry) Answer {
 	var result bytes.Buffer
 	result.WriteString(`{"resultType":"complete","supportedVersions":["` + strings.Join(mcp.Supported(), `","`) + `"],"capabilities":{"tools":{"listChanged":false}}`)
-	g.instructions(in, e, &result)
+	g.instructions(ctx, in, e, &result)
 	result.WriteString(`,"ttlMs":0,"cacheScope":"private","_meta":{"` + mcp.MetaServerInfo + `":` + serverInfo + `}}`)
 	return e.answer(http.StatusOK, mcp.Result(e.msg.ID, result.Bytes()))
 }
 
-func (g *Guard) instructions(in *Inbound, e *Entry, result *bytes.Buffer) {
+func (g *Guard) instructions(ctx context.Context, in *Inbound, e *Entry, result *bytes.Buffer) {
 	if in.Server == "" {
 		return
 	}
-	if text := g.Catalogue.Instructions(context.Background(), e.caller, in.Server); text != "" {
+	if text := g.Catalogue.Instructions(ctx, e.caller, in.Server); text != "" {
 		result.WriteString(`,"instructions":`)
 		result.Write(quote(text))
 	}

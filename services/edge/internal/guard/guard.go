@@ -7,9 +7,11 @@ import (
 	"log/slog"
 
 	"headgate.dev/libs/clock"
+	"headgate.dev/libs/fault"
 	"headgate.dev/libs/ids"
 	"headgate.dev/libs/mcp"
 	"headgate.dev/libs/policy"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
 
 // Stages are the parts that a call passes, each behind the interface that this package needs of it.
@@ -74,7 +76,7 @@ func (g *Guard) carry(ctx context.Context, in *Inbound, entry *Entry) (Answer, e
 	case "tools/list":
 		return g.listTools(ctx, in, entry)
 	default:
-		return g.greet(in, entry)
+		return g.greet(ctx, in, entry)
 	}
 }
 
@@ -117,7 +119,8 @@ func (g *Guard) callTool(ctx context.Context, in *Inbound, entry *Entry) (Answer
 		return Answer{}, blocked(decision)
 	}
 	entry.stage = stageLease
-	lease, err := g.Lender.Lease(ctx, LeaseRequest{Caller: entry.caller, Server: tool.Server, Tool: tool.Name, CallID: entry.id})
+	wanted := LeaseRequest{Caller: entry.caller, Server: tool.Server, Tool: tool.Name, CallID: entry.id}
+	lease, err := g.Lender.Lease(ctx, wanted)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -129,6 +132,9 @@ func (g *Guard) callTool(ctx context.Context, in *Inbound, entry *Entry) (Answer
 	entry.stage = stageForward
 	reply, err := g.Upstream.Forward(ctx, g.exchange(in, entry, tool, lease, arguments))
 	if err != nil {
+		if fault.Is(err, faultv1.Reason_REASON_CREDENTIAL) {
+			g.Lender.Forget(wanted)
+		}
 		return Answer{}, g.redacted(err, lease)
 	}
 	entry.stage = stageInspect

@@ -61,8 +61,6 @@ type Server struct {
 	Labels  []string
 	Timeout time.Duration
 	Journal journal.Mode
-	// Versions are the protocol revisions that trust saw it speak.
-	Versions []string
 }
 
 // Tool is one approved definition of one server, as one caller can see it.
@@ -186,6 +184,8 @@ type Decider interface {
 // Lender lends a credential for one call.
 type Lender interface {
 	Lease(ctx context.Context, r LeaseRequest) (*Lease, error)
+	// Forget drops a lease that the server refused, so that the next call asks anew.
+	Forget(r LeaseRequest)
 }
 
 // Journal takes a record; once Append returns nil it survives as the mode says.

@@ -23,8 +23,8 @@ const (
 	patience = 5 * time.Second
 	// without is how long it is believed that a server needs no credential.
 	without = 2 * time.Second
-	// longest bounds the use of a lease, so that a rotated credential is not used for long.
-	longest = time.Minute
+	// longest bounds the use of a lease, so that a rotated or deleted credential is not used for long.
+	longest = 5 * time.Second
 	// kept is how many leases are remembered.
 	kept = 50_000
 )
@@ -59,10 +59,7 @@ func New(credentials Credentials, forms func(secret string) []string, now clock.
 
 // Lease implements guard.Lender. A refusal has REASON_CREDENTIAL.
 func (l *Lender) Lease(ctx context.Context, r guard.LeaseRequest) (*guard.Lease, error) {
-	at := key{tenant: r.Server.Tenant, server: r.Server.Name, address: r.Server.Address}
-	if r.Caller != nil {
-		at.person, at.agent = r.Caller.Person, r.Caller.Agent
-	}
+	at := keyOf(r)
 	l.mu.RLock()
 	mine := l.leases[at]
 	l.mu.RUnlock()
@@ -74,6 +71,21 @@ func (l *Lender) Lease(ctx context.Context, r guard.LeaseRequest) (*guard.Lease,
 		return nil, err
 	}
 	return mine.lease, nil
+}
+
+// Forget implements guard.Lender.
+func (l *Lender) Forget(r guard.LeaseRequest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.leases, keyOf(r))
+}
+
+func keyOf(r guard.LeaseRequest) key {
+	at := key{tenant: r.Server.Tenant, server: r.Server.Name, address: r.Server.Address}
+	if r.Caller != nil {
+		at.person, at.agent = r.Caller.Person, r.Caller.Agent
+	}
+	return at
 }
 
 func (l *Lender) ask(ctx context.Context, at key, r guard.LeaseRequest) (*held, error) {
