@@ -152,7 +152,8 @@ func (w *Writer) room(size int64, closes bool) (*segment, error) {
 }
 
 func (w *Writer) full() error {
-	return refused(fmt.Sprintf("it is full: %d of %d bytes wait to be shipped. Check that Kafka answers, or raise journal.maxBytes", w.total, w.cfg.MaxBytes), nil)
+	return refused(fmt.Sprintf("it is full: %d of %d bytes wait to be shipped. Check that Kafka answers, or raise journal.maxBytes",
+		w.total, w.cfg.MaxBytes), nil)
 }
 
 func (w *Writer) chunk() int64 { return min(reserveChunk, w.cfg.SegmentBytes) }

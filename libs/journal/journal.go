@@ -54,7 +54,8 @@ func (c Config) withDefaults() (Config, error) {
 		c.SyncEvery = defaultSyncEvery
 	}
 	if c.SegmentBytes < 4096 || c.MaxBytes < 4*c.SegmentBytes || c.SyncEvery < 0 {
-		return c, fault.Invalid("The journal's sizes do not fit: segmentBytes (%d) must be at least 4096, maxBytes (%d) four times that, syncEvery (%s) not negative.",
+		return c, fault.Invalid(
+			"The journal's sizes do not fit: segmentBytes (%d) must be at least 4096, maxBytes (%d) four times that, syncEvery (%s) not negative.",
 			c.SegmentBytes, c.MaxBytes, c.SyncEvery)
 	}
 	return c, nil

@@ -203,5 +203,6 @@ func meaningful(data []byte) int {
 
 func damaged(path string, cause error) error {
 	return fault.New(faultv1.Reason_REASON_JOURNAL,
-		"The journal %s is damaged: %v. Records may be missing. Keep the directory for examination and give the service an empty one.", path, cause).Because(cause)
+		"The journal %s is damaged: %v. Records may be missing. Keep the directory for examination and give the service an empty one.",
+		path, cause).Because(cause)
 }

@@ -219,7 +219,8 @@ func TestMessageRepeatsWhatReadersNeedOutside(t *testing.T) {
 	want := map[string]string{
 		"key": "acme/ana", "key of a service": "/trust", "ce_specversion": "1.0",
 		"ce_id": "ev-1", "ce_type": "dev.headgate.tool-call.v1",
-		"ce_source": "/headgate/edge", "ce_time": "2026-09-21T14:13:20.012345678Z", "ce_subject": "acme/ana", "content-type": "application/protobuf", "schema": "headgate.events.v1.Event",
+		"ce_source": "/headgate/edge", "ce_time": "2026-09-21T14:13:20.012345678Z", "ce_subject": "acme/ana", "content-type": "application/protobuf",
+		"schema": "headgate.events.v1.Event",
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", got, want)

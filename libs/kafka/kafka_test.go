@@ -209,6 +209,7 @@ func TestGroupContinuesWhereItCommitted(t *testing.T) {
 	b := kafkatest.Start(t)
 	l := start(t, b.Config())
 	l.append(50)
+	l.waitShipped()
 	l.arrivals(b.Config(), "group")
 	first := l.sent
 	l.append(20)
@@ -226,6 +227,33 @@ func TestGroupContinuesWhereItCommitted(t *testing.T) {
 		ev := &eventsv1.Event{}
 		if err := proto.Unmarshal(m.Value, ev); err != nil || ev.GetSequence() <= uint64(first) {
 			t.Fatalf("record %d came again: %v", ev.GetSequence(), err)
+		}
+	}
+}
+
+func TestReaderThatComesBeforeTheTopicReadsItAllTheSame(t *testing.T) {
+	b := kafkatest.Start(t)
+	cfg := b.Config()
+	cfg.CreateTopics = false
+	r, err := kafka.NewReader(cfg, "group", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	if _, err := r.FetchMessage(t.Context()); err == nil {
+		t.Fatal("a message of a topic that is not there")
+	}
+	l := start(t, b.Config())
+	l.append(1)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for ; ; <-tick.C {
+		if m, err := r.FetchMessage(ctx); err == nil && len(m.Value) > 0 {
+			return
+		} else if ctx.Err() != nil {
+			t.Fatal(err)
 		}
 	}
 }

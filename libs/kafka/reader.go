@@ -29,14 +29,18 @@ type Message = kafkago.Message
 type Header = kafkago.Header
 
 // Reader reads the topic as a member of a consumer group. A broker answers a fetch as soon as there is one record, so a record arrives within
-// milliseconds. Nothing is committed but by CommitMessages.
+// milliseconds. Nothing is committed but by CommitMessages. One goroutine fetches; the rest is safe for concurrent use.
 type Reader struct {
-	cfg    Config
-	reader *kafkago.Reader
-	dead   *Publisher
+	cfg   Config
+	group string
+	log   *slog.Logger
+	dead  *Publisher
+
+	mu     sync.Mutex
+	reader *kafkago.Reader // nil before the group is joined
 }
 
-// NewReader joins the group. A group that has never committed begins with the oldest record.
+// NewReader checks the configuration; the first fetch joins the group. A group that has never committed begins with the oldest record.
 func NewReader(cfg Config, group string, log *slog.Logger) (*Reader, error) {
 	cfg, err := cfg.check()
 	if err != nil {
@@ -46,26 +50,47 @@ func NewReader(cfg Config, group string, log *slog.Logger) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	dialer := &kafkago.Dialer{ClientID: clientID, Timeout: dialTimeout, DualStack: true, TLS: dead.transport.TLS, SASLMechanism: dead.transport.SASL}
-	r := kafkago.NewReader(kafkago.ReaderConfig{
-		Brokers: cfg.Brokers, GroupID: group, Topic: cfg.Topic, Dialer: dialer,
-		MinBytes: 1, MaxBytes: maxFetch, MaxWait: fetchWait, QueueCapacity: queueMessages,
-		HeartbeatInterval: heartbeat, SessionTimeout: session, RebalanceTimeout: session,
-		JoinGroupBackoff: firstRetry * 4, ReadBackoffMin: firstRetry, ReadBackoffMax: lastRetry,
-		StartOffset: kafkago.FirstOffset, WatchPartitionChanges: true, MaxAttempts: 3,
-		ErrorLogger: &complaints{log: log, now: time.Now},
-	})
-	return &Reader{cfg: cfg, reader: r, dead: dead}, nil
+	return &Reader{cfg: cfg, group: group, log: log, dead: dead}, nil
 }
 
-// FetchMessage waits for the next message. It fails when the context ends or the reader is closed.
+// FetchMessage waits for the next message. It fails when the context ends, and at first while the topic is not there.
 func (r *Reader) FetchMessage(ctx context.Context) (Message, error) {
-	return r.reader.FetchMessage(ctx)
+	joined, err := r.join(ctx)
+	if err != nil {
+		return Message{}, err
+	}
+	return joined.FetchMessage(ctx)
 }
 
 // CommitMessages says that everything up to these messages need not come again.
 func (r *Reader) CommitMessages(ctx context.Context, messages ...Message) error {
-	return r.reader.CommitMessages(ctx, messages...)
+	joined, err := r.join(ctx)
+	if err != nil {
+		return err
+	}
+	return joined.CommitMessages(ctx, messages...)
+}
+
+// join enters the group once the topic is there: the client never notices the partitions of a topic that is made while it joins.
+func (r *Reader) join(ctx context.Context) (*kafkago.Reader, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reader != nil {
+		return r.reader, nil
+	}
+	if err := r.Ping(ctx); err != nil {
+		return nil, err
+	}
+	dialer := &kafkago.Dialer{ClientID: clientID, Timeout: dialTimeout, DualStack: true, TLS: r.dead.transport.TLS, SASLMechanism: r.dead.transport.SASL}
+	r.reader = kafkago.NewReader(kafkago.ReaderConfig{
+		Brokers: r.cfg.Brokers, GroupID: r.group, Topic: r.cfg.Topic, Dialer: dialer,
+		MinBytes: 1, MaxBytes: maxFetch, MaxWait: fetchWait, QueueCapacity: queueMessages,
+		HeartbeatInterval: heartbeat, SessionTimeout: session, RebalanceTimeout: session,
+		JoinGroupBackoff: firstRetry * 4, ReadBackoffMin: firstRetry, ReadBackoffMax: lastRetry,
+		StartOffset: kafkago.FirstOffset, WatchPartitionChanges: true, MaxAttempts: 3,
+		ErrorLogger: &complaints{log: r.log, now: time.Now},
+	})
+	return r.reader, nil
 }
 
 // DeadLetter puts messages on the dead-letter topic and returns when they are acknowledged.
@@ -73,11 +98,8 @@ func (r *Reader) DeadLetter(ctx context.Context, messages []journal.Message) err
 	return r.dead.publishTo(ctx, r.cfg.DeadLetter(), messages)
 }
 
-// Ping asks the cluster for the topic.
-func (r *Reader) Ping(ctx context.Context) error {
-	_, err := r.dead.split(ctx, r.cfg.Topic, nil)
-	return err
-}
+// Ping asks the cluster for the topic, and has it made where that is asked for.
+func (r *Reader) Ping(ctx context.Context) error { return r.dead.publishTo(ctx, r.cfg.Topic, nil) }
 
 // complaints passes the client's own errors to the log, one in a while: a broker that is away causes hundreds.
 type complaints struct {
@@ -102,5 +124,10 @@ func (c *complaints) Printf(format string, args ...any) {
 // Close leaves the group.
 func (r *Reader) Close() error {
 	r.dead.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reader == nil {
+		return nil
+	}
 	return r.reader.Close()
 }

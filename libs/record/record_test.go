@@ -124,14 +124,16 @@ func TestEveryFinalRecordSaysWhy(t *testing.T) {
 		"allowed by tickets/support-may-close":                  decided(&eventsv1.Decision{Effect: record.Allow, Rule: "tickets/support-may-close", Via: "x"}),
 		"allowed by relation: ana → role support → server echo": decided(&eventsv1.Decision{Effect: record.Allow, Via: "ana → role support → server echo"}),
 		"allowed: no rule forbids it":                           decided(&eventsv1.Decision{Effect: record.Allow}),
-		"changed by sql/limit: /limit, /force":                  decided(&eventsv1.Decision{Effect: record.Modify, Rule: "sql/limit", Changed: []string{"/limit", "/force"}}),
-		"block by sql/default":                                  decided(&eventsv1.Decision{Effect: record.Block, Rule: "sql/default"}),
-		"refused: not-granted":                                  decided(&eventsv1.Decision{Effect: record.Block, Reason: faultv1.Reason_REASON_NOT_GRANTED}),
-		"the sentence":                                          decided(&eventsv1.Decision{Effect: record.Escalate, Rule: "a/b", Sentence: "the sentence"}),
-		"Policy tickets updated":                                {Action: "resource-applied", Phase: final, Change: &eventsv1.Change{Kind: "Policy", Name: "tickets", Action: "updated"}},
-		"stolen laptop":                                         {Action: "kill", Phase: final, Change: &eventsv1.Change{Kind: "person", Name: "ana", Reason: "stolen laptop"}},
-		"tool-list: success":                                    {Action: "tool-list", Phase: final, Outcome: success},
-		"tool-call: unknown":                                    {Action: "tool-call", Phase: final},
+		"changed by sql/limit: /limit, /force": decided(&eventsv1.Decision{
+			Effect: record.Modify, Rule: "sql/limit", Changed: []string{"/limit", "/force"},
+		}),
+		"block by sql/default":   decided(&eventsv1.Decision{Effect: record.Block, Rule: "sql/default"}),
+		"refused: not-granted":   decided(&eventsv1.Decision{Effect: record.Block, Reason: faultv1.Reason_REASON_NOT_GRANTED}),
+		"the sentence":           decided(&eventsv1.Decision{Effect: record.Escalate, Rule: "a/b", Sentence: "the sentence"}),
+		"Policy tickets updated": {Phase: final, Change: &eventsv1.Change{Kind: "Policy", Name: "tickets", Action: "updated"}},
+		"stolen laptop":          {Phase: final, Change: &eventsv1.Change{Kind: "person", Name: "ana", Reason: "stolen laptop"}},
+		"tool-list: success":     {Action: "tool-list", Phase: final, Outcome: success},
+		"tool-call: unknown":     {Action: "tool-call", Phase: final},
 	} {
 		if got := record.Reason(ev); got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
-	"time"
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
@@ -22,10 +20,7 @@ import (
 	handlers "headgate.dev/services/audit/internal/rpc"
 )
 
-const (
-	defaultGroup = "headgate.audit.index"
-	topicPause   = 250 * time.Millisecond
-)
+const defaultGroup = "headgate.audit.index"
 
 // Config is what an operator sets.
 type Config struct {
@@ -40,6 +35,17 @@ type Config struct {
 	Share float64 `yaml:"share"`
 }
 
+// Check says what cannot work.
+func (c Config) Check() error {
+	if c.Share < 0 || c.Share > 1 {
+		return fault.Invalid("share: must be above 0 and at most 1, is %v", c.Share)
+	}
+	if err := c.Kafka.Check(); err != nil {
+		return err
+	}
+	return c.Database.Check()
+}
+
 // Deps is what the service is given.
 type Deps struct {
 	Journal record.Sink // where its own audit records go
@@ -49,13 +55,10 @@ type Deps struct {
 
 // Audit is the service.
 type Audit struct {
-	cfg     Config
-	deps    Deps
 	index   *sqlite.Index
+	reader  *kafka.Reader
+	loop    *ingest.Loop
 	handler *handlers.Handler
-
-	mu     sync.Mutex
-	reader *kafka.Reader // nil until Run has joined the group
 }
 
 // New checks the configuration and opens the index. It starts nothing.
@@ -63,23 +66,25 @@ func New(cfg Config, deps Deps) (*Audit, error) {
 	if deps.Journal == nil || deps.Log == nil || deps.Now == nil {
 		return nil, fmt.Errorf("audit: Journal, Log and Now are needed")
 	}
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
 	if cfg.Group == "" {
 		cfg.Group = defaultGroup
 	}
 	if cfg.Share == 0 {
 		cfg.Share = 1
 	}
-	if cfg.Share < 0 || cfg.Share > 1 {
-		return nil, fault.Invalid("share: must be above 0 and at most 1, is %v", cfg.Share)
-	}
-	if err := cfg.Kafka.Check(); err != nil {
-		return nil, err
-	}
 	opened, err := sqlite.Open(context.Background(), cfg.Database)
 	if err != nil {
 		return nil, err
 	}
-	return &Audit{cfg: cfg, deps: deps, index: opened, handler: &handlers.Handler{Index: opened, Now: deps.Now}}, nil
+	reader, err := kafka.NewReader(cfg.Kafka, cfg.Group, deps.Log)
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	loop := ingest.New(ingest.Config{Source: reader, Index: opened, Group: cfg.Group, Share: cfg.Share, Log: deps.Log, Now: deps.Now})
+	return &Audit{index: opened, reader: reader, loop: loop, handler: &handlers.Handler{Index: opened, Now: deps.Now}}, nil
 }
 
 // Register serves the methods of the service.
@@ -89,45 +94,7 @@ func (a *Audit) Register(mux *rpc.Mux) {
 
 // Run moves records from Kafka into the index until ctx ends, and then closes the index.
 func (a *Audit) Run(ctx context.Context) error {
-	return errors.Join(a.consume(ctx), a.index.Close())
-}
-
-func (a *Audit) consume(ctx context.Context) error {
-	if !a.topics(ctx) {
-		return nil
-	}
-	reader, err := kafka.NewReader(a.cfg.Kafka, a.cfg.Group, a.deps.Log)
-	if err != nil {
-		return err
-	}
-	a.mu.Lock()
-	a.reader = reader
-	a.mu.Unlock()
-	loop := ingest.New(ingest.Config{
-		Source: reader, Index: a.index, Group: a.cfg.Group, Share: a.cfg.Share, Log: a.deps.Log, Now: a.deps.Now,
-	})
-	return errors.Join(loop.Run(ctx), reader.Close())
-}
-
-// topics makes the topics where that is asked for; false when the context ended before Kafka answered.
-func (a *Audit) topics(ctx context.Context) bool {
-	if !a.cfg.Kafka.CreateTopics {
-		return true
-	}
-	for failures := 0; ; failures++ {
-		err := kafka.EnsureTopics(ctx, a.cfg.Kafka)
-		if err == nil {
-			return true
-		}
-		if failures == 0 {
-			a.deps.Log.Warn("topics cannot be made yet", "cause", err)
-		}
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(topicPause):
-		}
-	}
+	return errors.Join(a.loop.Run(ctx), a.reader.Close(), a.index.Close())
 }
 
 // Ready reports whether the index answers and records can reach it.
@@ -135,14 +102,9 @@ func (a *Audit) Ready(ctx context.Context) error {
 	if err := a.index.Ping(ctx); err != nil {
 		return err
 	}
-	a.mu.Lock()
-	reader := a.reader
-	a.mu.Unlock()
-	if reader == nil {
-		return fault.New(faultv1.Reason_REASON_UNAVAILABLE, "The audit service has not reached Kafka yet. Check that the brokers in kafka.brokers answer.")
-	}
-	if err := reader.Ping(ctx); err != nil {
-		return fault.New(faultv1.Reason_REASON_UNAVAILABLE, "Kafka does not answer for the audit topic. Check that the brokers answer and that the topic exists.").Because(err)
+	if err := a.reader.Ping(ctx); err != nil {
+		return fault.New(faultv1.Reason_REASON_UNAVAILABLE,
+			"Kafka does not answer for the audit topic. Check that the brokers answer and that the topic exists.").Because(err)
 	}
 	return nil
 }

@@ -100,7 +100,9 @@ func (h *house) open() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	mux := rpc.NewMux(rpc.MuxConfig{Self: optionsv1.Service_SERVICE_AUDIT, Authenticate: people, Log: log, Now: clock.System, Record: func(*eventsv1.Event) error { return nil }})
+	mux := rpc.NewMux(rpc.MuxConfig{
+		Self: optionsv1.Service_SERVICE_AUDIT, Authenticate: people, Log: log, Now: clock.System, Record: func(*eventsv1.Event) error { return nil },
+	})
 	service.Register(mux)
 	if err := mux.Check(); err != nil {
 		h.t.Fatal(err)
@@ -131,8 +133,9 @@ func background(t *testing.T, runs ...func(context.Context) error) (stop func())
 func (h *house) record(id, tenant, person string, change ...func(ev *eventsv1.Event)) {
 	h.t.Helper()
 	ev := &eventsv1.Event{
-		Id: id, Action: "tool-call", Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Tenant: tenant, Principal: &eventsv1.Principal{Person: person},
-		Target: &eventsv1.Target{Server: "tickets", Tool: "close_ticket"}, Decision: &eventsv1.Decision{Effect: "allow", Rule: "tickets/support"},
+		Id: id, Action: "tool-call", Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Tenant: tenant,
+		Principal: &eventsv1.Principal{Person: person},
+		Target:    &eventsv1.Target{Server: "tickets", Tool: "close_ticket"}, Decision: &eventsv1.Decision{Effect: "allow", Rule: "tickets/support"},
 	}
 	for _, c := range change {
 		c(ev)
@@ -243,6 +246,8 @@ func TestEveryoneSeesWhatTheyMay(t *testing.T) {
 	}
 }
 
+func ago(d time.Duration) *timestamppb.Timestamp { return timestamppb.New(time.Now().Add(-d)) }
+
 func TestSearchNarrowsAndPages(t *testing.T) {
 	h := start(t)
 	var want []string
@@ -255,7 +260,7 @@ func TestSearchNarrowsAndPages(t *testing.T) {
 		})
 	}
 	h.record("s", "acme", "ana", func(ev *eventsv1.Event) { ev.Phase = eventsv1.Phase_PHASE_STARTED })
-	h.record("old", "acme", "ana", func(ev *eventsv1.Event) { ev.Time = timestamppb.New(time.Now().Add(-25 * time.Hour)) })
+	h.record("old", "acme", "ana", func(ev *eventsv1.Event) { ev.Time = ago(25 * time.Hour) })
 	h.eventually("vera", &auditv1.SearchRequest{}, want...)
 	h.eventually("vera", &auditv1.SearchRequest{Started: true}, append([]string{"s"}, want...)...)
 	for name, c := range map[string]struct {
@@ -265,7 +270,7 @@ func TestSearchNarrowsAndPages(t *testing.T) {
 		"effect": {&auditv1.SearchRequest{Effect: "block"}, []string{"7"}},
 		"words":  {&auditv1.SearchRequest{Text: "sunday NEVER"}, []string{"7"}},
 		"tool":   {&auditv1.SearchRequest{Tool: "get_ticket"}, nil},
-		"since":  {&auditv1.SearchRequest{Since: timestamppb.New(time.Now().Add(-48 * time.Hour)), Until: timestamppb.New(time.Now().Add(-time.Hour))}, []string{"old"}},
+		"since":  {&auditv1.SearchRequest{Since: ago(48 * time.Hour), Until: ago(time.Hour)}, []string{"old"}},
 	} {
 		if got := h.ids("vera", c.request); !slices.Equal(got, c.want) {
 			t.Errorf("%s: found %v, want %v", name, got, c.want)

@@ -10,8 +10,8 @@ import (
 
 // Index finds audit records. Safe for concurrent use.
 type Index interface {
-	// Add stores records, all or none. One that is already there, by its id, is not an error and stays as it was; the same holds within one call. After nil the
-	// records are found by the next Search and survive a crash.
+	// Add stores records, all or none. One that is already there, by its id, is not an error and stays as it was; the same holds within one call.
+	// After nil the records are found by the next Search and survive a crash.
 	Add(ctx context.Context, records []Record) error
 	// Search returns the records that fit every field of the query, newest first; of one instant, the one that was added last comes first. No match
 	// is no error.
@@ -35,7 +35,8 @@ type Query struct {
 	Tool   string
 	Effect string
 	Action string
-	// Text holds words; each must occur in the record, whatever its case. What is no letter or digit joins the words beside it: they must then stand side by side.
+	// Text holds words; each must occur in the record, whatever its case. What is no letter or digit joins the words beside it: they must then stand
+	// side by side.
 	Text string
 	// Since is the first instant that fits, Until the first that no longer does.
 	Since, Until time.Time

@@ -3,7 +3,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -156,7 +155,7 @@ func (l *Loop) insist(ctx context.Context, complaint string, do func() error) bo
 		if ctx.Err() != nil {
 			return false
 		}
-		l.cfg.Log.Error(complaint, "cause", errors.Join(err, errors.Unwrap(err)))
+		l.cfg.Log.Error(complaint, "cause", err)
 		if !wait(ctx, pause) {
 			return false
 		}
@@ -170,8 +169,13 @@ func (l *Loop) letter(m kafka.Message, cause error) journal.Message {
 		out.Headers = append(out.Headers, journal.Header{Key: h.Key, Value: h.Value})
 	}
 	for _, h := range [][2]string{
-		{"dlq.error.class", "undecodable"}, {"dlq.error.message", cause.Error()}, {"dlq.source.topic", m.Topic}, {"dlq.source.partition", strconv.Itoa(m.Partition)},
-		{"dlq.source.offset", strconv.FormatInt(m.Offset, 10)}, {"dlq.source.timestamp", m.Time.UTC().Format(time.RFC3339Nano)}, {"dlq.consumer.group", l.cfg.Group},
+		{"dlq.error.class", "undecodable"},
+		{"dlq.error.message", cause.Error()},
+		{"dlq.source.topic", m.Topic},
+		{"dlq.source.partition", strconv.Itoa(m.Partition)},
+		{"dlq.source.offset", strconv.FormatInt(m.Offset, 10)},
+		{"dlq.source.timestamp", m.Time.UTC().Format(time.RFC3339Nano)},
+		{"dlq.consumer.group", l.cfg.Group},
 	} {
 		out.Headers = append(out.Headers, journal.Header{Key: h[0], Value: fmt.Append(nil, h[1])})
 	}

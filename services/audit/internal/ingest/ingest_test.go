@@ -191,8 +191,8 @@ func TestWhatCannotBeReadIsPutAsideAndTheStreamGoesOn(t *testing.T) {
 		headers[h.Key] = string(h.Value)
 	}
 	for key, want := range map[string]string{
-		"ce_id": "x", "dlq.error.class": "undecodable", "dlq.source.topic": "t", "dlq.source.partition": "3", "dlq.source.offset": "1", "dlq.consumer.group": "g",
-		"dlq.source.timestamp": "1970-01-01T00:00:01Z",
+		"ce_id": "x", "dlq.error.class": "undecodable", "dlq.source.topic": "t", "dlq.source.partition": "3", "dlq.source.offset": "1",
+		"dlq.consumer.group": "g", "dlq.source.timestamp": "1970-01-01T00:00:01Z",
 	} {
 		if headers[key] != want {
 			t.Errorf("header %s is %q, want %q", key, headers[key], want)

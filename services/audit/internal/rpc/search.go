@@ -96,7 +96,8 @@ func whose(c rpc.Caller, requested string) (string, error) {
 		return "", fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token names no person, so no records are theirs. Sign in again.")
 	case requested != "" && requested != own:
 		return "", fault.New(faultv1.Reason_REASON_ROLE_REQUIRED,
-			"You may read your own records only, not those of %q. Leave the person out, or ask for the role auditor, security or admin.", requested).With("person", requested)
+			"You may read your own records only, not those of %q. Leave the person out, or ask for the role auditor, security or admin.",
+			requested).With("person", requested)
 	default:
 		return own, nil
 	}
@@ -109,8 +110,8 @@ const version = "1"
 
 // fingerprint names a search. What was left open may move on between two pages.
 func fingerprint(q index.Query, r *auditv1.SearchRequest) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q %q %q %q %t %v %v", q.Tenant, q.Person, q.Agent, q.Server, q.Tool, q.Effect, q.Action, q.Text, q.Started,
-		r.GetSince().AsTime().UnixNano(), r.GetUntil().AsTime().UnixNano()))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q %q %q %q %t %v %v",
+		q.Tenant, q.Person, q.Agent, q.Server, q.Tool, q.Effect, q.Action, q.Text, q.Started, r.GetSince().AsTime().UnixNano(), r.GetUntil().AsTime().UnixNano()))
 	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 

@@ -22,7 +22,8 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 // Event is a record of the tests: it happened so many seconds after noon.
 func Event(id, tenant, person string, second int, change ...func(ev *eventsv1.Event)) index.Record {
 	ev := &eventsv1.Event{
-		Id: id, Action: "tool-call", Phase: eventsv1.Phase_PHASE_FINAL, Time: timestamppb.New(noon.Add(time.Duration(second) * time.Second)), Tenant: tenant, Service: "edge",
+		Id: id, Action: "tool-call", Phase: eventsv1.Phase_PHASE_FINAL, Tenant: tenant, Service: "edge",
+		Time:      timestamppb.New(noon.Add(time.Duration(second) * time.Second)),
 		Principal: &eventsv1.Principal{Person: person, Email: person + "@" + tenant + ".example", Agent: "client:claude"},
 		Target:    &eventsv1.Target{Server: "tickets", Tool: "close_ticket"},
 		Decision:  &eventsv1.Decision{Effect: "allow", Rule: "tickets/support-may-close"},
@@ -177,8 +178,8 @@ func words(t *testing.T, x index.Index) {
 func hostileText(t *testing.T, x index.Index) {
 	add(t, x, Event("1", "acme", "ana", 1))
 	for _, text := range []string{
-		`ana" OR "bob`, `ana OR bob`, `ana NOT allow`, `NEAR(ana bob)`, `text:ana OR bob`, `ana*bob`, `"`, `""`, `'; DROP TABLE events; --`, `{text}: ana bob`, `^bob`,
-		"bob\x00ana", "\xff\xfe", `(`, `)`, `ana AND`, "-ana bob", strings.Repeat(`"`, 999), `+ - * /`, "a\u0301\u0301 bob", "\u200b",
+		`ana" OR "bob`, `ana OR bob`, `ana NOT allow`, `NEAR(ana bob)`, `text:ana OR bob`, `ana*bob`, `"`, `""`, `'; DROP TABLE events; --`, `{text}: ana bob`,
+		`^bob`, "bob\x00ana", "\xff\xfe", `(`, `)`, `ana AND`, "-ana bob", strings.Repeat(`"`, 999), `+ - * /`, "a\u0301\u0301 bob", "\u200b",
 	} {
 		q := All()
 		q.Text = text
@@ -286,7 +287,8 @@ func concurrent(t *testing.T, x index.Index) {
 	for g := range 4 {
 		wg.Go(func() {
 			for i := range 10 {
-				if err := x.Add(t.Context(), []index.Record{Event(fmt.Sprintf("%d-%d", g, i), "acme", "ana", i), Event(fmt.Sprint("shared", i), "acme", "ana", i)}); err != nil {
+				own, shared := Event(fmt.Sprintf("%d-%d", g, i), "acme", "ana", i), Event(fmt.Sprint("shared", i), "acme", "ana", i)
+				if err := x.Add(t.Context(), []index.Record{own, shared}); err != nil {
 					t.Error(err)
 				}
 				if _, err := x.Search(t.Context(), All()); err != nil {

@@ -150,9 +150,9 @@ func insertEvents(ctx context.Context, tx *sqlstore.Tx, last int64, records []in
 	const columns = 12
 	rows := make([]any, 0, columns*len(records))
 	for i, r := range records {
-		ev := r.Event
-		rows = append(rows, last+int64(i)+1, ev.GetId(), nanos(ev.GetTime().AsTime()), ev.GetTenant(), ev.GetPrincipal().GetPerson(), ev.GetPrincipal().GetAgent(),
-			ev.GetTarget().GetServer(), ev.GetTarget().GetTool(), ev.GetDecision().GetEffect(), ev.GetAction(), ev.GetPhase() == eventsv1.Phase_PHASE_STARTED, r.Bytes)
+		ev, started := r.Event, r.Event.GetPhase() == eventsv1.Phase_PHASE_STARTED
+		rows = append(rows, last+int64(i)+1, ev.GetId(), nanos(ev.GetTime().AsTime()), ev.GetTenant(), ev.GetPrincipal().GetPerson(),
+			ev.GetPrincipal().GetAgent(), ev.GetTarget().GetServer(), ev.GetTarget().GetTool(), ev.GetDecision().GetEffect(), ev.GetAction(), started, r.Bytes)
 	}
 	_, err := tx.Exec(ctx, "INSERT INTO events (seq, id, time, tenant, person, agent, server, tool, effect, action, started, body) VALUES "+
 		repeat("("+repeat("?", columns)+")", len(records)), rows...)
