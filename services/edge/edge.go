@@ -165,7 +165,8 @@ func complete(cfg *Config, ln net.Listener) error {
 		cfg.PublicURL = "http://" + at
 	}
 	u, err := url.Parse(cfg.PublicURL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path,
+		"/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return fault.Invalid("publicURL must be http or https with a host and without a path, not %q.", cfg.PublicURL)
 	}
 	cfg.PublicURL = u.Scheme + "://" + strings.ToLower(u.Host)
@@ -255,7 +256,8 @@ func (e *Edge) listen(ctx context.Context) (net.Listener, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(e.cfg.Certificate, e.cfg.CertificateKey)
 	if err != nil {
-		return nil, errors.Join(fault.Invalid("The edge's certificate cannot be read from %s and %s.", e.cfg.Certificate, e.cfg.CertificateKey).Because(err), ln.Close())
+		unread := fault.Invalid("The edge's certificate cannot be read from %s and %s.", e.cfg.Certificate, e.cfg.CertificateKey).Because(err)
+		return nil, errors.Join(unread, ln.Close())
 	}
 	return tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}), nil
 }

@@ -75,7 +75,8 @@ func (a *Admitter) Admit(in *guard.Inbound) (*guard.Caller, error) {
 		return nil, a.challenge(in, err)
 	}
 	if wait := a.buckets.take(caller, a.now()); wait > 0 {
-		refused := guard.AtHTTP(http.StatusTooManyRequests, faultv1.Reason_REASON_RATE_LIMITED, "Too many requests from this caller. Wait %s and try again.", wait.Round(time.Millisecond))
+		refused := guard.AtHTTP(http.StatusTooManyRequests, faultv1.Reason_REASON_RATE_LIMITED,
+			"Too many requests from this caller. Wait %s and try again.", wait.Round(time.Millisecond))
 		refused.RetryAfter = wait
 		return caller, refused
 	}
@@ -88,10 +89,12 @@ func (a *Admitter) Admit(in *guard.Inbound) (*guard.Caller, error) {
 // where refuses requests that a web page of another origin could make, or that were sent to another name (DNS rebinding).
 func (a *Admitter) where(in *guard.Inbound) error {
 	if !slices.Contains(a.cfg.Hosts, strings.ToLower(in.Host)) {
-		return guard.AtHTTP(http.StatusForbidden, faultv1.Reason_REASON_FORBIDDEN_ORIGIN, "This endpoint is not served under the host name of the request. Use %s.", a.cfg.Base)
+		return guard.AtHTTP(http.StatusForbidden, faultv1.Reason_REASON_FORBIDDEN_ORIGIN,
+			"This endpoint is not served under the host name of the request. Use %s.", a.cfg.Base)
 	}
 	if len(in.Origins) > 1 || len(in.Origins) == 1 && !slices.Contains(a.cfg.Origins, strings.ToLower(in.Origins[0])) {
-		return guard.AtHTTP(http.StatusForbidden, faultv1.Reason_REASON_FORBIDDEN_ORIGIN, "Pages of this origin may not use this endpoint. An administrator can allow it in the edge's configuration.")
+		return guard.AtHTTP(http.StatusForbidden, faultv1.Reason_REASON_FORBIDDEN_ORIGIN,
+			"Pages of this origin may not use this endpoint. An administrator can allow it in the edge's configuration.")
 	}
 	return nil
 }
@@ -103,7 +106,8 @@ func media(in *guard.Inbound) error {
 		}
 	}
 	if !accepts(in.Accept) {
-		return guard.AtHTTP(http.StatusNotAcceptable, faultv1.Reason_REASON_INVALID, "The answer is application/json or text/event-stream; the request's Accept takes neither.")
+		return guard.AtHTTP(http.StatusNotAcceptable, faultv1.Reason_REASON_INVALID,
+			"The answer is application/json or text/event-stream; the request's Accept takes neither.")
 	}
 	return nil
 }

@@ -233,7 +233,8 @@ func (u *upstream) single(r *response, id json.RawMessage) (guard.Reply, error) 
 	switch {
 	case err != nil && r.status == 401 || err != nil && r.status == 403:
 		u.speaks.Store(nil)
-		return guard.Reply{}, fault.New(faultv1.Reason_REASON_CREDENTIAL, "The server %s refused the credential that it was called with (HTTP %d). An administrator must look at its connection.", u.name, r.status)
+		return guard.Reply{}, fault.New(faultv1.Reason_REASON_CREDENTIAL,
+			"The server %s refused the credential that it was called with (HTTP %d). An administrator must look at its connection.", u.name, r.status)
 	case err != nil && r.status != 200:
 		u.speaks.Store(nil) // perhaps it speaks another revision by now
 		return guard.Reply{}, u.outside(err, "HTTP status %d without a JSON-RPC answer", r.status)

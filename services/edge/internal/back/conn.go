@@ -59,7 +59,8 @@ func newPool(s *guard.Server) (*pool, error) {
 	if s.CA != "" {
 		p.tls.RootCAs = x509.NewCertPool()
 		if !p.tls.RootCAs.AppendCertsFromPEM([]byte(s.CA)) {
-			return nil, fault.New(faultv1.Reason_REASON_UPSTREAM, "The certificate authorities of the server %s are not PEM certificates. An administrator must correct them.", s.Name)
+			return nil, fault.New(faultv1.Reason_REASON_UPSTREAM,
+				"The certificate authorities of the server %s are not PEM certificates. An administrator must correct them.", s.Name)
 		}
 	}
 	return p, nil

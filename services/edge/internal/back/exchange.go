@@ -185,17 +185,22 @@ func (u *upstream) failed(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return fault.New(faultv1.Reason_REASON_CANCELLED, "The call was cancelled before the server %s answered.", u.name).Because(err)
-	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return fault.New(faultv1.Reason_REASON_UPSTREAM_TIMEOUT, "The server %s did not answer in time. It may still be working on the call; look before you call again.", u.name).Because(err)
+	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+		errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return fault.New(faultv1.Reason_REASON_UPSTREAM_TIMEOUT,
+			"The server %s did not answer in time. It may still be working on the call; look before you call again.", u.name).Because(err)
 	case errors.Is(err, fasthttp.ErrBodyTooLarge), errors.Is(err, mcp.ErrEventTooLarge):
-		return fault.New(faultv1.Reason_REASON_INSPECTION, "The server %s answered with more than %d bytes, so the answer was withheld. Ask for less.", u.name, u.limits.Bytes).Because(err)
+		return fault.New(faultv1.Reason_REASON_INSPECTION,
+			"The server %s answered with more than %d bytes, so the answer was withheld. Ask for less.", u.name, u.limits.Bytes).Because(err)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fault.New(faultv1.Reason_REASON_UPSTREAM, "The server %s cannot be reached. Try again later or tell its owner.", u.name).Because(err)
 	}
-	return fault.New(faultv1.Reason_REASON_UPSTREAM, "The connection to the server %s failed before its answer was whole. Look whether the call took effect before you call again.", u.name).Because(err)
+	return fault.New(faultv1.Reason_REASON_UPSTREAM,
+		"The connection to the server %s failed before its answer was whole. Look whether the call took effect before you call again.", u.name).Because(err)
 }
 
 // outside says that what came back is not of the protocol.
 func (u *upstream) outside(cause error, format string, args ...any) error {
-	return fault.New(faultv1.Reason_REASON_UPSTREAM, "The server %s answered outside the protocol: %s. Tell its owner.", u.name, fmt.Sprintf(format, args...)).Because(cause)
+	return fault.New(faultv1.Reason_REASON_UPSTREAM,
+		"The server %s answered outside the protocol: %s. Tell its owner.", u.name, fmt.Sprintf(format, args...)).Because(cause)
 }

@@ -330,7 +330,8 @@ func (c *Catalogue) look(ctx context.Context, s *server) (*seen, error) {
 		if why.Reason == faultv1.Reason_REASON_CREDENTIAL || why.Reason == faultv1.Reason_REASON_UPSTREAM_TIMEOUT {
 			return nil, err
 		}
-		return nil, fault.New(faultv1.Reason_REASON_UPSTREAM, "The server %s could not be asked what it shows now, so nothing of it is used: %s", s.Name, why.Sentence).Because(err)
+		return nil, fault.New(faultv1.Reason_REASON_UPSTREAM,
+			"The server %s could not be asked what it shows now, so nothing of it is used: %s", s.Name, why.Sentence).Because(err)
 	}
 	return shown, nil
 }

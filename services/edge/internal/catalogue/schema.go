@@ -70,7 +70,8 @@ func (nowhere) Load(url string) (any, error) {
 // Validate implements guard.Arguments. The sentence names places and rules, never values: those do not belong into records.
 func (s *schema) Validate(arguments json.RawMessage) error {
 	if s.problem != nil {
-		return fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: its approved input schema cannot be used to check arguments. Tell the server's owner.", s.tool).Because(s.problem)
+		return fault.New(faultv1.Reason_REASON_ARGUMENTS,
+			"%s was refused: its approved input schema cannot be used to check arguments. Tell the server's owner.", s.tool).Because(s.problem)
 	}
 	if arguments == nil {
 		arguments = json.RawMessage("{}")

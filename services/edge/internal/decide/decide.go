@@ -144,7 +144,8 @@ func about(m *authzv1.Match, server, tool string) bool {
 func (d *Decider) Decide(ctx context.Context, q guard.Question) (policy.Decision, error) {
 	bundle, broken := d.snapshot(q.Caller.Tenant, q.Tool.Server.Name, q.Tool.Name)
 	if broken != "" {
-		return policy.Decision{}, fault.New(faultv1.Reason_REASON_RULE_ERROR, "The policy %s cannot be evaluated by this gateway, so the call was refused. Tell your administrator.", broken)
+		return policy.Decision{}, fault.New(faultv1.Reason_REASON_RULE_ERROR,
+			"The policy %s cannot be evaluated by this gateway, so the call was refused. Tell your administrator.", broken)
 	}
 	request := &policy.Request{
 		Tenant: q.Caller.Tenant, Principal: q.Caller.Principal, Agent: policy.Agent{Name: q.Caller.Agent},
@@ -171,7 +172,8 @@ func (d *Decider) learn(ctx context.Context, bundle *policy.Bundle, q guard.Ques
 	for _, need := range needs {
 		value, err := d.facts.Read(ctx, q, need)
 		if err != nil {
-			return fault.New(faultv1.Reason_REASON_FACT_UNAVAILABLE, "%s was refused because the fact %s could not be read first: %s", q.Tool.Name, need.Key, fault.From(err).Sentence).Because(err)
+			return fault.New(faultv1.Reason_REASON_FACT_UNAVAILABLE,
+				"%s was refused because the fact %s could not be read first: %s", q.Tool.Name, need.Key, fault.From(err).Sentence).Because(err)
 		}
 		if request.Facts == nil {
 			request.Facts = map[string]any{}

@@ -37,7 +37,8 @@ func (s *stream) notify(notice []byte) error {
 	head := ""
 	if !s.begun {
 		s.begun = true
-		head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+		head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: " +
+			"chunked\r\nConnection: close\r\n\r\n"
 		s.ctx.HijackSetNoResponse(true)
 		s.ctx.Hijack(func(net.Conn) {}) // the connection ends with the stream
 	}

@@ -242,7 +242,8 @@ func served(d *eventsv1.Decision) string {
 func decisionID(call string) string { return "dec_" + call }
 
 func unjournaled(err error) error {
-	return fault.New(faultv1.Reason_REASON_JOURNAL, "The call was refused because its audit record could not be written. Nothing ran unrecorded; tell your administrator.").Because(err)
+	return fault.New(faultv1.Reason_REASON_JOURNAL,
+		"The call was refused because its audit record could not be written. Nothing ran unrecorded; tell your administrator.").Because(err)
 }
 
 // clip keeps what a client wrote short before it is kept.

@@ -24,7 +24,8 @@ func (g *Guard) parse(in *Inbound, e *Entry) error {
 	}
 	e.parsed(msg)
 	if msg.Kind == mcp.Response {
-		return AtHTTP(http.StatusBadRequest, faultv1.Reason_REASON_METHOD, "Headgate asked this client nothing, so there is nothing to answer. Send requests and notifications only.")
+		return AtHTTP(http.StatusBadRequest, faultv1.Reason_REASON_METHOD,
+			"Headgate asked this client nothing, so there is nothing to answer. Send requests and notifications only.")
 	}
 	version, modern, err := mcp.Era(msg, in.Headers)
 	if err != nil {
@@ -57,7 +58,8 @@ func (g *Guard) otherVerb(in *Inbound, e *Entry) (Answer, error) {
 		g.Sessions.End(e.caller, in.Session)
 		return Answer{Status: http.StatusNoContent}, nil
 	}
-	refused := AtHTTP(http.StatusMethodNotAllowed, faultv1.Reason_REASON_METHOD, "This endpoint takes POST, and DELETE with a session id. Headgate sends nothing unasked, so there is no stream to GET.")
+	refused := AtHTTP(http.StatusMethodNotAllowed, faultv1.Reason_REASON_METHOD,
+		"This endpoint takes POST, and DELETE with a session id. Headgate sends nothing unasked, so there is no stream to GET.")
 	refused.Allow = "POST, DELETE"
 	return Answer{}, refused
 }
@@ -105,7 +107,8 @@ func (g *Guard) initialize(ctx context.Context, in *Inbound, e *Entry) Answer {
 
 func (g *Guard) discover(ctx context.Context, in *Inbound, e *Entry) Answer {
 	var result bytes.Buffer
-	result.WriteString(`{"resultType":"complete","supportedVersions":["` + strings.Join(mcp.Supported(), `","`) + `"],"capabilities":{"tools":{"listChanged":false}}`)
+	result.WriteString(`{"resultType":"complete",
+		"supportedVersions":["` + strings.Join(mcp.Supported(), `","`) + `"],"capabilities":{"tools":{"listChanged":false}}`)
 	g.instructions(ctx, in, e, &result)
 	result.WriteString(`,"ttlMs":0,"cacheScope":"private","_meta":{"` + mcp.MetaServerInfo + `":` + serverInfo + `}}`)
 	return e.answer(http.StatusOK, mcp.Result(e.msg.ID, result.Bytes()))
@@ -206,7 +209,8 @@ func (e *Entry) inEra(result json.RawMessage) (json.RawMessage, error) {
 	kind, has := mcp.Text(result, "resultType")
 	switch {
 	case has && kind != "complete":
-		return nil, fault.New(faultv1.Reason_REASON_UPSTREAM, "The server answered with a result of type %q, which Headgate did not offer to take. Tell the server's owner.", clip(kind, 32))
+		return nil, fault.New(faultv1.Reason_REASON_UPSTREAM,
+			"The server answered with a result of type %q, which Headgate did not offer to take. Tell the server's owner.", clip(kind, 32))
 	case has && !e.modern:
 		return mcp.Delete(result, "resultType"), nil
 	case !has && e.modern:

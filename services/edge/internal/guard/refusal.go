@@ -103,7 +103,8 @@ func (g *Guard) refuse(e *Entry, err error) Answer {
 	case e.msg.Method == mcp.MethodToolsCall:
 		return e.answer(http.StatusOK, e.reply(mcp.Result(e.msg.ID, e.failedResult(known))))
 	default:
-		return e.answer(http.StatusOK, e.reply(mcp.ErrorReply(e.msg.ID, codeOf(why.Reason), why.Sentence, json.RawMessage(`{"`+mcp.MetaDecision+`":`+string(e.decisionJSON(known))+`}`))))
+		data := json.RawMessage(`{"` + mcp.MetaDecision + `":` + string(e.decisionJSON(known)) + `}`)
+		return e.answer(http.StatusOK, e.reply(mcp.ErrorReply(e.msg.ID, codeOf(why.Reason), why.Sentence, data)))
 	}
 }
 

@@ -34,7 +34,8 @@ func (Inspector) Inspect(document []byte, lease *guard.Lease) ([]byte, guard.Ins
 	}
 	clean, found.Secrets = redact(clean, lease.Forms)
 	if found.Secrets > 0 && !jsontext.Value(clean).IsValid() {
-		return nil, found, fault.New(faultv1.Reason_REASON_INSPECTION, "The server's answer held its own credential in a place where it cannot be taken out, so the answer was withheld.")
+		return nil, found, fault.New(faultv1.Reason_REASON_INSPECTION,
+			"The server's answer held its own credential in a place where it cannot be taken out, so the answer was withheld.")
 	}
 	return clean, found, nil
 }

@@ -36,7 +36,8 @@ func New(key secret.String) (*Keys, error) {
 func Read(file string) (secret.String, error) {
 	info, err := os.Stat(file)
 	if err != nil {
-		return secret.String{}, fault.Invalid("The edge's key file %s cannot be read. Make it with: openssl rand -hex 32 > %s && chmod 600 %s", file, file, file).Because(err)
+		return secret.String{}, fault.Invalid("The edge's key file %s cannot be read. Make it with: openssl rand -hex 32 > %s && chmod 600 %s",
+			file, file, file).Because(err)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return secret.String{}, fault.Invalid("The edge's key file %s can be read by others. Run: chmod 600 %s", file, file)

@@ -100,7 +100,8 @@ func (l *Lender) ask(ctx context.Context, at key, r guard.LeaseRequest) (*held, 
 	lent := answer.Msg
 	if lent.GetLeaseId() != "" && !allowed(at.address, lent.GetAllowHosts()) {
 		return nil, fault.New(faultv1.Reason_REASON_CREDENTIAL,
-			"The credential of the server %s may not be sent to %s: its connection does not allow that host. An administrator can change allowHosts.", at.server, at.address)
+			"The credential of the server %s may not be sent to %s: its connection does not allow that host. An administrator can change "+
+				"allowHosts.", at.server, at.address)
 	}
 	mine := &held{lease: &guard.Lease{ID: lent.GetLeaseId(), Connection: lent.GetConnection()}, until: now.Add(without)}
 	for _, one := range lent.GetSecrets() {
@@ -108,7 +109,8 @@ func (l *Lender) ask(ctx context.Context, at key, r guard.LeaseRequest) (*held, 
 	}
 	for _, h := range lent.GetHeaders() {
 		if !sendable(h.GetName(), h.GetValue()) {
-			return nil, fault.New(faultv1.Reason_REASON_CREDENTIAL, "The credential of the server %s does not fit into a header. An administrator must enter it again.", at.server)
+			return nil, fault.New(faultv1.Reason_REASON_CREDENTIAL,
+				"The credential of the server %s does not fit into a header. An administrator must enter it again.", at.server)
 		}
 		mine.lease.Headers = append(mine.lease.Headers, guard.LeasedHeader{Name: h.GetName(), Value: h.GetValue()})
 	}

@@ -126,7 +126,8 @@ func (r *Replicas) Fresh() error {
 	for _, one := range r.all {
 		if !one.Fresh() {
 			return fault.New(faultv1.Reason_REASON_STALE,
-				"The call was refused because this gateway has not heard from the service %s for more than five seconds and does not decide by old news. Try again in a moment.", one.name)
+				"The call was refused because this gateway has not heard from the service %s for more than five seconds and does not decide by old "+
+					"news. Try again in a moment.", one.name)
 		}
 	}
 	return nil
