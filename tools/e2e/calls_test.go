@@ -63,8 +63,8 @@ func invisible(t *testing.T, s *scene) {
 		for _, ask := range [][2]string{{"echo", "echo"}, {"echo", "nope"}, {"nowhere", "echo"}} {
 			c := s.Client("bob", ask[0], modern)
 			s.sent++
-			answers[strings.Join(ask[:], "/")] = c.Raw([]byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+ask[1]+`","arguments":{},`+modernMeta+`}}`),
-				c.Headers("tools/call", ask[1]))
+			body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"` + ask[1] + `","arguments":{}` + metaOf(modern) + `}}`
+			answers[strings.Join(ask[:], "/")] = c.Raw([]byte(body), c.Headers("tools/call", ask[1]))
 		}
 		hidden, missing, elsewhere := answers["echo/echo"], answers["echo/nope"], answers["nowhere/echo"]
 		if hidden.Reply.Error == nil || hidden.Reply.Error.Code != -32602 || hidden.Reply.Error.Message != "Unknown tool: echo" {

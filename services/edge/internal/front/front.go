@@ -201,6 +201,9 @@ func (f *Front) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		in.Verb = string(ctx.Method())
 		in.Unfit = guard.AtHTTP(http.StatusRequestEntityTooLarge, faultv1.Reason_REASON_TOO_LARGE, "The body is larger than %d bytes.", f.cfg.MaxBody)
+		if c, ok := ctx.Conn().(*patient); ok {
+			c.linger.Store(true)
+		}
 	case errors.Is(err, io.EOF), isTimeout(err):
 		in.Unfit = guard.AtHTTP(http.StatusRequestTimeout, faultv1.Reason_REASON_PARSE, "The request did not come whole.")
 	default:

@@ -47,7 +47,7 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener, grace time.Duration)
 
 func (f *Front) accept(ln net.Listener) error {
 	for {
-		c, err := ln.Accept()
+		raw, err := ln.Accept()
 		if err != nil {
 			var passing net.Error
 			if errors.As(err, &passing) && passing.Timeout() {
@@ -55,6 +55,7 @@ func (f *Front) accept(ln net.Listener) error {
 			}
 			return errors.Join(err, ignoreClosed(ln.Close()))
 		}
+		c := &patient{Conn: raw}
 		if !f.open.add(c) {
 			_ = c.Close()
 			continue
