@@ -27,6 +27,9 @@ import (
 	"headgate.dev/services/trust"
 )
 
+// indexingShare leaves most of the processor to calls: under load the index lags and catches up.
+const indexingShare = 0.5
+
 // suite is the six services, wired as in production: each calls the others through the same interceptors, only without a network.
 type suite struct {
 	identity, authz, credentials, trust, audit, edge *cell
@@ -113,7 +116,7 @@ func (s *suite) deciding(p parts) error {
 }
 
 func (s *suite) proving(p parts) error {
-	service, err := audit.New(audit.Config{Kafka: p.broker, Database: p.database("audit")}, audit.Deps{Journal: s.audit.journal, Log: s.audit.log, Now: clock.System})
+	service, err := audit.New(audit.Config{Kafka: p.broker, Database: p.database("audit"), Share: indexingShare}, audit.Deps{Journal: s.audit.journal, Log: s.audit.log, Now: clock.System})
 	if err != nil {
 		return err
 	}
