@@ -23,8 +23,8 @@ import (
 
 // startBroker runs the broker in a process of its own, so that killing a service does not take it along.
 func (s *Stack) startBroker() error {
-	binary := filepath.Join(s.cfg.Dir, "stack")
-	if err := buildSelf(binary); err != nil {
+	binary, err := Build("./tools/stack/cmd/stack")
+	if err != nil {
 		return err
 	}
 	started, err := proc.Start(filepath.Join(s.cfg.Dir, "log-broker"), nil, binary, "broker", "--dir", filepath.Join(s.cfg.Dir, "kafka"), "--listen", s.plan.broker)
