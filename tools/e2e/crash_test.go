@@ -79,7 +79,7 @@ func TestEachOfTheProcessesDies(t *testing.T) {
 // checkCrashes compares executions, answers and records of a test that killed.
 func checkCrashes(t *testing.T, p *product.Product, since time.Time, up *server, agents *load, inFlight, finished []string) {
 	t.Helper()
-	executed, seen := up.executed(), agents.seen(any1)
+	executed, seen := up.executed(), agents.seen(every)
 	start := time.Now()
 	records := complete(t, p, since, executed, seen)
 	found := time.Since(start)

@@ -143,7 +143,7 @@ func (l *load) since(url string, start time.Time, fits func(outcome) bool) []out
 
 func passed(o outcome) bool { return o.ok }
 
-func any1(outcome) bool { return true }
+func every(outcome) bool { return true }
 
 // passing waits until calls that start now pass at every URL and returns how long it took.
 func (l *load) passing(limit time.Duration, what string, urls ...string) time.Duration {

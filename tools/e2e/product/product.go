@@ -90,7 +90,7 @@ func (p *Product) StartAgain() {
 	if err := os.Remove(ready); err != nil && !errors.Is(err, os.ErrNotExist) {
 		p.t.Fatal(err)
 	}
-	args := append([]string{"dev", "--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--data", filepath.Join(p.dir, "data"), "--ready-file", ready}, p.flags...)
+	args := append([]string{"dev", "--listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--data", p.Data(), "--ready-file", ready}, p.flags...)
 	started, err := proc.Start(filepath.Join(p.dir, "log"), nil, p.binary, args...)
 	if err != nil {
 		p.t.Fatal(err)
@@ -170,6 +170,9 @@ func (p *Product) LogsContain(text string) bool {
 	}
 	return found
 }
+
+// Data is the folder in which dev keeps everything.
+func (p *Product) Data() string { return filepath.Join(p.dir, "data") }
 
 // Info is what the ready file says.
 func (p *Product) Info() stack.Info { return p.info }

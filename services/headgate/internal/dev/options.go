@@ -4,7 +4,6 @@ package dev
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -71,7 +70,7 @@ func (h *home) close() error {
 	return err
 }
 
-// listeners are the ports that people and agents connect to. They are taken before anything starts, so that a port in use is the first thing said.
+// listeners are the ports that people and agents connect to. They are taken before anything is made on disk: a port in use leaves nothing behind.
 type listeners struct{ mcp, api, metrics net.Listener }
 
 func listen(o Options) (*listeners, error) {
@@ -82,16 +81,20 @@ func listen(o Options) (*listeners, error) {
 		addr string
 	}{{&l.mcp, "--listen", o.Listen}, {&l.api, "--api-listen", o.APIListen}, {&l.metrics, "--metrics-listen", o.Metrics}} {
 		listener, err := net.Listen("tcp", one.addr)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			err = fault.Invalid("%s is in use. Give another port with %s, or 127.0.0.1:0 for a free one.", one.addr, one.flag)
-		}
 		if err != nil {
 			l.close()
-			return nil, fmt.Errorf("%w", err)
+			return nil, unusable(one.flag, one.addr, err)
 		}
 		*one.at = listener
 	}
 	return &l, nil
+}
+
+func unusable(flag, address string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fault.Invalid("%s is in use. Give another port with %s, or 127.0.0.1:0 for a free one.", address, flag)
+	}
+	return fault.Invalid("%q cannot be listened on: %s. Give host:port with %s, as 127.0.0.1:0 for a free port.", address, err, flag).Because(err)
 }
 
 func (l *listeners) close() {

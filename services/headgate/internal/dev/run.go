@@ -24,16 +24,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	h, err := openHome(o)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, h.close()) }()
 	ports, err := listen(o)
 	if err != nil {
 		return err
 	}
 	defer ports.close()
+	h, err := openHome(o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.close()) }()
 	cluster, address, err := startBroker(h.path("kafka"))
 	if err != nil {
 		return err
