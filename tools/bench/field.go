@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -20,6 +21,8 @@ type field struct {
 	targets []target
 	roles   []*exec.Cmd
 	stack   *stack.Stack
+	// diagnostics is the address of the edge's.
+	diagnostics string
 }
 
 // tenant has a role, three rules that match the tool, and a server whose definition is pinned: everything that an ordinary call meets.
@@ -48,7 +51,7 @@ spec:
 // during the run, while the edge ships its journal to the broker.
 func build(ctx context.Context, dir string, c config) (*field, error) {
 	f := &field{}
-	upstream, err := f.start(ctx, "upstream", fmt.Sprint(c.size))
+	upstream, err := f.start(ctx, "upstream", c.upstream+","+strconv.Itoa(c.size))
 	if err != nil {
 		return f, err
 	}
@@ -91,7 +94,7 @@ func (f *field) start(ctx context.Context, kind, arg string) (target, error) {
 	if err != nil {
 		return target{}, fmt.Errorf("%s did not start: %w", kind, err)
 	}
-	return target{name: kind, url: strings.TrimSpace(line), pid: cmd.Process.Pid}, nil
+	return target{name: kind, process: kind, url: strings.TrimSpace(line), pid: cmd.Process.Pid}, nil
 }
 
 func (f *field) startHeadgate(dir, upstream string, c config) (target, error) {
@@ -116,8 +119,11 @@ func (f *field) startHeadgate(dir, upstream string, c config) (target, error) {
 	if err := f.stack.Apply(file); err != nil {
 		return target{}, err
 	}
+	if f.diagnostics, err = diagnostics(filepath.Join(dir, "stack")); err != nil {
+		return target{}, err
+	}
 	info := f.stack.Info()
-	return target{name: "headgate", url: info.MCP + "/bench", token: info.Tokens["ana"], pid: f.stack.Process("edge").PID()}, f.audit().Signal(syscall.SIGSTOP)
+	return target{name: "headgate", process: "edge", url: info.MCP + "/bench", token: info.Tokens["ana"], pid: f.stack.Process("edge").PID()}, f.audit().Signal(syscall.SIGSTOP)
 }
 
 func (f *field) audit() *proc.Process { return f.stack.Process("audit") }

@@ -33,19 +33,23 @@ func eras() []era {
 
 // target is one thing in front of the upstream, or the upstream itself.
 type target struct {
-	name  string
-	url   string
-	token string
-	pid   int
+	name    string
+	process string
+	url     string
+	token   string
+	pid     int
 }
 
 // sample is what one closed-loop round measured.
 type sample struct {
-	calls      int64
-	failures   int64
-	perSecond  float64
-	p50, p99   time.Duration
-	cpuPerCall time.Duration
+	calls     int64
+	failures  int64
+	perSecond float64
+	p50, p99  time.Duration
+	// cpu is what each process of the run spent on a call, what came after the last answer included.
+	cpu     map[string]time.Duration
+	foreign float64
+	backlog int64
 }
 
 // load runs a closed loop: each caller sends its next call when the last was answered. A failed call counts as none.

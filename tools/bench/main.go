@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -21,6 +23,11 @@ type config struct {
 	mode    string
 	out     string
 	callers []int
+	eras    []string
+	quiet   float64
+	// upstream is the kind of server that is called.
+	upstream string
+	profile  string
 }
 
 func main() {
@@ -37,12 +44,44 @@ func main() {
 	flag.IntVar(&c.size, "size", 150, "bytes of text in a reply")
 	flag.StringVar(&c.mode, "journal", "spool", "spool or strict")
 	flag.StringVar(&c.out, "out", "", "file for the figures as JSON")
+	callers := flag.String("callers", "1,16,64", "how many callers at once, a list")
+	only := flag.String("eras", "2025-11-25,2026-07-28", "which revisions of the protocol, a list")
+	flag.Float64Var(&c.quiet, "quiet", 0.05, "share of the machine that others may take; a measurement with more is repeated, four times at most")
+	flag.StringVar(&c.profile, "profile", "", "file for a processor profile of the edge while it is measured")
+	flag.StringVar(&c.upstream, "upstream", plainUpstream, plainUpstream+" or "+leanUpstream+": what the called server is made of")
 	flag.Parse()
-	c.callers = []int{1, 16, 64}
+	if err := lists(&c, *callers, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
 	if err := run(context.Background(), c); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// lists reads the flags that are lists.
+func lists(c *config, callers, only string) error {
+	for one := range strings.SplitSeq(callers, ",") {
+		n, err := strconv.Atoi(one)
+		if err != nil || n < 1 {
+			return fmt.Errorf("-callers: %q is not a number of callers", one)
+		}
+		c.callers = append(c.callers, n)
+	}
+	c.eras = strings.Split(only, ",")
+	for _, name := range c.eras {
+		if !slices.ContainsFunc(eras(), func(e era) bool { return e.name == name }) {
+			return fmt.Errorf("-eras: %q is not one of them", name)
+		}
+	}
+	if c.mode != "spool" && c.mode != "strict" {
+		return fmt.Errorf("-journal: %q is neither spool nor strict", c.mode)
+	}
+	if c.upstream != plainUpstream && c.upstream != leanUpstream {
+		return fmt.Errorf("-upstream: %q is neither %s nor %s", c.upstream, plainUpstream, leanUpstream)
+	}
+	return nil
 }
 
 func run(ctx context.Context, c config) error {

@@ -3,48 +3,85 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/tidwall/gjson"
 	"github.com/valyala/fasthttp"
 )
 
-// serveUpstream is the MCP server that is measured against: one tool that answers a text of the wanted size, as cheap as it can be.
-func serveUpstream(listener net.Listener, size int) error {
+// The kinds of upstream.
+const (
+	plainUpstream = "nethttp"
+	leanUpstream  = "fasthttp"
+)
+
+// serveUpstream is the MCP server that is measured against: one tool that answers a text of the wanted size. It runs on the standard library's
+// HTTP server, as the official Go SDK does, without the SDK's own cost. The lean one on fasthttp is cheaper than any server that does something:
+// against it a hop of any kind looks dear.
+func serveUpstream(listener net.Listener, kind string, size int) error {
 	text := string(bytes.Repeat([]byte("a"), size))
-	server := &fasthttp.Server{NoDefaultServerHeader: true, Handler: func(ctx *fasthttp.RequestCtx) {
-		body := ctx.PostBody()
-		id := gjson.GetBytes(body, "id").Raw
-		ctx.SetContentType("application/json")
-		if id == "" {
-			ctx.SetStatusCode(http.StatusAccepted)
+	if kind == leanUpstream {
+		server := &fasthttp.Server{NoDefaultServerHeader: true, Handler: func(ctx *fasthttp.RequestCtx) {
+			ctx.SetContentType("application/json")
+			reply := answer(ctx.PostBody(), text)
+			if reply == nil {
+				ctx.SetStatusCode(http.StatusAccepted)
+				return
+			}
+			ctx.Response.SetBodyRaw(reply)
+		}}
+		return server.Serve(listener)
+	}
+	return (&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
-		modern := gjson.GetBytes(body, `params._meta.io\.modelcontextprotocol/protocolVersion`).Exists()
-		kind := ""
-		if modern {
-			kind = `"resultType":"complete","ttlMs":0,"cacheScope":"public",`
+		w.Header().Set("Content-Type", "application/json")
+		reply := answer(body, text)
+		if reply == nil {
+			w.WriteHeader(http.StatusAccepted)
+			return
 		}
-		switch gjson.GetBytes(body, "method").String() {
-		case "initialize":
-			_, _ = fmt.Fprintf(ctx, `{"jsonrpc":"2.0","id":%s,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"1"}}}`, id)
-		case "server/discover":
-			_, _ = fmt.Fprintf(ctx, `{"jsonrpc":"2.0","id":%s,"result":{%s"supportedVersions":["2026-07-28"],"capabilities":{"tools":{}}}}`, id, kind)
-		case "tools/list":
-			_, _ = fmt.Fprintf(ctx, `{"jsonrpc":"2.0","id":%s,"result":{%s"tools":[{"name":"echo","description":"Answers.","inputSchema":{"type":"object",`+
-				`"properties":{"text":{"type":"string"},"n":{"type":"integer"}},"required":["text"]}}]}}`, id, kind)
-		case "tools/call":
-			_, _ = fmt.Fprintf(ctx, `{"jsonrpc":"2.0","id":%s,"result":{%s"content":[{"type":"text","text":"%s"}]}}`, id, kind, text)
-		default:
-			_, _ = fmt.Fprintf(ctx, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"Method not found"}}`, id)
-		}
-	}}
-	return server.Serve(listener)
+		_, _ = w.Write(reply) // a client that went away shows on its own side
+	})}).Serve(listener)
+}
+
+// answer is the reply to one message in the era that it speaks; nil to a notification.
+func answer(body []byte, text string) []byte {
+	id := gjson.GetBytes(body, "id").Raw
+	if id == "" {
+		return nil
+	}
+	kind := ""
+	if gjson.GetBytes(body, `params._meta.io\.modelcontextprotocol/protocolVersion`).Exists() {
+		kind = `"resultType":"complete","ttlMs":0,"cacheScope":"public",`
+	}
+	b := append(append(make([]byte, 0, 256+len(text)), `{"jsonrpc":"2.0","id":`...), id...)
+	switch gjson.GetBytes(body, "method").String() {
+	case "initialize":
+		return append(b, `,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"1"}}}`...)
+	case "server/discover":
+		b = append(append(b, `,"result":{`...), kind...)
+		return append(b, `"supportedVersions":["2026-07-28","2025-11-25"],"capabilities":{"tools":{}}}}`...)
+	case "tools/list":
+		b = append(append(b, `,"result":{`...), kind...)
+		return append(b, `"tools":[{"name":"echo","description":"Answers.","inputSchema":{"type":"object",`+
+			`"properties":{"text":{"type":"string"},"n":{"type":"integer"}},"required":["text"]}}]}}`...)
+	case "tools/call":
+		b = append(append(b, `,"result":{`...), kind...)
+		return append(append(append(b, `"content":[{"type":"text","text":"`...), text...), `"}]}}`...)
+	default:
+		return append(b, `,"error":{"code":-32601,"message":"Method not found"}}`...)
+	}
 }
 
 // serveReverseProxy is the bare proxy of the standard library, with a connection pool large enough not to be the limit.
@@ -85,11 +122,12 @@ func role(args []string) error {
 	}
 	switch args[0] {
 	case "upstream":
-		size, err := strconv.Atoi(args[1])
+		kind, text, _ := strings.Cut(args[1], ",")
+		size, err := strconv.Atoi(text)
 		if err != nil {
 			return err
 		}
-		return serveUpstream(listener, size)
+		return serveUpstream(listener, kind, size)
 	case "reverseproxy":
 		return serveReverseProxy(listener, args[1])
 	case "leanproxy":
