@@ -14,6 +14,9 @@ import (
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 )
 
+// longestToken is how long a token may hold at most, as the API has it.
+const longestToken = 24 * time.Hour
+
 func tokenCommand(s *session) *cobra.Command {
 	var agent string
 	var audience []string
@@ -24,6 +27,9 @@ func tokenCommand(s *session) *cobra.Command {
 		Example: "  headgate token sam\n  headgate token sam --agent triage-bot --ttl 10m",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if ttl <= 0 || ttl > longestToken {
+				return usageError{fmt.Errorf("--ttl takes a positive duration of at most 24h, as 10m, not %s", ttl)}
+			}
 			identity, err := s.identity()
 			if err != nil {
 				return err
@@ -80,10 +86,13 @@ func (s *session) whoami(ctx context.Context) error {
 	}
 	expires := caller.GetExpiresAt().AsTime().Format(time.RFC3339)
 	encoded, err := json.Marshal(map[string]any{"person": caller.GetName(), "tenant": caller.GetTenant(), "email": caller.GetEmail(), "agent": caller.GetAgent(),
-		"roles": caller.GetRoles(), "groups": caller.GetGroups(), "rights": rights, "clientId": caller.GetClientId(), "expiresAt": expires})
+		"roles": listed(caller.GetRoles()), "groups": listed(caller.GetGroups()), "rights": rights, "clientId": caller.GetClientId(), "expiresAt": expires})
 	if err != nil {
 		return err
 	}
 	return s.print(encoded, [][]string{{"person", caller.GetName()}, {"tenant", caller.GetTenant()}, {"email", caller.GetEmail()}, {"agent", caller.GetAgent()},
 		{"roles", strings.Join(caller.GetRoles(), ", ")}, {"rights", strings.Join(rights, ", ")}, {"expires", expires}})
 }
+
+// listed is a list that JSON shows as one also when it is empty.
+func listed(names []string) []string { return append([]string{}, names...) }

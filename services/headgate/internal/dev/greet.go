@@ -2,8 +2,13 @@ package dev
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
+
+// mostTokens is how many tokens are printed: more than that is a directory, not a demo.
+const mostTokens = 20
 
 // greet prints where everything is and what to try.
 func greet(o Options, r Ready) error {
@@ -11,6 +16,7 @@ func greet(o Options, r Ready) error {
 	fmt.Fprintf(&text, "Headgate is ready. It keeps its data in %s and hands out tokens without a sign-in: it is for this machine only.\n\n", where(o))
 	fmt.Fprintf(&text, "  MCP endpoints  %s and %s/{server}\n  API            %s\n  metrics        %s\n\n", r.MCP, r.MCP, r.API, r.Metrics)
 	fmt.Fprintf(&text, "As the administrator:\n  export HEADGATE_API=%s HEADGATE_TOKEN=%s\n\n", r.API, r.Tokens["admin"])
+	text.WriteString(tokens(r))
 	if !o.NoDemo {
 		text.WriteString(examples(r))
 	}
@@ -25,19 +31,57 @@ func where(o Options) string {
 	return o.Data
 }
 
-// examples are calls to paste: an allow, a block, an approval that is asked for, and a change.
+// tokens gives each person's token a name in the shell.
+func tokens(r Ready) string {
+	var lines []string
+	for _, full := range slices.Sorted(maps.Keys(r.Tokens)) {
+		tenant, person, ok := strings.Cut(full, "/")
+		if !ok || tenant == "system" {
+			continue
+		}
+		name := person
+		if r.Tokens[person] != r.Tokens[full] { // two tenants have a person of this name
+			name = tenant + "_" + person
+		}
+		lines = append(lines, fmt.Sprintf("  export %s=%s\n", variable(name), r.Tokens[full]))
+	}
+	switch {
+	case len(lines) == 0:
+		return ""
+	case len(lines) > mostTokens:
+		return fmt.Sprintf("Tokens for %d people are in the ready file; headgate token NAME makes one.\n\n", len(lines))
+	}
+	return "A token for each person:\n" + strings.Join(lines, "") + "\n"
+}
+
+// variable makes a shell variable's name of a person's.
+func variable(name string) string {
+	if name[0] >= '0' && name[0] <= '9' {
+		name = "_" + name
+	}
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' {
+			return r
+		}
+		return '_'
+	}, strings.ToUpper(name))
+}
+
+// examples are calls to paste after the tokens: an allow, a block, an approval that is asked for, a change and a redaction.
 func examples(r Ready) string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "A token for each person: sam and sue (support), ana (analyst), carl (contractor), jun and sen (engineers), adam (admin), olga (security).\n"+
-		"To connect a client as sam:\n  claude mcp add --transport http headgate %s --header \"Authorization: Bearer $(headgate token sam --tenant acme)\"\n\n", r.MCP)
-	for _, example := range []struct{ what, person, server, tool, args string }{
-		{"sam reads a ticket (allowed)", "sam", "tickets", "get_ticket", `{"id":"T-1"}`},
-		{"ana runs a write (blocked by a rule)", "ana", "sql", "query", `{"query":"DELETE FROM customers"}`},
-		{"sam closes a high-priority ticket (needs a supervisor's approval)", "sam", "tickets", "close_ticket", `{"id":"T-2"}`},
+	fmt.Fprintf(&text, "sam and sue are in support, ana is an analyst, carl a contractor, jun and sen are engineers, adam is an administrator, olga is the security officer.\n"+
+		"To connect a client as sam:\n  claude mcp add --transport http headgate %s --header \"Authorization: Bearer $SAM\"\n\n", r.MCP)
+	for _, example := range []struct{ what, token, server, tool, args string }{
+		{"sam reads a ticket (allowed)", "SAM", "tickets", "get_ticket", `{"id":"T-1"}`},
+		{"ana runs a write (blocked by a rule)", "ANA", "sql", "query", `{"query":"DELETE FROM customers"}`},
+		{"sam closes a high-priority ticket (needs a supervisor's approval)", "SAM", "tickets", "close_ticket", `{"id":"T-2"}`},
+		{"sam lists all customers (allowed, with a smaller limit)", "SAM", "crm", "list_customers", `{"limit":5000,"country":"JP"}`},
+		{"olga asks a server that sends its credential back (allowed, the credential cut out)", "OLGA", "hostile", "get_weather", `{"city":"Oslo"}`},
 	} {
-		fmt.Fprintf(&text, "%s:\n  curl -s %s/%s -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\\n"+
+		fmt.Fprintf(&text, "%s:\n  curl -s %s/%s -H \"Authorization: Bearer $%s\" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' \\\n"+
 			"    -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"%s\",\"arguments\":%s}}'\n\n",
-			example.what, r.MCP, example.server, r.Tokens["acme/"+example.person], example.tool, example.args)
+			example.what, r.MCP, example.server, example.token, example.tool, example.args)
 	}
 	return text.String()
 }

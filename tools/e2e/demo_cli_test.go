@@ -1,0 +1,213 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"headgate.dev/tools/arch"
+	"headgate.dev/tools/e2e/product"
+)
+
+// rendered is the demo's seed as this run applied it, in a file. The servers' credentials are not known outside: they are some other text.
+func (c *company) rendered(t *testing.T) string {
+	t.Helper()
+	root, err := arch.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "services", "headgate", "internal", "demo", "seed.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled := regexp.MustCompile(`\{\{(url|host|secret) "(\w+)"\}\}`).ReplaceAllStringFunc(string(text), func(hole string) string {
+		words := strings.Fields(strings.Trim(hole, "{}"))
+		name := strings.Trim(words[1], `"`)
+		switch words[0] {
+		case "url":
+			return c.server(t, name)
+		case "host":
+			at, err := url.Parse(c.server(t, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return at.Host
+		}
+		return "another-secret"
+	})
+	return c.file(t, "seed.yaml", filled)
+}
+
+func (c *company) file(t *testing.T, name, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func seedInForce(t *testing.T, c *company) {
+	seed := c.rendered(t)
+	var results []struct {
+		Policy, Test, Note string
+		OK                 bool
+	}
+	if err := json.Unmarshal([]byte(c.MustCLI("admin", "policy", "test", "-f", seed, "-o", "json")), &results); err != nil || len(results) < 20 {
+		t.Fatalf("policy test printed %d results: %v", len(results), err)
+	}
+	for _, one := range results {
+		if !one.OK {
+			t.Errorf("%s: %s: %s", one.Policy, one.Test, one.Note)
+		}
+	}
+	if code, out, words := c.CLI("admin", "diff", "-f", seed); code != 0 || out != "" {
+		t.Errorf("the seed differs from what is in force: exit %d: %s%s", code, out, words)
+	}
+	text, err := os.ReadFile(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := strings.Replace(string(text), "clamp: {max: 100}", "clamp: {max: 50}", 1)
+	failing := c.file(t, "failing.yaml", broken)
+	if code, out, _ := c.CLI("admin", "policy", "test", "-f", failing); code != 3 || !strings.Contains(out, "false") {
+		t.Errorf("a policy that breaks its test: exit %d: %s", code, out)
+	}
+	if code, out, words := c.CLI("admin", "apply", "-f", failing); code != 1 || !strings.Contains(words, "everything becomes a page") {
+		t.Errorf("a policy that breaks its test was applied: exit %d: %s%s", code, out, words)
+	}
+	changed := c.file(t, "changed.yaml", strings.Replace(broken, "expectArgs: {limit: 100,", "expectArgs: {limit: 50,", 1))
+	if code, out, _ := c.CLI("admin", "diff", "-f", changed); code != 3 || !strings.Contains(out, "-") || !strings.Contains(out, "max: 50") {
+		t.Errorf("diff of a changed policy: exit %d: %s", code, out)
+	}
+	dry := c.MustCLI("admin", "apply", "--dry-run", "-f", changed, "-o", "json")
+	var changes []struct {
+		Kind, Name, Action string
+		DryRun             bool
+	}
+	if err := json.Unmarshal([]byte(dry), &changes); err != nil {
+		t.Fatal(err)
+	}
+	actions := map[string][]string{}
+	for _, change := range changes {
+		if !change.DryRun {
+			t.Errorf("%v is no dry run", change)
+		}
+		actions[change.Action] = append(actions[change.Action], change.Kind+" "+change.Name)
+	}
+	if got := strings.Join(actions["updated"], ", "); !strings.Contains(got, "Policy crm-lists") || len(actions["created"])+len(actions["deleted"]) > 0 || len(actions["unchanged"]) < 20 {
+		t.Errorf("a dry run of one changed policy says %v", actions)
+	}
+	if code, _, _ := c.CLI("admin", "diff", "-f", seed); code != 0 {
+		t.Error("a dry run changed something")
+	}
+}
+
+func demoCommands(t *testing.T, c *company) {
+	role := c.file(t, "role.yaml", "{apiVersion: headgate/v1, kind: Role, metadata: {name: night, tenant: acme}, spec: {grants: [{server: docs, tools: [read_doc], can: see}]}}\n")
+	broken := c.file(t, "broken.yaml", "{apiVersion: headgate/v1, kind: Role, metadata: {name: night, tenant: acme}, spec: {grants: [{server: docs, can: fly}]}}\n")
+	for _, want := range []struct {
+		person string
+		code   int
+		says   string // part of what is printed, data or words
+		args   []string
+	}{
+		{"admin", 3, "night", []string{"diff", "-f", role}},
+		{"admin", 0, "created", []string{"apply", "-f", role, "--dry-run"}},
+		{"admin", 1, "There is no Role night", []string{"get", "Role", "night", "--tenant", "acme"}},
+		{"sam", 4, "", []string{"apply", "-f", role}},
+		{"admin", 1, "broken.yaml:1", []string{"apply", "-f", broken}},
+		{"admin", 0, "created", []string{"apply", "-f", role}},
+		{"admin", 0, "unchanged", []string{"apply", "-f", role}},
+		{"admin", 0, "", []string{"diff", "-f", role}},
+		{"admin", 0, "can: see", []string{"get", "role", "night", "-o", "yaml"}},
+		{"admin", 0, `"night"`, []string{"get", "roles", "-o", "json"}},
+		{"sam", 4, "", []string{"delete", "Role", "night"}},
+		{"admin", 0, "deleted Role night", []string{"delete", "Role", "night"}},
+		{"admin", 1, "There is no Role night", []string{"delete", "Role", "night"}},
+		{"admin", 2, "", []string{"delete", "Role"}}, {"admin", 2, "", []string{"apply"}}, {"admin", 2, "", []string{"diff"}}, {"admin", 2, "", []string{"policy", "test"}},
+		{"admin", 0, "__start_headgate", []string{"completion", "bash"}},
+		{"admin", 0, `"edge hears authz"`, []string{"doctor", "-o", "json"}},
+		{"admin", 0, `"roles": []`, []string{"whoami", "-o", "json"}},
+		{"sam", 0, "support", []string{"whoami"}},
+		{"admin", 2, "", []string{"get", "Role", "-o", "xml"}},
+		{"admin", 6, "does not answer", []string{"get", "Role", "--api", "http://127.0.0.1:9"}},
+		{"admin", 1, "not an agent", []string{"token", "sam", "--agent", "nobody"}},
+		{"sam", 4, "", []string{"token", "ana"}},
+		{"sam", 4, "", []string{"kill", "agent", "desk-assistant"}},
+		{"admin", 2, "", []string{"kill", "planet", "mars"}},
+		{"admin", 2, "--effect takes", []string{"audit", "search", "--effect", "explode"}},
+		{"admin", 2, "24h", []string{"token", "sam", "--ttl", "48h"}},
+		{"admin", 2, "", []string{"audit", "search", "--limit", "0"}},
+	} {
+		code, out, words := c.CLI(want.person, want.args...)
+		if code != want.code || !strings.Contains(out+words, want.says) {
+			t.Errorf("headgate %v as %s: exit %d, not %d, or it does not say %q: %s%s", want.args, want.person, code, want.code, want.says, out, words)
+		}
+	}
+	searches(t, c)
+}
+
+// searches tries each filter of the record: what it finds fits, and it finds something.
+func searches(t *testing.T, c *company) {
+	t.Helper()
+	for _, filter := range []struct {
+		args        []string
+		field, want string
+	}{
+		{[]string{"--person", "sam"}, "user.name", "sam"},
+		{[]string{"--agent", "desk-assistant"}, "gen_ai.agent.id", "desk-assistant"},
+		{[]string{"--server", "sql"}, "headgate.server.id", "sql"},
+		{[]string{"--tool", "close_ticket"}, "gen_ai.tool.name", "close_ticket"},
+		{[]string{"--effect", "escalate"}, "headgate.decision.effect", "escalate"},
+		{[]string{"--effect", "modify"}, "headgate.decision.effect", "modify"},
+		{[]string{"--action", "kill"}, "event.action", "kill"},
+		{[]string{"--tenant", "acme", "--action", "tool-call"}, "organization.id", "acme"},
+		{[]string{"-q", "seniors-deploy"}, "rule.name", "seniors-deploy"},
+		{[]string{"-q", "nobody-deletes-all", "--person", "adam"}, "event.kind", "alert"},
+	} {
+		found := c.Records(filter.args...)
+		if len(found) == 0 {
+			t.Errorf("audit search %v finds nothing", filter.args)
+		}
+		for _, record := range found {
+			if got := record.Get(filter.field); got != filter.want {
+				t.Errorf("audit search %v: %s is %q: %v", filter.args, filter.field, got, record)
+				break
+			}
+		}
+	}
+	for _, none := range [][]string{{"--person", "nobody"}, {"--tenant", "nowhere"}, {"--server", "sql", "--tool", "close_ticket"}, {"-q", "no-such-word"}} {
+		if found := c.Records(none...); len(found) != 0 {
+			t.Errorf("audit search %v finds %d records", none, len(found))
+		}
+	}
+	if found := c.Records("--limit", "3"); len(found) != 3 {
+		t.Errorf("--limit 3 finds %d records", len(found))
+	}
+	// A person of a tenant reads its record with the right to, and no other tenant's.
+	if code, out, _ := c.CLI("olga", "audit", "search", "--person", "sam", "-o", "json"); code != 0 || !strings.Contains(out, "sam") {
+		t.Errorf("the security officer cannot search: exit %d", code)
+	}
+	if code, out, _ := c.CLI("olga", "audit", "search", "--tenant", "system"); code != 4 {
+		t.Errorf("a person of acme searches the record of another tenant: exit %d: %s", code, out)
+	}
+	// Without the right, a person reads what they did and nothing else.
+	for _, args := range [][]string{{}, {"--person", "adam"}, {"-q", "nobody-deletes-all"}} {
+		code, out, words := c.CLI("sam", append([]string{"audit", "search", "-o", "json"}, args...)...)
+		var own []product.Record
+		if err := json.Unmarshal([]byte(out), &own); code == 0 && err != nil || code != 0 && code != 4 || len(own) == 0 && len(args) == 0 {
+			t.Errorf("sam searches %v: exit %d: %v %s%.300s", args, code, err, words, out)
+		}
+		for _, record := range own {
+			if record.Get("user.name") != "sam" {
+				t.Errorf("sam searches %v and reads %v", args, record)
+				break
+			}
+		}
+	}
+}
