@@ -18,8 +18,11 @@ const (
 	queueMessages = 2000
 	heartbeat     = time.Second
 	session       = 10 * time.Second
-	firstRetry    = 50 * time.Millisecond
-	lastRetry     = time.Second
+	// rebalance is how long the group waits for its members to join again: for a reader that died and is started again, as long as nothing is read.
+	// The living notice with their next heartbeat.
+	rebalance  = 3 * time.Second
+	firstRetry = 50 * time.Millisecond
+	lastRetry  = time.Second
 )
 
 // Message is one that was read.
@@ -85,7 +88,7 @@ func (r *Reader) join(ctx context.Context) (*kafkago.Reader, error) {
 	r.reader = kafkago.NewReader(kafkago.ReaderConfig{
 		Brokers: r.cfg.Brokers, GroupID: r.group, Topic: r.cfg.Topic, Dialer: dialer,
 		MinBytes: 1, MaxBytes: maxFetch, MaxWait: fetchWait, QueueCapacity: queueMessages,
-		HeartbeatInterval: heartbeat, SessionTimeout: session, RebalanceTimeout: session,
+		HeartbeatInterval: heartbeat, SessionTimeout: session, RebalanceTimeout: rebalance,
 		JoinGroupBackoff: firstRetry * 4, ReadBackoffMin: firstRetry, ReadBackoffMax: lastRetry,
 		StartOffset: kafkago.FirstOffset, WatchPartitionChanges: true, MaxAttempts: 3,
 		ErrorLogger: &complaints{log: r.log, now: time.Now},

@@ -178,7 +178,7 @@ func (c *complaints) calls(records []entry, executed map[string]int, seen []outc
 // complete waits until the record is whole, as what was journaled last may still be on its way, and returns it.
 func complete(t *testing.T, p *product.Product, since time.Time, executed map[string]int, seen []outcome) []entry {
 	t.Helper()
-	const within = 30 * time.Second
+	const within = 60 * time.Second
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(within); ; <-tick.C {
