@@ -14,7 +14,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"headgate.dev/libs/fault"
-	"headgate.dev/libs/ids"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
@@ -67,7 +66,7 @@ func (w *Writer) Append(ev *eventsv1.Event, mode Mode) error {
 
 func (w *Writer) fill(ev *eventsv1.Event) {
 	if ev.GetId() == "" {
-		ev.Id = ids.New()
+		ev.Id = w.ids.New()
 	}
 	if ev.GetTime() == nil {
 		ev.Time = timestamppb.New(w.now())

@@ -16,6 +16,7 @@ import (
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/ids"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
 
@@ -110,6 +111,7 @@ type Writer struct {
 	broken   error            // set once the files can no longer be trusted; every later append is refused with it
 	closed   bool
 
+	ids     ids.Source
 	frames  framePool
 	syncing syncState
 	written atomic.Uint64

@@ -36,23 +36,65 @@ type envelope struct {
 
 // NewMessage wraps the bytes of a journaled event.
 func NewMessage(value []byte) (Message, error) {
+	var w wrapper
+	w.begin(1)
+	return w.message(value)
+}
+
+// wrapper makes the messages of a batch in a few pieces of memory, which the batch takes along.
+type wrapper struct {
+	text    []byte
+	headers []Header
+
+	version, content, schema []byte // the same in every message
+}
+
+const (
+	// headerCount is how many headers a message has; headerText is room for the texts that are its own.
+	headerCount = 8
+	headerText  = 160
+)
+
+// begin gets the memory for a batch.
+func (w *wrapper) begin(count int) {
+	w.text, w.headers = make([]byte, 0, count*headerText), make([]Header, 0, count*headerCount)
+	if w.version == nil {
+		w.version, w.content, w.schema = []byte("1.0"), []byte("application/protobuf"), []byte("headgate.events.v1.Event")
+	}
+}
+
+func (w *wrapper) message(value []byte) (Message, error) {
 	e, err := readEnvelope(value)
 	if err != nil {
 		return Message{}, err
 	}
-	key := make([]byte, 0, len(e.tenant)+1+len(e.principal))
-	key = append(append(append(key, e.tenant...), '/'), e.principal...)
-	return Message{Key: key, Value: value, Headers: []Header{
-		{"ce_specversion", []byte("1.0")},
-		{"ce_id", e.id},
-		{"ce_type", append(append([]byte("dev.headgate."), e.action...), ".v1"...)},
-		{"ce_source", append([]byte("/headgate/"), e.service...)},
-		{"ce_time", e.at.AppendFormat(nil, time.RFC3339Nano)},
-		{"ce_subject", key},
-		{"content-type", []byte("application/protobuf")},
-		{"schema", []byte("headgate.events.v1.Event")},
-	}}, nil
+	start := len(w.text)
+	w.text = append(append(append(w.text, e.tenant...), '/'), e.principal...)
+	key := w.since(start)
+	start = len(w.text)
+	w.text = append(append(append(w.text, "dev.headgate."...), e.action...), ".v1"...)
+	kind := w.since(start)
+	start = len(w.text)
+	w.text = append(append(w.text, "/headgate/"...), e.service...)
+	source := w.since(start)
+	start = len(w.text)
+	w.text = e.at.AppendFormat(w.text, time.RFC3339Nano)
+	from := len(w.headers)
+	w.headers = append(w.headers,
+		Header{"ce_specversion", w.version},
+		Header{"ce_id", e.id},
+		Header{"ce_type", kind},
+		Header{"ce_source", source},
+		Header{"ce_time", w.since(start)},
+		Header{"ce_subject", key},
+		Header{"content-type", w.content},
+		Header{"schema", w.schema},
+	)
+	return Message{Key: key, Value: value, Headers: w.headers[from:len(w.headers):len(w.headers)]}, nil
 }
+
+// since is the text that was written from start on. Later writing leaves it alone.
+func (w *wrapper) since(start int) []byte { return w.text[start:len(w.text):len(w.text)] }
 
 // readEnvelope picks the few fields from the wire form: decoding the whole event would cost as much as shipping it.
 func readEnvelope(value []byte) (envelope, error) {

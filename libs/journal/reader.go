@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 )
 
 const readBytes = 256 << 10
@@ -15,11 +14,11 @@ type reader struct {
 	file   *os.File
 	offset int64
 	next   uint64
-	space  []byte
 	buffer []byte // bytes of the file from offset on
+	wrap   wrapper
 }
 
-// batch returns the next records, beginning with sequence. The messages own their bytes.
+// batch returns the next records, beginning with sequence. The messages share bytes that nobody changes.
 func (r *reader) batch(sequence uint64) ([]Message, error) {
 	if r.file == nil || r.next != sequence {
 		if err := r.seek(sequence); err != nil {
@@ -27,7 +26,9 @@ func (r *reader) batch(sequence uint64) ([]Message, error) {
 		}
 	}
 	limit := r.w.synced.Load()
-	var batch []Message
+	count := min(batchRecords, int(limit-sequence)+1)
+	batch := make([]Message, 0, count)
+	r.wrap.begin(count)
 	for size := 0; r.next <= limit && len(batch) < batchRecords; {
 		body, err := r.record()
 		if err != nil {
@@ -36,7 +37,7 @@ func (r *reader) batch(sequence uint64) ([]Message, error) {
 		if size += len(body) + 512; size > batchBytes && len(batch) > 0 {
 			break
 		}
-		m, err := NewMessage(slices.Clone(body))
+		m, err := r.wrap.message(body)
 		if err != nil {
 			return nil, err
 		}
@@ -77,11 +78,9 @@ func (r *reader) advance(size int) {
 // again reads the file from offset on. Bytes that were read ahead may have been in the middle of being written.
 func (r *reader) again() (kind byte, body []byte, size int, err error) {
 	for want := readBytes; ; want *= 4 {
-		if len(r.space) < want {
-			r.space = make([]byte, want)
-		}
-		n, _ := r.file.ReadAt(r.space[:want], r.offset)
-		r.buffer = r.space[:n]
+		space := make([]byte, want) // new each time: messages keep parts of what was read before
+		n, _ := r.file.ReadAt(space, r.offset)
+		r.buffer = space[:n]
 		kind, body, size, err = nextFrame(r.buffer)
 		if !errors.Is(err, errPartial) || n < want {
 			return kind, body, size, err

@@ -125,6 +125,7 @@ func (p *Publisher) produce(ctx context.Context, topic string, partition int, pa
 type records struct {
 	left    []journal.Message
 	current protocol.Record
+	headers []protocol.Header
 }
 
 // ReadRecord implements protocol.RecordReader.
@@ -134,10 +135,10 @@ func (r *records) ReadRecord() (*protocol.Record, error) {
 	}
 	m := r.left[0]
 	r.left = r.left[1:]
-	headers := make([]protocol.Header, len(m.Headers))
-	for i, h := range m.Headers {
-		headers[i] = protocol.Header{Key: h.Key, Value: h.Value}
+	r.headers = r.headers[:0] // the client has written one record before it reads the next
+	for _, h := range m.Headers {
+		r.headers = append(r.headers, protocol.Header{Key: h.Key, Value: h.Value})
 	}
-	r.current = protocol.Record{Key: protocol.NewBytes(m.Key), Value: protocol.NewBytes(m.Value), Headers: headers}
+	r.current = protocol.Record{Key: protocol.NewBytes(m.Key), Value: protocol.NewBytes(m.Value), Headers: r.headers}
 	return &r.current, nil
 }

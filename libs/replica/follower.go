@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -59,8 +60,9 @@ type Follower[M any] struct {
 	cfg   FollowConfig[M]
 	first chan struct{} // closed with the first snapshot
 
+	heard atomic.Pointer[time.Time] // when the last message came; nil while there is no copy to trust
+
 	mu       sync.Mutex
-	heard    time.Time // of the last message; zero while there is no copy to trust
 	revision int64
 	began    bool
 	last     error // why the stream ended last
@@ -152,8 +154,10 @@ func ignoreCancelled(err error) error {
 }
 
 func (f *Follower[M]) accept(ctx context.Context, m M, snapshot bool) {
+	now := f.cfg.Now()
 	f.mu.Lock()
-	f.heard, f.revision, f.last = f.cfg.Now(), f.cfg.Revision(m), nil
+	f.revision, f.last = f.cfg.Revision(m), nil
+	f.heard.Store(&now)
 	began := f.began
 	if !began {
 		f.began = true
@@ -165,11 +169,7 @@ func (f *Follower[M]) accept(ctx context.Context, m M, snapshot bool) {
 	}
 }
 
-func (f *Follower[M]) distrust() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.heard = time.Time{}
-}
+func (f *Follower[M]) distrust() { f.heard.Store(nil) }
 
 func (f *Follower[M]) note(err error) {
 	f.mu.Lock()
@@ -185,16 +185,20 @@ func sentence(err error) string {
 }
 
 // Fresh reports whether the copy may be decided by: there is one, and the source was heard lately.
-func (f *Follower[M]) Fresh() bool { return f.Age() < f.cfg.StaleAfter }
+func (f *Follower[M]) Fresh() bool { return f.FreshAt(f.cfg.Now()) }
+
+// FreshAt is Fresh for who asks several followers at one moment.
+func (f *Follower[M]) FreshAt(now time.Time) bool { return f.age(now) < f.cfg.StaleAfter }
 
 // Age is the time since the source was last heard; the longest duration there is while there is no copy.
-func (f *Follower[M]) Age() time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.heard.IsZero() {
+func (f *Follower[M]) Age() time.Duration { return f.age(f.cfg.Now()) }
+
+func (f *Follower[M]) age(now time.Time) time.Duration {
+	heard := f.heard.Load()
+	if heard == nil {
 		return math.MaxInt64
 	}
-	return max(f.cfg.Now().Sub(f.heard), 0)
+	return max(now.Sub(*heard), 0)
 }
 
 // Revision is the revision of the copy; 0 while there is none.

@@ -2,8 +2,6 @@
 package main
 
 import (
-	"runtime/debug"
-
 	"headgate.dev/libs/rpc"
 	"headgate.dev/libs/serve"
 	"headgate.dev/proto/gen/headgate/authz/v1/authzv1connect"
@@ -13,11 +11,7 @@ import (
 	"headgate.dev/services/edge"
 )
 
-// collectAt lets the heap grow to five times what lives: an edge keeps little and makes much that is gone after a call.
-const collectAt = 400
-
 func main() {
-	debug.SetGCPercent(collectAt)
 	serve.Main("edge", func(cfg edge.Config, d serve.Deps) (serve.Service, error) {
 		var peers [4]*rpc.Conn
 		for i, name := range []string{"identity", "authz", "trust", "credentials"} {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"headgate.dev/libs/clock"
@@ -21,6 +22,9 @@ import (
 
 // maxTokens is how many verified tokens are remembered; beyond it all are forgotten and verified anew.
 const maxTokens = 100_000
+
+// maxEndpoints is how many endpoints are remembered of one token.
+const maxEndpoints = 64
 
 // Config says what the endpoint is called and how often one caller may come.
 type Config struct {
@@ -48,10 +52,14 @@ type Admitter struct {
 // verified is a token whose signature, issuer and form are in order, and its caller as of a generation of the directory.
 type verified struct {
 	claims *token.Claims
-	mu     sync.Mutex
+	as     atomic.Pointer[standing]
+}
+
+// standing is what the directory said of a token at one generation. It does not change.
+type standing struct {
 	at     int64
 	caller *guard.Caller
-	good   map[string]bool // by endpoint
+	good   []string // endpoints that the token is for
 }
 
 // New makes an admitter over a directory.
@@ -70,11 +78,12 @@ func (a *Admitter) Admit(in *guard.Inbound) (*guard.Caller, error) {
 	if err := a.where(in); err != nil {
 		return nil, err
 	}
-	caller, err := a.who(in)
+	now := a.now()
+	caller, err := a.who(in, now)
 	if err != nil {
 		return nil, a.challenge(in, err)
 	}
-	if wait := a.buckets.take(caller, a.now()); wait > 0 {
+	if wait := a.buckets.take(caller, now); wait > 0 {
 		refused := guard.AtHTTP(http.StatusTooManyRequests, faultv1.Reason_REASON_RATE_LIMITED,
 			"Too many requests from this caller. Wait %s and try again.", wait.Round(time.Millisecond))
 		refused.RetryAfter = wait
@@ -88,7 +97,7 @@ func (a *Admitter) Admit(in *guard.Inbound) (*guard.Caller, error) {
 
 // where refuses requests that a web page of another origin could make, or that were sent to another name (DNS rebinding).
 func (a *Admitter) where(in *guard.Inbound) error {
-	if !slices.Contains(a.cfg.Hosts, strings.ToLower(in.Host)) {
+	if !slices.Contains(a.cfg.Hosts, in.Host) && !slices.Contains(a.cfg.Hosts, strings.ToLower(in.Host)) {
 		return guard.AtHTTP(http.StatusForbidden, faultv1.Reason_REASON_FORBIDDEN_ORIGIN,
 			"This endpoint is not served under the host name of the request. Use %s.", a.cfg.Base)
 	}
@@ -139,11 +148,12 @@ func accepts(accept string) bool {
 }
 
 // who finds the caller of the token.
-func (a *Admitter) who(in *guard.Inbound) (*guard.Caller, error) {
+func (a *Admitter) who(in *guard.Inbound, now time.Time) (*guard.Caller, error) {
 	if in.Bearer == "" {
 		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "This endpoint needs an access token. Send it as: Authorization: Bearer TOKEN.")
 	}
-	sum := sha256.Sum256([]byte(in.Bearer))
+	var room [2048]byte // a token's usual length; a longer one takes its own
+	sum := sha256.Sum256(append(room[:0], in.Bearer...))
 	a.mu.RLock()
 	known := a.tokens[sum]
 	a.mu.RUnlock()
@@ -152,7 +162,7 @@ func (a *Admitter) who(in *guard.Inbound) (*guard.Caller, error) {
 		if err != nil {
 			return nil, err
 		}
-		known = &verified{claims: claims, good: map[string]bool{}, at: -1}
+		known = &verified{claims: claims}
 		a.mu.Lock()
 		if len(a.tokens) >= maxTokens {
 			clear(a.tokens)
@@ -160,7 +170,7 @@ func (a *Admitter) who(in *guard.Inbound) (*guard.Caller, error) {
 		a.tokens[sum] = known
 		a.mu.Unlock()
 	}
-	if !a.now().Before(known.claims.Expires) {
+	if !now.Before(known.claims.Expires) {
 		a.mu.Lock()
 		delete(a.tokens, sum)
 		a.mu.Unlock()
@@ -171,15 +181,14 @@ func (a *Admitter) who(in *guard.Inbound) (*guard.Caller, error) {
 
 // current holds a verified token to the directory as it is now. A revocation or a change of the person makes a new generation.
 func (a *Admitter) current(v *verified, endpoint string) (*guard.Caller, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.at == a.directory.Generation() && v.good[endpoint] {
-		return v.caller, nil
+	generation := a.directory.Generation() // before the rest is looked up: what changes meanwhile makes a new one
+	last := v.as.Load()
+	if last != nil && last.at == generation && slices.Contains(last.good, endpoint) {
+		return last.caller, nil
 	}
 	if !v.claims.GoodFor(a.cfg.Base + endpoint) {
 		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token was issued for another resource. Ask for one for %s.", a.cfg.Base+endpoint)
 	}
-	generation := a.directory.Generation()
 	if a.directory.Revoked(v.claims) {
 		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token was revoked. Sign in again.")
 	}
@@ -187,19 +196,20 @@ func (a *Admitter) current(v *verified, endpoint string) (*guard.Caller, error) 
 	if !ok || person.Disabled {
 		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The person of this access token is disabled or does not exist any more.")
 	}
-	if v.at != generation || v.caller == nil {
-		v.caller = &guard.Caller{
+	next := &standing{at: generation, good: []string{endpoint}}
+	if last != nil && last.at == generation {
+		next.caller = last.caller
+		if len(last.good) < maxEndpoints {
+			next.good = append(next.good, last.good...)
+		}
+	} else {
+		next.caller = &guard.Caller{
 			Tenant: v.claims.Tenant, Person: v.claims.Subject, Email: person.Email, DisplayName: person.DisplayName,
 			Agent: v.claims.Agent, ClientID: v.claims.ClientID, TokenID: v.claims.ID, Principal: person.Principal,
 		}
-		clear(v.good)
-		v.at = generation
 	}
-	if len(v.good) > 1000 {
-		clear(v.good)
-	}
-	v.good[endpoint] = true
-	return v.caller, nil
+	v.as.Store(next)
+	return next.caller, nil
 }
 
 // challenge says where a token can be had (RFC 6750, RFC 9728).

@@ -18,6 +18,8 @@ const (
 type patient struct {
 	net.Conn
 	linger atomic.Bool
+	// idle says that no request of the connection is under way.
+	idle atomic.Bool
 }
 
 // Close implements net.Conn.

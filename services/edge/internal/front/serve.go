@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -13,8 +14,8 @@ import (
 // connections are the open connections of a front, each with a goroutine that Serve waits for.
 type connections struct {
 	mu      sync.Mutex
-	idle    map[net.Conn]bool
-	closing bool
+	all     map[*patient]bool
+	closing atomic.Bool
 	running sync.WaitGroup
 }
 
@@ -74,34 +75,36 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-func (o *connections) add(c net.Conn) bool {
+func (o *connections) add(c *patient) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closing {
+	if o.closing.Load() {
 		return false
 	}
-	if o.idle == nil {
-		o.idle = map[net.Conn]bool{}
+	if o.all == nil {
+		o.all = map[*patient]bool{}
 	}
-	o.idle[c] = true
+	c.idle.Store(true)
+	o.all[c] = true
 	return true
 }
 
-func (o *connections) remove(c net.Conn) {
+func (o *connections) remove(c *patient) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.idle, c)
+	delete(o.all, c)
 }
 
 // state follows the library's view of a connection.
 func (o *connections) state(c net.Conn, s fasthttp.ConnState) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if _, known := o.idle[c]; known {
-		o.idle[c] = s == fasthttp.StateIdle || s == fasthttp.StateNew
-		if o.closing && o.idle[c] {
-			_ = c.Close()
-		}
+	mine, ok := c.(*patient)
+	if !ok {
+		return
+	}
+	idle := s == fasthttp.StateIdle || s == fasthttp.StateNew
+	mine.idle.Store(idle)
+	if idle && o.closing.Load() { // who closes marks first and looks then, who becomes idle the other way round: one of them sees it
+		_ = c.Close()
 	}
 }
 
@@ -109,9 +112,9 @@ func (o *connections) state(c net.Conn, s fasthttp.ConnState) {
 func (o *connections) close(all bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closing = true
-	for c, idle := range o.idle {
-		if idle || all {
+	o.closing.Store(true)
+	for c := range o.all {
+		if all || c.idle.Load() {
 			_ = c.Close()
 		}
 	}

@@ -51,6 +51,7 @@ type Entry struct {
 	began   time.Time
 	in      *Inbound
 	event   eventsv1.Event
+	parts   parts
 	caller  *Caller
 	msg     *mcp.Message
 	version string
@@ -64,12 +65,27 @@ type Entry struct {
 	streamed bool
 }
 
+// parts are the messages that most records have, in the entry's own memory.
+type parts struct {
+	source            eventsv1.Source
+	request           eventsv1.Request
+	principal         eventsv1.Principal
+	target            eventsv1.Target
+	decision          eventsv1.Decision
+	arguments, result eventsv1.Payload
+	credential        eventsv1.Credential
+	began, ended      timestamppb.Timestamp
+	started           eventsv1.Event
+}
+
 func newEntry(in *Inbound, id string, now time.Time) *Entry {
 	e := &Entry{id: id, began: now, in: in}
 	e.event.Action = actionRequest
 	e.event.CallId = id
-	e.event.Source = &eventsv1.Source{Ip: in.IP, UserAgent: clip(in.UserAgent, 512)}
-	e.event.Request = &eventsv1.Request{Method: in.Verb, Endpoint: clip(in.Endpoint, 256)}
+	source, request := &e.parts.source, &e.parts.request
+	source.Ip, source.UserAgent = in.IP, clip(in.UserAgent, 512)
+	request.Method, request.Endpoint = in.Verb, clip(in.Endpoint, 256)
+	e.event.Source, e.event.Request = source, request
 	e.trace(in.TraceParent)
 	return e
 }
@@ -85,10 +101,10 @@ func (e *Entry) admitted(c *Caller) {
 	if agent == "" && c.ClientID != "" {
 		agent = "client:" + c.ClientID
 	}
-	e.event.Principal = &eventsv1.Principal{
-		Person: c.Person, Email: c.Email, DisplayName: c.DisplayName, Roles: c.Principal.Roles,
-		Agent: agent, ClientId: c.ClientID, TokenId: c.TokenID,
-	}
+	p := &e.parts.principal
+	p.Person, p.Email, p.DisplayName, p.Roles = c.Person, c.Email, c.DisplayName, c.Principal.Roles
+	p.Agent, p.ClientId, p.TokenId = agent, c.ClientID, c.TokenID
+	e.event.Principal = p
 }
 
 func (e *Entry) parsed(msg *mcp.Message) {
@@ -117,7 +133,8 @@ func (e *Entry) says(c Client) {
 
 func (e *Entry) resolved(t *Tool) {
 	e.tool = t
-	target := &eventsv1.Target{Server: e.in.Server}
+	target := &e.parts.target
+	target.Server = e.in.Server
 	switch {
 	case t == nil:
 		target.Tool = clip(e.msg.Name, 256)
@@ -132,11 +149,10 @@ func (e *Entry) resolved(t *Tool) {
 func (e *Entry) decided(d policy.Decision) {
 	e.decision, e.judged = d, true
 	e.event.Alert = d.Alert
-	shadow := shadows(d.Rules)
-	e.event.Decision = &eventsv1.Decision{
-		Id: d.ID, Effect: d.Effect, Rule: d.Rule, Policy: d.Policy, PolicyVersion: d.PolicyVersion, Reason: d.Reason,
-		Sentence: d.Sentence, Via: d.Via, Changed: d.Changed, Shadow: shadow,
-	}
+	said := &e.parts.decision
+	said.Id, said.Effect, said.Rule, said.Policy, said.PolicyVersion = d.ID, d.Effect, d.Rule, d.Policy, d.PolicyVersion
+	said.Reason, said.Sentence, said.Via, said.Changed, said.Shadow = d.Reason, d.Sentence, d.Via, d.Changed, shadows(d.Rules)
+	e.event.Decision = said
 }
 
 func shadows(rules []policy.RuleOutcome) []string {
@@ -151,7 +167,9 @@ func shadows(rules []policy.RuleOutcome) []string {
 
 func (e *Entry) leased(l *Lease) {
 	if l.ID != "" {
-		e.event.Credential = &eventsv1.Credential{Connection: l.Connection, LeaseId: l.ID}
+		credential := &e.parts.credential
+		credential.Connection, credential.LeaseId = l.Connection, l.ID
+		e.event.Credential = credential
 	}
 }
 
@@ -174,28 +192,41 @@ func hex(s string) bool {
 // started writes what is about to happen.
 func (g *Guard) started(e *Entry, server *Server) error {
 	e.mode = server.Journal
-	e.event.Arguments = &eventsv1.Payload{Hmac: g.Keys.Sum(e.caller.Tenant, e.msg.Arguments), Bytes: int64(len(e.msg.Arguments))}
-	ev := &eventsv1.Event{
-		Action: e.event.Action, Phase: eventsv1.Phase_PHASE_STARTED, Time: timestamppb.New(e.began), Tenant: e.event.Tenant, CallId: e.id,
-		Outcome: eventsv1.Outcome_OUTCOME_UNKNOWN, Principal: e.event.Principal, Source: e.event.Source, Request: e.event.Request,
-		Target: e.event.Target, Decision: e.event.Decision, Arguments: e.event.Arguments, Credential: e.event.Credential, Trace: e.event.Trace,
-	}
+	g.fingerprint(e)
+	ev, known := &e.parts.started, &e.event
+	ev.Action, ev.Phase, ev.Time = known.Action, eventsv1.Phase_PHASE_STARTED, stamp(&e.parts.began, e.began)
+	ev.Tenant, ev.CallId, ev.Outcome = known.Tenant, e.id, eventsv1.Outcome_OUTCOME_UNKNOWN
+	ev.Principal, ev.Source, ev.Request, ev.Target = known.Principal, known.Source, known.Request, known.Target
+	ev.Decision, ev.Arguments, ev.Credential, ev.Trace = known.Decision, known.Arguments, known.Credential, known.Trace
 	if err := g.Journal.Append(ev, e.mode); err != nil {
 		return unjournaled(err)
 	}
 	return nil
 }
 
+// fingerprint names the arguments without saying what they are.
+func (g *Guard) fingerprint(e *Entry) {
+	e.parts.arguments.Hmac = g.Keys.Sum(e.caller.Tenant, e.msg.Arguments)
+	e.parts.arguments.Bytes = int64(len(e.msg.Arguments))
+	e.event.Arguments = &e.parts.arguments
+}
+
+func stamp(into *timestamppb.Timestamp, at time.Time) *timestamppb.Timestamp {
+	into.Seconds, into.Nanos = at.Unix(), int32(at.Nanosecond())
+	return into
+}
+
 // settle writes the final record, whatever the answer is. An answer whose record cannot be kept is not given.
 func (g *Guard) settle(e *Entry, answer Answer, failure error) Answer {
 	ev := &e.event
 	ev.Phase = eventsv1.Phase_PHASE_FINAL
-	ev.Time = timestamppb.New(g.Now())
-	ev.DurationNs = int64(g.Now().Sub(e.began))
+	now := g.Now()
+	ev.Time = stamp(&e.parts.ended, now)
+	ev.DurationNs = int64(now.Sub(e.began))
 	ev.Request.ProtocolVersion = e.version
 	ev.Request.HttpStatus = int32(answer.Status)
 	if ev.Arguments == nil && e.msg != nil && e.caller != nil && e.msg.Arguments != nil {
-		ev.Arguments = &eventsv1.Payload{Hmac: g.Keys.Sum(e.caller.Tenant, e.msg.Arguments), Bytes: int64(len(e.msg.Arguments))}
+		g.fingerprint(e)
 	}
 	ev.Outcome = eventsv1.Outcome_OUTCOME_SUCCESS
 	if failure != nil || ev.GetResult().GetIsError() {

@@ -176,7 +176,9 @@ func (g *Guard) deliver(e *Entry, reply Reply, lease *Lease) (Answer, error) {
 	if found.Hidden > 0 || found.Secrets > 0 {
 		e.event.Findings = &eventsv1.Findings{Hidden: int32(min(found.Hidden, 1<<30)), Secrets: int32(min(found.Secrets, 1<<30))}
 	}
-	e.event.Result = &eventsv1.Payload{Hmac: g.Keys.Sum(e.caller.Tenant, clean), Bytes: int64(len(clean))}
+	result := &e.parts.result
+	result.Hmac, result.Bytes = g.Keys.Sum(e.caller.Tenant, clean), int64(len(clean))
+	e.event.Result = result
 	if reply.Result == nil {
 		e.event.Result.IsError = true
 		return e.upstreamError(clean)

@@ -34,6 +34,7 @@ type Stages struct {
 type Guard struct {
 	Stages
 	running *running
+	ids     ids.Source
 }
 
 // New puts the stages together.
@@ -162,7 +163,7 @@ func (g *Guard) exchange(in *Inbound, entry *Entry, tool *Tool, lease *Lease, ar
 }
 
 func (g *Guard) open(in *Inbound) *Entry {
-	return newEntry(in, ids.New(), g.Now())
+	return newEntry(in, g.ids.New(), g.Now())
 }
 
 // blocked and held turn a decision into the refusal that the caller sees.

@@ -60,6 +60,7 @@ type Parts struct {
 // Replicas are the three followers. Safe for concurrent use.
 type Replicas struct {
 	decider Decider
+	now     clock.Now
 	all     []named
 }
 
@@ -71,6 +72,7 @@ type named struct {
 type follower interface {
 	Run(ctx context.Context) error
 	Fresh() bool
+	FreshAt(now time.Time) bool
 	Age() time.Duration
 	Revision() int64
 	Ready(ctx context.Context) error
@@ -104,7 +106,7 @@ func New(p Parts) *Replicas {
 			return p.Trust.Watch(ctx, connect.NewRequest(&trustv1.WatchRequest{}))
 		},
 	})
-	return &Replicas{decider: p.Decider, all: []named{{"identity", identity}, {"authz", authz}, {"trust", trust}}}
+	return &Replicas{decider: p.Decider, now: p.Now, all: []named{{"identity", identity}, {"authz", authz}, {"trust", trust}}}
 }
 
 // Run follows until ctx ends.
@@ -123,8 +125,9 @@ func (r *Replicas) Run(ctx context.Context) error {
 
 // Fresh implements guard.Freshness.
 func (r *Replicas) Fresh() error {
+	now := r.now()
 	for _, one := range r.all {
-		if !one.Fresh() {
+		if !one.FreshAt(now) {
 			return fault.New(faultv1.Reason_REASON_STALE,
 				"The call was refused because this gateway has not heard from the service %s for more than five seconds and does not decide by old "+
 					"news. Try again in a moment.", one.name)
