@@ -1,4 +1,5 @@
-// Package docs_test holds the pages to the tree: what they name is there, and their examples are taken.
+// Package docs_test holds the pages to the tree: what they name is there, and their examples are taken. The pages lie outside this module, so that go test
+// does not see when they change: go test -count=1 ./docs.
 package docs_test
 
 import (
