@@ -117,11 +117,20 @@ func (f *Follower[M]) follow(ctx context.Context) error {
 	// A source that says nothing may be gone without a word: a dead machine closes no connection.
 	silence := time.AfterFunc(max(patience, f.cfg.StaleAfter), func() { cancel(errSilent) })
 	defer silence.Stop()
+	last := f.cfg.Now()
 	stream, err := f.cfg.Open(ctx)
 	if err != nil {
 		return because(ctx, err)
 	}
-	for snapshot := true; stream.Receive(); snapshot = false {
+	limit := max(patience, f.cfg.StaleAfter)
+	for snapshot := true; stream.Receive(); snapshot, limit = false, f.cfg.StaleAfter {
+		// What is read late may have been sent long ago, before news that waits behind it: only a new snapshot is news then.
+		if f.cfg.Now().Sub(last) >= limit {
+			f.distrust()
+			cancel(errLate)
+			return errors.Join(errLate, ignoreCancelled(stream.Close()))
+		}
+		last = f.cfg.Now()
 		silence.Reset(f.cfg.StaleAfter)
 		if err := f.cfg.Apply(stream.Msg()); err != nil {
 			f.distrust()
@@ -135,7 +144,10 @@ func (f *Follower[M]) follow(ctx context.Context) error {
 	return errors.Join(err, ignoreCancelled(stream.Close()))
 }
 
-var errSilent = errors.New("the source said nothing for too long")
+var (
+	errSilent = errors.New("the source said nothing for too long")
+	errLate   = errors.New("this process was held up and reads old news")
+)
 
 // because is the reason why the stream was ended from this side, if it was.
 func because(ctx context.Context, err error) error {
