@@ -140,6 +140,11 @@ func demoCommands(t *testing.T, c *company) {
 		{"sam", 4, "", []string{"token", "ana"}},
 		{"sam", 4, "", []string{"kill", "agent", "desk-assistant"}},
 		{"admin", 2, "", []string{"kill", "planet", "mars"}},
+		{"admin", 1, "Nothing was stopped", []string{"kill", "person", "ghost"}},
+		{"admin", 1, "Nothing was stopped", []string{"kill", "agent", "ghost", "--tenant", "acme"}},
+		{"admin", 1, "Nothing was stopped", []string{"kill", "server", "ghost"}},
+		{"admin", 1, "Nothing was stopped", []string{"kill", "tool", "crm.ghost"}},
+		{"sam", 0, "a right that you do not have", []string{"doctor"}},
 		{"admin", 2, "--effect takes", []string{"audit", "search", "--effect", "explode"}},
 		{"admin", 2, "24h", []string{"token", "sam", "--ttl", "48h"}},
 		{"admin", 2, "", []string{"audit", "search", "--limit", "0"}},
@@ -148,6 +153,11 @@ func demoCommands(t *testing.T, c *company) {
 		if code != want.code || !strings.Contains(out+words, want.says) {
 			t.Errorf("headgate %v as %s: exit %d, not %d, or it does not say %q: %s%s", want.args, want.person, code, want.code, want.says, out, words)
 		}
+	}
+	// What get prints, diff reads again.
+	all := c.file(t, "all.yaml", c.MustCLI("admin", "get", "Policy", "-o", "yaml"))
+	if code, out, words := c.CLI("admin", "diff", "-f", all); code != 0 || strings.Count(c.MustCLI("admin", "policy", "test", "-f", all), "crm-") < 8 {
+		t.Errorf("diff of what get printed: exit %d: %s%s", code, out, words)
 	}
 	searches(t, c)
 }

@@ -279,7 +279,9 @@ func (c *company) files(t *testing.T, name string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(h, "%d %s", len(content), content)
+		if _, err := fmt.Fprintf(h, "%d %s", len(content), content); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return string(h.Sum(nil))
 }

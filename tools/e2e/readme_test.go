@@ -107,9 +107,9 @@ func runAll(t *testing.T, p *product.Product, root string, blocks []paragraph) [
 }
 
 func printed(output, promised string) bool {
-	for _, line := range strings.Split(output, "\n") {
+	for line := range strings.SplitSeq(output, "\n") {
 		rest, found := strings.Join(strings.Fields(line), " "), true
-		for _, part := range strings.Split(strings.ReplaceAll(promised, "...", "…"), "…") {
+		for part := range strings.SplitSeq(strings.ReplaceAll(promised, "...", "…"), "…") {
 			_, after, ok := strings.Cut(rest, strings.Join(strings.Fields(part), " "))
 			rest, found = after, found && ok
 		}

@@ -37,8 +37,8 @@ func auditCommand(s *session) *cobra.Command {
 			if since <= 0 {
 				return usageError{fmt.Errorf("--since takes a positive duration as 90m or 24h")}
 			}
-			if !slices.Contains([]string{"", "allow", "block", "escalate", "modify"}, query.Effect) {
-				return usageError{fmt.Errorf("--effect takes allow, block, escalate or modify, not %q", query.Effect)}
+			if !slices.Contains([]string{"", "allow", "block", "escalate", "modify"}, query.GetEffect()) {
+				return usageError{fmt.Errorf("--effect takes allow, block, escalate or modify, not %q", query.GetEffect())}
 			}
 			query.Tenant, query.Since = s.saidTenant(), timestamppb.New(clock.System().Add(-since))
 			return s.search(cmd.Context(), &query, limit)

@@ -14,6 +14,7 @@ import (
 	"headgate.dev/libs/fault"
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
 	edgev1 "headgate.dev/proto/gen/headgate/edge/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 )
 
@@ -104,6 +105,9 @@ func (s *session) examineEdge(ctx context.Context) []finding {
 }
 
 func examined(check string, err error, note string) finding {
+	if fault.Is(err, faultv1.Reason_REASON_ROLE_REQUIRED) {
+		return finding{check, true, "it refuses to tell you more: that takes a right that you do not have"}
+	}
 	if err != nil {
 		return finding{check, false, fault.From(err).Sentence}
 	}

@@ -58,7 +58,11 @@ func (s *session) tenantFor(ctx context.Context, kind, name string) (string, err
 	return s.workTenant(ctx, kind, name)
 }
 
+// printObjects prints many resources: in YAML as the documents of one file, which apply and diff read again.
 func (s *session) printObjects(objects []resource.Object) error {
+	if s.output == "yaml" {
+		return s.printDocuments(objects)
+	}
 	items := make([]json.RawMessage, len(objects))
 	for i, object := range objects {
 		encoded, err := resource.JSON(object)
@@ -68,6 +72,24 @@ func (s *session) printObjects(objects []resource.Object) error {
 		items[i] = encoded
 	}
 	return s.print(join(items), objectRows(objects...))
+}
+
+func (s *session) printDocuments(objects []resource.Object) error {
+	for i, object := range objects {
+		if i > 0 {
+			if _, err := fmt.Fprintln(s.stdio.Out, "---"); err != nil {
+				return err
+			}
+		}
+		encoded, err := resource.JSON(object)
+		if err != nil {
+			return err
+		}
+		if err := writeYAML(s.stdio.Out, encoded); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func objectRows(objects ...resource.Object) [][]string {

@@ -8,6 +8,9 @@ import (
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/resource"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
 	"headgate.dev/proto/gen/headgate/trust/v1/trustv1connect"
 )
@@ -33,6 +36,9 @@ func killCommand(s *session) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			trust, tenant, err := s.trustIn(cmd.Context(), holder(args[0]), holderName(args))
 			if err != nil {
+				return err
+			}
+			if err := s.someone(cmd.Context(), args[0], tenant, args[1]); err != nil {
 				return err
 			}
 			_, err = trust.Kill(cmd.Context(), connect.NewRequest(&trustv1.KillRequest{
@@ -67,6 +73,22 @@ func reviveCommand(s *session) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// someone refuses a person or an agent that nobody declared: whoever types a wrong name in haste must learn that nothing was stopped.
+// If that cannot be found out, the stop goes on: it must not wait for another service. A client: agent is an OAuth client, which nobody declares.
+func (s *session) someone(ctx context.Context, kind, tenant, name string) error {
+	if kind != "person" && kind != "agent" || strings.HasPrefix(name, "client:") {
+		return nil
+	}
+	identity, err := s.owner(resource.Owner(holder(kind)))
+	if err != nil {
+		return err
+	}
+	if _, err := identity.Get(ctx, holder(kind), tenant, name); fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
+		return fault.NotFound("There is no %s %s in tenant %s. Nothing was stopped.", kind, name, tenant)
+	}
+	return nil
 }
 
 // holder is the kind of resource that a target of a kill is, or is part of.
