@@ -128,7 +128,7 @@ func (e *Edge) compose(keys *keyed.Keys) {
 	people := directory.New()
 	relations := decide.NewRelations(e.deps.Authz, people)
 	decider := decide.New(relations)
-	lender := lend.New(e.deps.Credentials, inspect.Forms, now)
+	lender := lend.New(e.deps.Credentials, now)
 	e.back = back.New(back.Config{MaxResult: e.cfg.MaxResult}, now)
 	known := catalogue.New(catalogue.Parts{
 		Relations: func(ctx context.Context, c *guard.Caller) (catalogue.Reach, error) { return relations.Of(ctx, c) },

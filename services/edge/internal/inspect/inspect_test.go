@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"headgate.dev/libs/secret/forms"
 	"headgate.dev/services/edge/internal/guard"
 	"headgate.dev/services/edge/internal/inspect"
 )
@@ -17,7 +18,7 @@ import (
 const secret = `pa$$/w"o\rd+=é`
 
 func TestT18EveryFormOfASecretIsRedacted(t *testing.T) {
-	lease := &guard.Lease{Forms: inspect.Forms(secret)}
+	lease := &guard.Lease{Forms: forms.Of([]string{secret})}
 	quoted, err := json.Marshal(secret)
 	if err != nil {
 		t.Fatal(err)
@@ -37,14 +38,14 @@ func TestT18EveryFormOfASecretIsRedacted(t *testing.T) {
 			t.Fatal(err)
 		}
 		clean, found, err := inspect.Inspector{}.Inspect(document, lease)
-		if err != nil || found.Secrets == 0 || !strings.Contains(string(clean), inspect.Redacted) || !jsontext.Value(clean).IsValid() {
+		if err != nil || found.Secrets == 0 || !strings.Contains(string(clean), forms.Redacted) || !jsontext.Value(clean).IsValid() {
 			t.Errorf("%s: %s %+v %v", name, clean, found, err)
 		}
 	}
 }
 
 func TestASecretThatIsPartOfTheStructureWithholdsTheAnswer(t *testing.T) {
-	lease := &guard.Lease{Forms: inspect.Forms("12345678")}
+	lease := &guard.Lease{Forms: forms.Of([]string{"12345678"})}
 	if clean, _, err := (inspect.Inspector{}).Inspect([]byte(`{"n":12345678}`), lease); err == nil {
 		t.Errorf("%s", clean)
 	}
@@ -57,7 +58,7 @@ func FuzzInspect(f *testing.F) {
 	f.Add([]byte(`{"a":["\u0070a$$/w\"o\\rd+=é",1]}`))
 	f.Add([]byte(`{"pa$$/w\"o\\rd+=é":"x"}`))
 	f.Add([]byte(`{"a":"x\u200by"}`))
-	lease := &guard.Lease{Forms: inspect.Forms(secret)}
+	lease := &guard.Lease{Forms: forms.Of([]string{secret})}
 	f.Fuzz(func(t *testing.T, document []byte) {
 		if !jsontext.Value(document).IsValid() {
 			return
@@ -80,7 +81,7 @@ func FuzzInspect(f *testing.F) {
 }
 
 func BenchmarkInspect(b *testing.B) {
-	lease := &guard.Lease{Forms: inspect.Forms(secret)}
+	lease := &guard.Lease{Forms: forms.Of([]string{secret})}
 	document := []byte(`{"content":[{"type":"text","text":"` + strings.Repeat("ordinary words ", 60) + `"}]}`)
 	b.SetBytes(int64(len(document)))
 	for b.Loop() {

@@ -12,6 +12,7 @@ import (
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/secret/forms"
 	credentialsv1 "headgate.dev/proto/gen/headgate/credentials/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/edge/internal/flight"
@@ -37,7 +38,6 @@ type Credentials interface {
 // Lender lends and remembers. Safe for concurrent use.
 type Lender struct {
 	credentials Credentials
-	forms       func(secret string) []string
 	now         clock.Now
 	asking      flight.Group[key, *held]
 
@@ -52,9 +52,9 @@ type held struct {
 	until time.Time
 }
 
-// New makes a lender with nothing in hand. Forms says in which forms a secret has to be looked for.
-func New(credentials Credentials, forms func(secret string) []string, now clock.Now) *Lender {
-	return &Lender{credentials: credentials, forms: forms, now: now, leases: map[key]*held{}}
+// New makes a lender with nothing in hand.
+func New(credentials Credentials, now clock.Now) *Lender {
+	return &Lender{credentials: credentials, now: now, leases: map[key]*held{}}
 }
 
 // Lease implements guard.Lender. A refusal has REASON_CREDENTIAL.
@@ -104,16 +104,16 @@ func (l *Lender) ask(ctx context.Context, at key, r guard.LeaseRequest) (*held, 
 				"allowHosts.", at.server, at.address)
 	}
 	mine := &held{lease: &guard.Lease{ID: lent.GetLeaseId(), Connection: lent.GetConnection()}, until: now.Add(without)}
-	for _, one := range lent.GetSecrets() {
-		mine.lease.Forms = append(mine.lease.Forms, l.forms(one)...)
-	}
+	var values []string
 	for _, h := range lent.GetHeaders() {
 		if !sendable(h.GetName(), h.GetValue()) {
 			return nil, fault.New(faultv1.Reason_REASON_CREDENTIAL,
 				"The credential of the server %s does not fit into a header. An administrator must enter it again.", at.server)
 		}
 		mine.lease.Headers = append(mine.lease.Headers, guard.LeasedHeader{Name: h.GetName(), Value: h.GetValue()})
+		values = append(values, h.GetValue())
 	}
+	mine.lease.Forms = forms.Of(lent.GetSecrets(), values...)
 	if lent.GetLeaseId() != "" {
 		life := lent.GetExpiresAt().AsTime().Sub(now)
 		if life <= 0 {

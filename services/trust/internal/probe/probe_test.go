@@ -2,6 +2,8 @@ package probe_test
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -151,13 +153,26 @@ func TestT18AServerThatShowsTheCredentialIsThrownAway(t *testing.T) {
 	for name, list := range map[string]string{
 		"plain":   `{"tools":[{"name":"a","description":"Bearer s3cret-value","inputSchema":{"type":"object"}}]}`,
 		"escaped": `{"tools":[{"name":"a","description":"\u0073\u0033cret-value","inputSchema":{"type":"object"}}]}`,
+		"base64":  told(base64.StdEncoding.EncodeToString([]byte("x:s3cret-value!"))),
+		"url64":   told(base64.RawURLEncoding.EncodeToString([]byte("s3cret-value"))),
+		"hex":     told(hex.EncodeToString([]byte("s3cret-value"))),
+		"HEX":     told(strings.ToUpper(hex.EncodeToString([]byte("s3cret-value")))),
+		"percent": told("%73%33%63%72%65%74%2d%76%61%6c%75%65"),
+		"header":  told(base64.StdEncoding.EncodeToString([]byte("Basic bWU6czNjcmV0LXZhbHVl"))),
 	} {
-		target := probe.Target{URL: serve(t, raw{"server/discover": discovered, "tools/list": list}), Secrets: []string{"s3cret-value"}}
+		target := probe.Target{
+			URL: serve(t, raw{"server/discover": discovered, "tools/list": list}), Secrets: []string{"s3cret-value"},
+			Headers: []probe.Field{{Name: "Authorization", Value: "Basic bWU6czNjcmV0LXZhbHVl"}},
+		}
 		got, err := probe.Server(t.Context(), target, probe.DefaultLimits())
 		if err == nil || len(got.Tools) != 0 || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "credential") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+func told(description string) string {
+	return `{"tools":[{"name":"a","description":"` + description + `","inputSchema":{"type":"object"}}]}`
 }
 
 func TestNothingThatTheServerSaysIsInTheError(t *testing.T) {

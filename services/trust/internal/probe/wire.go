@@ -18,6 +18,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"headgate.dev/libs/mcp"
+	"headgate.dev/libs/secret/forms"
 )
 
 // answerError says that the server answered, but not as it was asked.
@@ -39,7 +40,8 @@ type wire struct {
 	client  *http.Client
 	speaker mcp.Speaker
 	session string
-	left    int // bytes that the server may still send
+	secrets []string // what must not come back, in every form
+	left    int      // bytes that the server may still send
 	ids     uint64
 }
 
@@ -61,7 +63,11 @@ func newWire(target Target, limits Limits) (*wire, error) {
 		transport.TLSClientConfig.RootCAs = pool
 	}
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	return &wire{target: target, limits: limits, client: client, left: limits.Bytes}, nil
+	values := make([]string, len(target.Headers))
+	for i, field := range target.Headers {
+		values[i] = field.Value
+	}
+	return &wire{target: target, limits: limits, client: client, secrets: forms.Of(target.Secrets, values...), left: limits.Bytes}, nil
 }
 
 // close ends the session, if there is one, and the connections. A server need not support ending, so its answer does not matter.
@@ -240,24 +246,10 @@ func (w *wire) reply(content []byte) (*mcp.Reply, error) {
 	if err != nil {
 		return nil, &answerError{"the server answers with something that is not one strict JSON-RPC message"}
 	}
-	if leaks(content, w.target.Secrets) {
+	if forms.Found(content, w.secrets) {
 		return nil, errors.New("the server shows the credential that it was sent. What it showed was thrown away; replace the credential and ask the server's owner")
 	}
 	return reply, nil
-}
-
-// leaks reports whether a document holds one of the secrets, as it is or in an escaped string.
-func leaks(content []byte, secrets []string) bool {
-	if len(secrets) == 0 {
-		return false
-	}
-	decoded := strings.Join(texts(content), "\x00")
-	for _, each := range secrets {
-		if each != "" && (bytes.Contains(content, []byte(each)) || strings.Contains(decoded, each)) {
-			return true
-		}
-	}
-	return false
 }
 
 // texts lists every string of a strict JSON document, names of members included.
