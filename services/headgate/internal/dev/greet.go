@@ -16,9 +16,11 @@ func greet(o Options, r Ready) error {
 	fmt.Fprintf(&text, "Headgate is ready. It keeps its data in %s and hands out tokens without a sign-in: it is for this machine only.\n\n", where(o))
 	fmt.Fprintf(&text, "  MCP endpoints  %s and %s/{server}\n  API            %s\n  metrics        %s\n\n", r.MCP, r.MCP, r.API, r.Metrics)
 	fmt.Fprintf(&text, "As the administrator:\n  export HEADGATE_API=%s HEADGATE_TOKEN=%s\n\n", r.API, r.Tokens["admin"])
-	text.WriteString(tokens(r))
-	if !o.NoDemo {
-		text.WriteString(examples(r))
+	if o.NoDemo {
+		text.WriteString("headgate token NAME makes a token for a person; --ready-file writes one for each.\n\n")
+	} else {
+		// Who runs the demo tries things out: the tokens are there to paste. Without it nothing is printed that acts as a person.
+		text.WriteString(tokens(r) + examples(r))
 	}
 	_, err := fmt.Fprint(o.Out, text.String())
 	return err
@@ -49,7 +51,7 @@ func tokens(r Ready) string {
 	case len(lines) == 0:
 		return ""
 	case len(lines) > mostTokens:
-		return fmt.Sprintf("Tokens for %d people are in the ready file; headgate token NAME makes one.\n\n", len(lines))
+		return fmt.Sprintf("headgate token NAME makes a token for each of the %d people; --ready-file writes them.\n\n", len(lines))
 	}
 	return "A token for each person:\n" + strings.Join(lines, "") + "\n"
 }
