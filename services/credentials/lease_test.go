@@ -79,7 +79,7 @@ func TestT11ACredentialGoesToNoOtherHost(t *testing.T) {
 		if !fault.Is(err, faultv1.Reason_REASON_CREDENTIAL) || lease != nil {
 			t.Errorf("%s: %v, %v", host, lease, err)
 		}
-		if err != nil && !strings.Contains(err.Error(), "allow_hosts") {
+		if err != nil && !strings.Contains(err.Error(), "allowHosts") {
 			t.Errorf("the sentence does not say what to do: %s", err)
 		}
 	}

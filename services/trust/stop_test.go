@@ -328,11 +328,25 @@ func TestAServerIsLookedAtWithItsCredential(t *testing.T) {
 func TestAServerWhoseCredentialIsNotLentIsNotLookedAt(t *testing.T) {
 	h := start(t, t.TempDir())
 	h.lender.mu.Lock()
-	h.lender.err = fault.New(faultv1.Reason_REASON_CREDENTIAL, "Connection echo does not lend its credential: the host is not among its allow_hosts.")
+	h.lender.err = fault.New(faultv1.Reason_REASON_CREDENTIAL, "Connection echo does not lend its credential: the host is not among its allowHosts.")
 	h.lender.mu.Unlock()
 	u := serve(t, tool("a", "one"))
 	h.mustApply(echo(u.url, initial))
-	if state := h.refresh(); told(state) != "pending:" || !strings.Contains(state.GetNote(), "allow_hosts") {
+	if state := h.refresh(); told(state) != "pending:" || !strings.Contains(state.GetNote(), "allowHosts") {
 		t.Errorf("%v", state)
 	}
+}
+
+func TestAStoppedOfficerCannotReviveThemself(t *testing.T) {
+	h := start(t, t.TempDir())
+	if err := h.kill("person sam"); err != nil {
+		t.Fatal(err)
+	}
+	_, deleted := h.as("acme/sam").Delete(t.Context(), connect.NewRequest(&trustv1.DeleteRequest{Kind: "Server", Name: "echo"}))
+	for what, err := range map[string]error{"revive": h.revive("person sam"), "kill another": h.kill("person ana"), "delete": deleted} {
+		if !fault.Is(err, faultv1.Reason_REASON_KILLED) {
+			t.Errorf("%s by a person who is stopped: %v", what, err)
+		}
+	}
+	h.edge.await("the kill holds", func() bool { return h.edge.kills["acme/person sam"] != nil && len(h.edge.kills) == 1 })
 }

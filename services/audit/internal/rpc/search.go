@@ -129,7 +129,7 @@ func (t tokens) open(token string) (string, error) {
 	raw, err := base64.RawURLEncoding.DecodeString(token)
 	parts := strings.SplitN(string(raw), " ", 3)
 	if err != nil || len(parts) != 3 || parts[0] != version || parts[1] != t.search {
-		return "", fault.Invalid("page_token: is not one that this search returned; begin again without it, or leave the filters as they were")
+		return "", fault.Invalid("pageToken: is not one that this search returned; begin again without it, or leave the filters as they were")
 	}
 	return parts[2], nil
 }

@@ -70,11 +70,11 @@ func Check(c *credentialsv1.Connection) error {
 		return err
 	}
 	if len(spec.GetAllowHosts()) == 0 {
-		return about(c, fault.Invalid("Connection %s names no host in allow_hosts, so its credential could go nowhere. Name the server's host.", name))
+		return about(c, fault.Invalid("Connection %s names no host in allowHosts, so its credential could go nowhere. Name the server's host.", name))
 	}
 	for _, allowed := range spec.GetAllowHosts() {
 		if _, err := ParseHost(allowed); err != nil {
-			return about(c, fault.Invalid("Connection %s: allow_hosts holds %q: %s. Write a name or name:port, without scheme, path or wildcard.", name, allowed, err))
+			return about(c, fault.Invalid("Connection %s: allowHosts holds %q: %s. Write a name or name:port, without scheme, path or wildcard.", name, allowed, err))
 		}
 	}
 	return nil
@@ -153,7 +153,7 @@ func Allows(spec *credentialsv1.ConnectionSpec, host string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s is not among its allow_hosts (%s)", asked, strings.Join(spec.GetAllowHosts(), ", "))
+	return fmt.Errorf("%s is not among its allowHosts (%s)", asked, strings.Join(spec.GetAllowHosts(), ", "))
 }
 
 func about(c *credentialsv1.Connection, err *fault.Error) error {

@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,7 +26,7 @@ const searchPage = 1000
 
 func auditCommand(s *session) *cobra.Command {
 	var query auditv1.SearchRequest
-	var since time.Duration
+	since := span(24 * time.Hour)
 	var limit int
 	search := &cobra.Command{
 		Use:     "search",
@@ -40,12 +43,12 @@ func auditCommand(s *session) *cobra.Command {
 			if !slices.Contains([]string{"", "allow", "block", "escalate", "modify"}, query.GetEffect()) {
 				return usageError{fmt.Errorf("--effect takes allow, block, escalate or modify, not %q", query.GetEffect())}
 			}
-			query.Tenant, query.Since = s.saidTenant(), timestamppb.New(clock.System().Add(-since))
+			query.Tenant, query.Since = s.saidTenant(), timestamppb.New(clock.System().Add(-time.Duration(since)))
 			return s.search(cmd.Context(), &query, limit)
 		},
 	}
 	flags := search.Flags()
-	flags.DurationVar(&since, "since", 24*time.Hour, "how far back, as 90m or 24h")
+	flags.Var(&since, "since", "how far back, as 90m, 24h or 7d")
 	flags.StringVar(&query.Person, "person", "", "only this person's")
 	flags.StringVar(&query.Agent, "agent", "", "only through this agent")
 	flags.StringVar(&query.Server, "server", "", "only to this server")
@@ -86,10 +89,43 @@ func (s *session) search(ctx context.Context, query *auditv1.SearchRequest, limi
 	return s.print(join(items), rows)
 }
 
+// span is a duration that can also be said in days, as 7d.
+type span time.Duration
+
+// String implements pflag.Value.
+func (s *span) String() string { return time.Duration(*s).String() }
+
+// Set implements pflag.Value.
+func (s *span) Set(text string) error {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		count, err := strconv.ParseUint(days, 10, 16)
+		*s = span(time.Duration(count) * 24 * time.Hour)
+		return err
+	}
+	length, err := time.ParseDuration(text)
+	*s = span(length)
+	return err
+}
+
+// Type implements pflag.Value.
+func (s *span) Type() string { return "duration" }
+
 func eventRow(event *eventsv1.Event) []string {
 	decision, target, who := event.GetDecision(), event.GetTarget(), event.GetPrincipal()
 	return []string{event.GetTime().AsTime().Format("2006-01-02T15:04:05.000Z"), event.GetAction(), outcome(event), decision.GetEffect(), who.GetPerson(), who.GetAgent(),
-		target.GetServer(), target.GetTool(), decision.GetRule(), decision.GetSentence()}
+		target.GetServer(), target.GetTool(), decision.GetRule(), cmp.Or(decision.GetSentence(), changed(event.GetChange()))}
+}
+
+// changed says what an administrator did, as "killed person carl (laptop stolen)".
+func changed(change *eventsv1.Change) string {
+	if change == nil {
+		return ""
+	}
+	text := strings.TrimSpace(change.GetAction() + " " + change.GetKind() + " " + change.GetName())
+	if change.GetReason() != "" {
+		text += " (" + change.GetReason() + ")"
+	}
+	return text
 }
 
 func outcome(event *eventsv1.Event) string {

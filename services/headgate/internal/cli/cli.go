@@ -60,7 +60,8 @@ func exitCode(err error) int {
 		return exitNo
 	case errors.As(err, &usage):
 		return exitUsage
-	case fault.Is(err, faultv1.Reason_REASON_ROLE_REQUIRED), fault.Is(err, faultv1.Reason_REASON_WRONG_TENANT), fault.Is(err, faultv1.Reason_REASON_UNAUTHENTICATED):
+	case fault.Is(err, faultv1.Reason_REASON_ROLE_REQUIRED), fault.Is(err, faultv1.Reason_REASON_WRONG_TENANT), fault.Is(err, faultv1.Reason_REASON_UNAUTHENTICATED),
+		fault.Is(err, faultv1.Reason_REASON_KILLED):
 		return exitForbidden
 	case fault.Is(err, faultv1.Reason_REASON_UNAVAILABLE):
 		return exitUnreachable

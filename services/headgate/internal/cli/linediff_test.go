@@ -23,4 +23,7 @@ func TestServersCannotSteerTheTerminal(t *testing.T) {
 	if got := plain("a\x1b[2Jb\u009bc\rd"); strings.ContainsAny(got, "\x1b\u009b\r") || got != "a [2Jb c d" {
 		t.Errorf("%q", got)
 	}
+	if got := plain("read\U000e0072\u200bme"); got != `read\u{E0072}\u{200B}me` {
+		t.Errorf("%q", got)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -42,14 +43,20 @@ func writeTable(out io.Writer, rows [][]string) error {
 	return table.Flush()
 }
 
-// plain keeps what servers and agents wrote from steering the terminal.
+// plain keeps what servers and agents wrote from steering the terminal, and shows what a person would not see but a model reads.
 func plain(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return ' '
+	var out strings.Builder
+	for _, r := range text {
+		switch {
+		case unicode.IsControl(r):
+			out.WriteByte(' ')
+		case unicode.In(r, unicode.Cf, unicode.Co, unicode.Variation_Selector):
+			fmt.Fprintf(&out, "\\u{%X}", r)
+		default:
+			out.WriteRune(r)
 		}
-		return r
-	}, text)
+	}
+	return out.String()
 }
 
 func writeYAML(out io.Writer, value json.RawMessage) error {

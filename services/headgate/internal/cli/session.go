@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -169,10 +170,5 @@ func (s *session) tenants(ctx context.Context, identity identityv1connect.Identi
 }
 
 func platform(caller *identityv1.Caller) bool {
-	for _, right := range caller.GetRights() {
-		if right == optionsv1.Role_ROLE_PLATFORM {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(caller.GetRights(), optionsv1.Role_ROLE_PLATFORM)
 }

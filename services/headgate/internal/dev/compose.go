@@ -86,6 +86,7 @@ func (s *suite) directory(p parts) error {
 	service, err := identity.New(identity.Config{
 		Database: p.database("identity"), KeyFile: p.home.path("identity.key"), Issuer: base(p.listeners.api),
 		APIAudience: []string{base(p.listeners.api)}, MCPAudience: []string{base(p.listeners.mcp) + "/mcp"},
+		Clients:    []identity.Client{{ID: "headgate", Name: "Programs on this machine", RedirectURIs: []string{"http://127.0.0.1/callback", "http://localhost/callback"}}},
 		AllowIssue: true, DemoLogin: true, BootstrapTokenFile: p.home.path("admin.token"),
 	}, identity.Deps{Journal: s.identity.journal, Log: s.identity.log, Now: clock.System})
 	if err != nil {

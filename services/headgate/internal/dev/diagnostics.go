@@ -14,9 +14,9 @@ func (s *suite) diagnostics() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, c := range s.cells() {
-		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_journal_written", Help: "Last sequence number in the journal.",
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_journal_written_records", Help: "Last sequence number in the journal.",
 			ConstLabels: prometheus.Labels{"service": c.name}}, func() float64 { return float64(c.journal.Status().Written) }),
-			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_journal_shipped", Help: "Last sequence number that the broker acknowledged.",
+			prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_journal_shipped_records", Help: "Last sequence number that the broker acknowledged.",
 				ConstLabels: prometheus.Labels{"service": c.name}}, func() float64 { return float64(c.journal.Status().Shipped) }))
 	}
 	mux := http.NewServeMux()

@@ -46,7 +46,7 @@ func start(ctx context.Context, o Options, h *home, ports *listeners, s *suite, 
 	if err != nil {
 		return err
 	}
-	r := Ready{MCP: base(ports.mcp) + "/mcp", API: base(ports.api), Console: base(ports.api) + "/console/", Metrics: base(ports.metrics) + "/metrics",
+	r := Ready{MCP: base(ports.mcp) + "/mcp", API: base(ports.api), Metrics: base(ports.metrics) + "/metrics",
 		Kafka: broker, Tokens: tokens, PIDs: s.pids()}
 	if o.ReadyFile != "" {
 		if err := r.write(o.ReadyFile); err != nil {

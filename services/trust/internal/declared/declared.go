@@ -92,10 +92,10 @@ func labels(spec *trustv1.ServerSpec) (field, why string) {
 	}
 	for tool, of := range spec.GetToolLabels() {
 		if !mcp.ToolName(tool) {
-			return "spec.tool_labels", "names a tool with characters that no tool's name has"
+			return "spec.toolLabels", "names a tool with characters that no tool's name has"
 		}
 		if slices.ContainsFunc(of.GetLabels(), bad) {
-			return "spec.tool_labels", "holds a label that is not 1 to 63 of a-z, 0-9, hyphen, underscore, dot, colon and slash"
+			return "spec.toolLabels", "holds a label that is not 1 to 63 of a-z, 0-9, hyphen, underscore, dot, colon and slash"
 		}
 	}
 	return "", ""

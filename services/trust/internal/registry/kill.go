@@ -27,6 +27,14 @@ func (r *Registry) Kill(ctx context.Context, target store.Target, reason string,
 		func() { r.kills[target] = k })
 }
 
+// Killed reports whether a kill of this target is in force.
+func (r *Registry) Killed(target store.Target) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	_, killed := r.kills[target]
+	return killed
+}
+
 // Revive takes a kill back. None in force is no error.
 func (r *Registry) Revive(ctx context.Context, target store.Target, by Actor) (int64, error) {
 	message := &trustv1.WatchResponse{Revived: []*trustv1.Kill{killProto(store.Kill{Target: target, By: by.Name, At: r.Now()})}}
@@ -41,10 +49,7 @@ func (r *Registry) stopping(
 ) (int64, error) {
 	r.commit.Lock()
 	defer r.commit.Unlock()
-	r.mu.RLock()
-	_, killed := r.kills[target]
-	r.mu.RUnlock()
-	if killed != want {
+	if r.Killed(target) != want {
 		return r.Revision(), nil
 	}
 	err := r.DB.Tx(ctx, func(tx *sqlstore.Tx) (err error) {

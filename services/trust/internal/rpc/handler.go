@@ -57,6 +57,9 @@ func key(ctx context.Context, tenant, name string) (store.Key, error) {
 
 // Apply implements TrustServiceHandler.
 func (h *Handler) Apply(ctx context.Context, req *connect.Request[trustv1.ApplyRequest]) (*connect.Response[trustv1.ApplyResponse], error) {
+	if err := h.mayAct(ctx); err != nil {
+		return nil, err
+	}
 	var servers []*trustv1.Server
 	for _, given := range req.Msg.GetResources() {
 		s, err := declared(ctx, given)
@@ -124,6 +127,9 @@ func (h *Handler) List(ctx context.Context, req *connect.Request[trustv1.ListReq
 
 // Delete implements TrustServiceHandler.
 func (h *Handler) Delete(ctx context.Context, req *connect.Request[trustv1.DeleteRequest]) (*connect.Response[trustv1.DeleteResponse], error) {
+	if err := h.mayAct(ctx); err != nil {
+		return nil, err
+	}
 	at, err := key(ctx, req.Msg.GetTenant(), req.Msg.GetName())
 	if err != nil {
 		return nil, err

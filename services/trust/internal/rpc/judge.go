@@ -5,7 +5,10 @@ import (
 
 	"connectrpc.com/connect"
 
+	"headgate.dev/libs/fault"
 	"headgate.dev/libs/rpc"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
 	"headgate.dev/services/trust/internal/pin"
 	"headgate.dev/services/trust/internal/review"
@@ -43,6 +46,9 @@ func (h *Handler) Refresh(ctx context.Context, req *connect.Request[trustv1.Refr
 
 // Approve implements TrustServiceHandler. It looks first: what is pinned is what the server shows now, and the guard is held against that.
 func (h *Handler) Approve(ctx context.Context, req *connect.Request[trustv1.ApproveRequest]) (*connect.Response[trustv1.ApproveResponse], error) {
+	if err := h.mayAct(ctx); err != nil {
+		return nil, err
+	}
 	at, err := key(ctx, req.Msg.GetTenant(), req.Msg.GetName())
 	if err != nil {
 		return nil, err
@@ -65,6 +71,9 @@ func (h *Handler) look(ctx context.Context, at store.Key) error {
 
 // Quarantine implements TrustServiceHandler.
 func (h *Handler) Quarantine(ctx context.Context, req *connect.Request[trustv1.QuarantineRequest]) (*connect.Response[trustv1.QuarantineResponse], error) {
+	if err := h.mayAct(ctx); err != nil {
+		return nil, err
+	}
 	at, err := key(ctx, req.Msg.GetTenant(), req.Msg.GetName())
 	if err != nil {
 		return nil, err
@@ -78,6 +87,9 @@ func (h *Handler) Quarantine(ctx context.Context, req *connect.Request[trustv1.Q
 
 // Kill implements TrustServiceHandler.
 func (h *Handler) Kill(ctx context.Context, req *connect.Request[trustv1.KillRequest]) (*connect.Response[trustv1.KillResponse], error) {
+	if err := h.mayAct(ctx); err != nil {
+		return nil, err
+	}
 	target, err := target(ctx, req.Msg.GetTenant(), req.Msg.GetTarget())
 	if err != nil {
 		return nil, err
@@ -91,6 +103,9 @@ func (h *Handler) Kill(ctx context.Context, req *connect.Request[trustv1.KillReq
 
 // Revive implements TrustServiceHandler.
 func (h *Handler) Revive(ctx context.Context, req *connect.Request[trustv1.ReviveRequest]) (*connect.Response[trustv1.ReviveResponse], error) {
+	if err := h.mayAct(ctx); err != nil {
+		return nil, err
+	}
 	target, err := target(ctx, req.Msg.GetTenant(), req.Msg.GetTarget())
 	if err != nil {
 		return nil, err
@@ -122,4 +137,19 @@ func (h *Handler) Report(ctx context.Context, req *connect.Request[trustv1.Repor
 		return nil, err
 	}
 	return connect.NewResponse(&trustv1.ReportResponse{Revision: revision}), nil
+}
+
+// mayAct refuses what a stopped person, or a person through a stopped agent, would change here: nobody takes back a kill of themselves.
+// The platform's administrator cannot be stopped by a tenant.
+func (h *Handler) mayAct(ctx context.Context) error {
+	caller := rpc.CallerFrom(ctx)
+	if caller.Person == nil || caller.Has(optionsv1.Role_ROLE_PLATFORM) {
+		return nil
+	}
+	for kind, name := range map[string]string{"person": caller.Person.GetName(), "agent": caller.Person.GetAgent()} {
+		if name != "" && h.Registry.Killed(store.Target{Tenant: caller.Person.GetTenant(), Kind: kind, Name: name}) {
+			return fault.New(faultv1.Reason_REASON_KILLED, "The %s %s is stopped and may change nothing here. Another security officer can revive them.", kind, name)
+		}
+	}
+	return nil
 }

@@ -129,7 +129,7 @@ func parsePlace(text string) (place, error) {
 	t, timeErr := strconv.ParseInt(instant, 10, 64)
 	s, seqErr := strconv.ParseInt(seq, 10, 64)
 	if timeErr != nil || seqErr != nil {
-		return place{}, fault.Invalid("page_token: is not one that a search returned; begin again without it")
+		return place{}, fault.Invalid("pageToken: is not one that a search returned; begin again without it")
 	}
 	return place{time: t, seq: s}, nil
 }
