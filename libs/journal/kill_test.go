@@ -175,10 +175,10 @@ func killOnce(t *testing.T, dir string, lines int, all trail) {
 			phase, _ := strconv.Atoi(words[3])
 			outcome, _ := strconv.Atoi(words[5])
 			ev := &eventsv1.Event{Id: words[1], Sequence: sequence, Phase: eventsv1.Phase(phase), CallId: words[4], Outcome: eventsv1.Outcome(outcome)}
-			if known := all.events[ev.Id]; known != nil && known.GetSequence() != sequence {
-				t.Errorf("event %s was published as record %d and as record %d", ev.Id, known.GetSequence(), sequence)
+			if known := all.events[ev.GetId()]; known != nil && known.GetSequence() != sequence {
+				t.Errorf("event %s was published as record %d and as record %d", ev.GetId(), known.GetSequence(), sequence)
 			}
-			all.events[ev.Id] = ev
+			all.events[ev.GetId()] = ev
 		case "open":
 			all.writers[words[1]] = true
 		default:

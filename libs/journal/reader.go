@@ -78,7 +78,8 @@ func (r *reader) advance(size int) {
 // again reads the file from offset on. Bytes that were read ahead may have been in the middle of being written.
 func (r *reader) again() (kind byte, body []byte, size int, err error) {
 	for want := readBytes; ; want *= 4 {
-		space := make([]byte, want) // new each time: messages keep parts of what was read before
+		left := max(0, r.w.end(r.file.Name())-r.offset)
+		space := make([]byte, min(int64(want), left)) // new each time: messages keep parts of what was read before
 		n, _ := r.file.ReadAt(space, r.offset)
 		r.buffer = space[:n]
 		kind, body, size, err = nextFrame(r.buffer)
@@ -116,6 +117,18 @@ func (r *reader) close() {
 		_ = r.file.Close()
 	}
 	r.file, r.buffer = nil, nil
+}
+
+// end is where the records of a segment end; 0 when it is not the journal's any more.
+func (w *Writer) end(path string) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range w.segments {
+		if s.path == path {
+			return s.offset
+		}
+	}
+	return 0
 }
 
 // holding returns the segment that a record is in.

@@ -178,7 +178,7 @@ func Crashed(startedEvent *eventsv1.Event) *eventsv1.Event {
 	ev := proto.CloneOf(startedEvent)
 	ev.Id, ev.Time = "", nil
 	ev.Phase, ev.Outcome = eventsv1.Phase_PHASE_FINAL, eventsv1.Outcome_OUTCOME_UNKNOWN
-	if ev.Decision == nil {
+	if ev.GetDecision() == nil {
 		ev.Decision = &eventsv1.Decision{}
 	}
 	ev.Decision.Reason, ev.Decision.Sentence = faultv1.Reason_REASON_CRASH, crashed

@@ -2,8 +2,8 @@ package mcp
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
+	"strconv"
 )
 
 // Field is one HTTP header.
@@ -24,7 +24,7 @@ type Speaker struct {
 }
 
 // NewID answers a request id of the gateway's own.
-func NewID(n uint64) json.RawMessage { return fmt.Appendf(nil, "%d", n) }
+func NewID(n uint64) json.RawMessage { return strconv.AppendUint(make([]byte, 0, 20), n, 10) }
 
 // Initialize begins a session of the revisions before 2026-07-28.
 func (s Speaker) Initialize(id json.RawMessage) Outgoing {
@@ -71,7 +71,7 @@ func (s Speaker) Call(id json.RawMessage, name string, arguments json.RawMessage
 func (s Speaker) Headers(method, name string) []Field {
 	switch {
 	case Modern(s.Version):
-		out := []Field{{HeaderProtocolVersion, s.Version}, {HeaderMethod, method}}
+		out := append(make([]Field, 0, 3), Field{HeaderProtocolVersion, s.Version}, Field{HeaderMethod, method})
 		if name != "" {
 			out = append(out, Field{HeaderName, EncodeHeader(name)})
 		}

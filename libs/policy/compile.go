@@ -175,8 +175,7 @@ func (c *Compiled) invalid(name string, line, column int, problem string) error 
 }
 
 func (c *Compiled) refused(name string, err error) error {
-	var at *placed
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*placed](err); ok {
 		return c.invalid(name, at.line, at.column, at.problem)
 	}
 	return c.invalid(name, 0, 0, err.Error())

@@ -139,8 +139,7 @@ type factError struct{ problem string }
 func (f *factError) Error() string { return f.problem }
 
 func reasonOf(err error) faultv1.Reason {
-	var missing *factError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[*factError](err); ok {
 		return faultv1.Reason_REASON_FACT_UNAVAILABLE
 	}
 	return faultv1.Reason_REASON_RULE_ERROR

@@ -39,6 +39,8 @@ type Request struct {
 	Tool      Tool
 	// Args are the arguments as they would be sent: one strict JSON object, or nil for none.
 	Args json.RawMessage
+	// Decoded is what Decode made of Args, where somebody has done it already; nil otherwise. It is read only.
+	Decoded map[string]any
 	// Facts by FactNeed.Key or, where every matching policy defines the fact alike, by its name alone. A value is raw JSON (json.RawMessage)
 	// or what Decode returns; other values as encoding/json and structpb give them are accepted. A fact that could not be read is left out.
 	Facts map[string]any

@@ -78,6 +78,9 @@ func (c *call) ResolveName(name string) (any, bool) {
 	case varPrincipal:
 		return &c.req.Principal, true
 	case varArgs:
+		if c.req.Decoded != nil {
+			return c.req.Decoded, true
+		}
 		object, err := c.args.object(c.req.Args, "the arguments")
 		if err != nil {
 			return types.WrapErr(err), true

@@ -57,7 +57,7 @@ pg_get_userbyid
 
 func tableOf(words string) map[string]bool {
 	table := map[string]bool{}
-	for _, word := range strings.Fields(words) {
+	for word := range strings.FieldsSeq(words) {
 		table[word] = true
 	}
 	return table

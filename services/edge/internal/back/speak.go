@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/mcp"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -163,13 +165,12 @@ func callBody(id json.RawMessage, ex guard.Exchange, version string) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	name, err := json.Marshal(ex.Tool)
-	if err != nil {
+	b := make([]byte, 0, 128+len(ex.Tool)+len(ex.Arguments)+len(meta))
+	b = append(append(b, `{"jsonrpc":"2.0","id":`...), id...)
+	b = append(b, `,"method":"tools/call","params":{"name":`...)
+	if b, err = jsontext.AppendQuote(b, ex.Tool); err != nil {
 		return nil, err
 	}
-	b := make([]byte, 0, 96+len(name)+len(ex.Arguments)+len(meta))
-	b = append(append(b, `{"jsonrpc":"2.0","id":`...), id...)
-	b = append(append(b, `,"method":"tools/call","params":{"name":`...), name...)
 	if ex.Arguments != nil {
 		b = append(append(b, `,"arguments":`...), ex.Arguments...)
 	}

@@ -17,6 +17,7 @@ import (
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/mcp"
 	"headgate.dev/libs/policy"
+	"headgate.dev/libs/secret/forms"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
 	"headgate.dev/services/edge/internal/flight"
@@ -330,7 +331,11 @@ func (c *Catalogue) look(ctx context.Context, s *server) (*seen, error) {
 		if why.Reason == faultv1.Reason_REASON_CREDENTIAL || why.Reason == faultv1.Reason_REASON_UPSTREAM_TIMEOUT {
 			return nil, err
 		}
-		return nil, fault.New(faultv1.Reason_REASON_UPSTREAM,
+		reason := faultv1.Reason_REASON_UPSTREAM
+		if why.Reason == faultv1.Reason_REASON_INSPECTION {
+			reason = why.Reason
+		}
+		return nil, fault.New(reason,
 			"The server %s could not be asked what it shows now, so nothing of it is used: %s", s.Name, why.Sentence).Because(err)
 	}
 	return shown, nil
@@ -347,6 +352,11 @@ func (c *Catalogue) ask(ctx context.Context, s *server) (*seen, error) {
 	}
 	tools, err := c.Upstream.Definitions(ctx, &s.Server, lease)
 	if err != nil {
+		why := fault.From(err)
+		sentence, _ := forms.RedactText(why.Sentence, lease.Forms)
+		return nil, fault.New(why.Reason, "%s", sentence).Because(err)
+	}
+	if err := c.uncredentialed(s, tools, lease); err != nil {
 		return nil, err
 	}
 	shown := &seen{at: at, hashes: make(map[string]string, len(tools))}
@@ -359,6 +369,18 @@ func (c *Catalogue) ask(ctx context.Context, s *server) (*seen, error) {
 	s.seen.Store(shown)
 	c.report(ctx, s, shown, raw)
 	return shown, nil
+}
+
+// uncredentialed refuses what a server shows when its credential is in it: nothing of it is kept, used or reported.
+func (c *Catalogue) uncredentialed(s *server, tools []mcp.Definition, lease *guard.Lease) error {
+	for _, tool := range tools {
+		if forms.Found(tool.Raw, lease.Forms) {
+			c.Log.Error("a server shows its own credential", "tenant", s.Tenant, "server", s.Name)
+			return fault.New(faultv1.Reason_REASON_INSPECTION,
+				"it shows the credential that it was sent, so what it shows was thrown away. An administrator must replace the credential and ask its owner.")
+		}
+	}
+	return nil
 }
 
 // report tells trust what differs from what it knows, once for each difference. The edge does not wait for trust to stop serving it.

@@ -68,34 +68,39 @@ func (nowhere) Load(url string) (any, error) {
 }
 
 // Validate implements guard.Arguments. The sentence names places and rules, never values: those do not belong into records.
-func (s *schema) Validate(arguments json.RawMessage) error {
+func (s *schema) Validate(arguments json.RawMessage) (map[string]any, error) {
 	if s.problem != nil {
-		return fault.New(faultv1.Reason_REASON_ARGUMENTS,
+		return nil, fault.New(faultv1.Reason_REASON_ARGUMENTS,
 			"%s was refused: its approved input schema cannot be used to check arguments. Tell the server's owner.", s.tool).Because(s.problem)
 	}
 	if arguments == nil {
 		arguments = json.RawMessage("{}")
 	}
-	value, err := decode(arguments)
+	value, plain, err := decode(arguments)
 	if err != nil {
-		return fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: its arguments are not JSON.", s.tool).Because(err)
+		return nil, fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: its arguments are not JSON.", s.tool).Because(err)
 	}
 	err = s.compiled.Validate(value)
 	if err == nil {
-		return nil
+		decoded, _ := value.(map[string]any)
+		if !plain {
+			decoded = nil // rules see numbers in another way
+		}
+		return decoded, nil
 	}
 	var wrong *jsonschema.ValidationError
 	if !errors.As(err, &wrong) {
-		return fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: its arguments could not be checked.", s.tool).Because(err)
+		return nil, fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: its arguments could not be checked.", s.tool).Because(err)
 	}
 	for len(wrong.Causes) > 0 {
 		wrong = wrong.Causes[0]
 	}
-	return fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: %s. Correct the arguments and call again.", s.tool, explain(wrong))
+	return nil, fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: %s. Correct the arguments and call again.", s.tool, explain(wrong))
 }
 
-// decode reads arguments for the validator. Numbers that a 64-bit value could round keep their digits.
-func decode(arguments json.RawMessage) (any, error) {
+// decode reads arguments for the validator. Numbers that a 64-bit value could round keep their digits; plain says that there are none, so that
+// rules see the same value.
+func decode(arguments json.RawMessage) (value any, plain bool, err error) {
 	digits := 0
 	for _, c := range arguments {
 		switch {
@@ -105,10 +110,12 @@ func decode(arguments json.RawMessage) (any, error) {
 			digits = 0
 		}
 		if digits > exactDigits {
-			return jsonschema.UnmarshalJSON(bytes.NewReader(arguments))
+			value, err = jsonschema.UnmarshalJSON(bytes.NewReader(arguments))
+			return value, false, err
 		}
 	}
-	return policy.Decode(arguments)
+	value, err = policy.Decode(arguments)
+	return value, true, err
 }
 
 // exactDigits is how many decimal digits a double holds without rounding.

@@ -151,7 +151,7 @@ func (d *Decider) Decide(ctx context.Context, q guard.Question) (policy.Decision
 		Tenant: q.Caller.Tenant, Principal: q.Caller.Principal, Agent: policy.Agent{Name: q.Caller.Agent},
 		Server: policy.Server{Name: q.Tool.Server.Name, Labels: q.Tool.Server.Labels},
 		Tool:   policy.Tool{Name: q.Tool.Name, Labels: q.Tool.Labels, Annotations: q.Tool.Annotations},
-		Args:   q.Arguments, At: q.At, SourceIP: q.SourceIP, Relation: q.Tool.Relation,
+		Args:   q.Arguments, Decoded: q.Decoded, At: q.At, SourceIP: q.SourceIP, Relation: q.Tool.Relation,
 	}
 	if bundle.Matches(q.Tool.Server.Name, q.Tool.Name) && q.Tool.Relation.Call {
 		if err := d.learn(ctx, bundle, q, request); err != nil {

@@ -138,7 +138,7 @@ func (r *Reader) call(ctx context.Context, q guard.Question, need policy.FactNee
 		return nil, fault.New(faultv1.Reason_REASON_FACT_UNAVAILABLE, "%s is not approved as read-only.", need.Tool)
 	}
 	ev.Decision.Via = tool.Relation.Via
-	if err := tool.Arguments.Validate(need.Args); err != nil {
+	if _, err := tool.Arguments.Validate(need.Args); err != nil {
 		return nil, err
 	}
 	lease, err := r.Lender.Lease(ctx, guard.LeaseRequest{Caller: q.Caller, Server: tool.Server, Tool: tool.Name, CallID: ev.GetCallId()})

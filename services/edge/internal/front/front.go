@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -50,6 +51,8 @@ type Front struct {
 	log    *slog.Logger
 	server *fasthttp.Server
 	open   connections
+
+	scratches sync.Pool
 }
 
 // New makes a front for a guard. Ready is asked for /readyz.
@@ -151,7 +154,7 @@ func (f *Front) metadata(ctx *fasthttp.RequestCtx, path string) {
 
 // call hands one request to the guard.
 func (f *Front) call(ctx *fasthttp.RequestCtx, path, server string) {
-	in := inbound(ctx, path, server)
+	in := f.inbound(ctx, path, server)
 	calling, cancel := context.WithCancel(context.Background())
 	gone := watch(ctx.Conn(), cancel)
 	var out *stream

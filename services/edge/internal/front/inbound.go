@@ -3,6 +3,7 @@ package front
 import (
 	"bytes"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -21,47 +22,49 @@ type field struct{ name, value string }
 func (h headers) Values(name string) []string {
 	var out []string
 	for _, f := range h.fields {
-		if strings.EqualFold(f.name, name) {
+		if f.name == name || strings.EqualFold(f.name, name) {
 			out = append(out, f.value)
 		}
 	}
 	return out
 }
 
-// inbound copies what the guard needs of a request.
-func inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.Inbound {
+// inbound copies what the guard needs of a request. The copies are parts of one.
+func (s *scratch) inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.Inbound {
 	h := &ctx.Request.Header
 	in := &guard.Inbound{
-		Verb: verb(h.Method()), Endpoint: path, Server: server, Host: string(h.Host()), Body: bytes.Clone(ctx.Request.Body()),
-		IP: address(ctx.RemoteAddr()), UserAgent: string(h.UserAgent()), ContentType: contentType(h.ContentType()),
+		Verb: verb(h.Method()), Endpoint: path, Server: server, Body: bytes.Clone(ctx.Request.Body()),
+		IP: address(ctx.RemoteAddr()), ContentType: contentType(h.ContentType()),
 	}
-	var kept headers
+	t := &s.texts
+	t.add(&in.Host, h.Host())
+	t.add(&in.UserAgent, h.UserAgent())
+	var authorization string
 	authorizations, sessions := 0, 0
 	for name, value := range h.All() {
 		switch {
 		case bytes.EqualFold(name, []byte("Authorization")):
 			authorizations++
-			in.Bearer = bearer(string(value))
+			t.add(&authorization, value)
 		case bytes.EqualFold(name, []byte("Origin")):
 			in.Origins = append(in.Origins, string(value))
 		case bytes.EqualFold(name, []byte("Accept")):
 			if in.Accept != "" {
 				in.Accept += ","
 			}
-			in.Accept += string(value)
+			in.Accept += accept(value)
 		case bytes.EqualFold(name, []byte("Mcp-Session-Id")):
 			sessions++
-			in.Session = string(value)
+			t.add(&in.Session, value)
 		case bytes.EqualFold(name, []byte("Traceparent")):
-			in.TraceParent = string(value)
+			t.add(&in.TraceParent, value)
 		case len(name) > 4 && bytes.EqualFold(name[:4], []byte("Mcp-")):
-			if kept.fields == nil {
-				kept.fields = make([]field, 0, 4)
-			}
-			kept.fields = append(kept.fields, field{known(name), string(value)})
+			s.kept = append(s.kept, field{known(name), revision(value)})
 		}
 	}
-	in.Headers = kept
+	t.settle()
+	in.Bearer = bearer(authorization)
+	in.Headers = headers{fields: slices.Clone(s.kept)}
 	switch {
 	case authorizations > 1:
 		in.Bearer = ""
@@ -74,6 +77,58 @@ func inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.Inbound {
 		}
 	}
 	return in
+}
+
+// scratch is memory for reading a request's head, used again for another. Nothing of a request stays in it.
+type scratch struct {
+	texts texts
+	kept  []field
+}
+
+func (f *Front) inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.Inbound {
+	s, ok := f.scratches.Get().(*scratch)
+	if !ok {
+		s = &scratch{}
+	}
+	in := s.inbound(ctx, path, server)
+	clear(s.kept)
+	s.kept = s.kept[:0]
+	if cap(s.texts.bytes) <= headerRoom {
+		f.scratches.Put(s)
+	}
+	return in
+}
+
+// texts makes the strings of one request in one allocation.
+type texts struct {
+	bytes []byte
+	into  [8]*string
+	size  [8]int
+	count int
+}
+
+// add keeps a text for settle. One that finds no room any more is copied by itself.
+func (t *texts) add(into *string, text []byte) {
+	if len(text) == 0 {
+		return
+	}
+	if t.count == len(t.into) {
+		*into = string(text)
+		return
+	}
+	t.into[t.count], t.size[t.count] = into, len(text)
+	t.bytes = append(t.bytes, text...)
+	t.count++
+}
+
+func (t *texts) settle() {
+	all := string(t.bytes)
+	for i := range t.count {
+		*t.into[i], all = all[:t.size[i]], all[t.size[i]:]
+		t.into[i] = nil
+	}
+	clear(t.bytes) // a token was among it
+	t.bytes, t.count = t.bytes[:0], 0
 }
 
 func unfit(why string) error {
@@ -101,6 +156,25 @@ func verb(method []byte) string {
 		return http.MethodDelete
 	}
 	return string(method)
+}
+
+// accept answers what most clients send without a copy.
+func accept(value []byte) string {
+	const usual = "application/json, text/event-stream"
+	if string(value) == usual {
+		return usual
+	}
+	return string(value)
+}
+
+// revision answers the usual values of the protocol's headers without a copy.
+func revision(value []byte) string {
+	for _, usual := range [...]string{mcp.V20260728, mcp.V20251125, mcp.V20250618, mcp.MethodToolsCall, mcp.MethodToolsList} {
+		if string(value) == usual {
+			return usual
+		}
+	}
+	return string(value)
 }
 
 func contentType(value []byte) string {

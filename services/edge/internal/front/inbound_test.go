@@ -57,7 +57,7 @@ func FuzzInbound(f *testing.F) {
 		if !ok {
 			return
 		}
-		in := inbound(&ctx, path, server)
+		in := (&scratch{}).inbound(&ctx, path, server)
 		body, host := string(in.Body), in.Host
 		versions := in.Headers.Values(mcp.HeaderProtocolVersion)
 		ctx.Request.Reset()

@@ -20,6 +20,8 @@ type patient struct {
 	linger atomic.Bool
 	// idle says that no request of the connection is under way.
 	idle atomic.Bool
+	// watcher is of the last call; the goroutine that serves the connection alone uses it.
+	watcher *watcher
 }
 
 // Close implements net.Conn.

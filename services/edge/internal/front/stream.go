@@ -94,9 +94,20 @@ type watcher struct {
 	quit    chan struct{} // there once somebody looks
 }
 
+// watch begins a watch. A connection has one call at a time, so its last watcher is used again, unless that has begun to look.
 func watch(c net.Conn, gone func()) *watcher {
+	mine, ok := c.(*patient)
+	if ok && mine.watcher != nil {
+		w := mine.watcher
+		w.gone = gone
+		w.timer.Reset(unwatched)
+		return w
+	}
 	w := &watcher{conn: c, gone: gone}
 	w.timer = time.AfterFunc(unwatched, w.begin)
+	if ok {
+		mine.watcher = w
+	}
 	return w
 }
 
@@ -136,7 +147,12 @@ func (w *watcher) begin() {
 
 // stop ends the watch and waits for it.
 func (w *watcher) stop() {
-	w.timer.Stop()
+	if w.timer.Stop() {
+		return // it will not begin
+	}
+	if mine, ok := w.conn.(*patient); ok {
+		mine.watcher = nil
+	}
 	w.mu.Lock()
 	w.stopped = true
 	if w.quit != nil {

@@ -97,12 +97,13 @@ func (g *Guard) callTool(ctx context.Context, in *Inbound, entry *Entry) (Answer
 			return Answer{}, err
 		}
 	}
-	if err := tool.Arguments.Validate(entry.msg.Arguments); err != nil {
+	decoded, err := tool.Arguments.Validate(entry.msg.Arguments)
+	if err != nil {
 		return Answer{}, err
 	}
 	entry.stage = stageDecide
 	decision, err := g.Decider.Decide(ctx, Question{
-		Caller: entry.caller, Tool: tool, Arguments: entry.msg.Arguments, At: entry.began, SourceIP: in.IP, CallID: entry.id,
+		Caller: entry.caller, Tool: tool, Arguments: entry.msg.Arguments, Decoded: decoded, At: entry.began, SourceIP: in.IP, CallID: entry.id,
 	})
 	if err != nil {
 		return Answer{}, err

@@ -78,8 +78,9 @@ type Tool struct {
 
 // Arguments checks a call's arguments against the approved input schema.
 type Arguments interface {
-	// Validate refuses with REASON_ARGUMENTS and a sentence that names the place. Nil arguments are an empty object.
-	Validate(arguments json.RawMessage) error
+	// Validate refuses with REASON_ARGUMENTS and a sentence that names the place. Nil arguments are an empty object. What it had to decode as
+	// rules see it, it answers; nobody may change that.
+	Validate(arguments json.RawMessage) (decoded map[string]any, err error)
 }
 
 // Listing is what a caller sees of an endpoint.
@@ -97,7 +98,9 @@ type Question struct {
 	Caller    *Caller
 	Tool      *Tool
 	Arguments json.RawMessage
-	At        time.Time
+	// Decoded is what Validate answered; nil when it did not.
+	Decoded  map[string]any
+	At       time.Time
 	SourceIP  string
 	CallID    string
 }
