@@ -91,6 +91,7 @@ type fields struct {
 	metaVersion, metaInfo, metaCapabilities  []byte
 	traceParent, progressToken               []byte
 	parameters, args                         span
+	alike                                    []byte // a member of params that a careless reader takes for another
 }
 
 func (f *fields) read(body []byte) *Error {
@@ -151,9 +152,22 @@ func (f *fields) readParams(c *cursor) {
 		case "capabilities":
 			f.initCapabilities = c.value()
 		default:
+			if alike(name) {
+				f.alike = name
+			}
 			c.value()
 		}
 	}
+}
+
+// alike reports whether a name differs from one that decides what is called only by case: some readers take both for the same (CVE-2026-27896).
+func alike(name []byte) bool {
+	for _, known := range [][]byte{[]byte("name"), []byte("uri"), []byte("arguments"), []byte("_meta"), []byte("taskId")} {
+		if len(name) <= 2*len(known) && bytes.EqualFold(name, known) {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *fields) readMeta(c *cursor) {
@@ -271,6 +285,9 @@ func (m *Message) params(f *fields, lim Limits) *Error {
 	}
 	if f.meta != nil && kind(f.meta) != '{' {
 		return badParams("params._meta is not an object.")
+	}
+	if f.alike != nil {
+		return malformed("params has a member %q. Names are case-sensitive.", clip(string(f.alike), 32))
 	}
 	m.Params, m.Meta = f.params, f.meta
 	var t texts

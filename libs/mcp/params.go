@@ -3,6 +3,7 @@ package mcp
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -47,7 +48,7 @@ func (r *bindingReader) object(schema json.RawMessage, path []string) error {
 		if kind(property) != '{' {
 			continue
 		}
-		at := append(path[:len(path):len(path)], string(name))
+		at := append(slices.Clip(path), string(name))
 		if raw := Get(property, "x-mcp-header"); raw != nil {
 			if err := r.add(raw, property, at); err != nil {
 				return err

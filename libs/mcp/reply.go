@@ -45,7 +45,7 @@ func (r *Reply) judge(f *fields, lim Limits) *Error {
 		return malformed(`The message does not say "jsonrpc": "2.0".`)
 	}
 	// An error about a request whose id could not be read has none, or null.
-	if f.id != nil && !(f.err != nil && kind(f.id) == 'n') {
+	if f.id != nil && (f.err == nil || kind(f.id) != 'n') {
 		if err := checkID(f.id, lim); err != nil {
 			return err
 		}

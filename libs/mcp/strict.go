@@ -35,8 +35,7 @@ func why(body []byte) string {
 	dec := jsontext.NewDecoder(bytes.NewReader(body))
 	if _, err := dec.ReadValue(); err != nil {
 		at := int64(0)
-		var syntax *jsontext.SyntacticError
-		if errors.As(err, &syntax) {
+		if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 			at = syntax.ByteOffset
 		}
 		switch {

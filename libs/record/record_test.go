@@ -80,14 +80,14 @@ func TestECSDocumentsAreAsAgreed(t *testing.T) {
 			ev.Decision = record.Refused(fault.New(faultv1.Reason_REASON_UNKNOWN_TOOL, "Unknown tool: nothing"))
 		}),
 		"resource-applied": {
-			Id: "e-2", Action: "resource-applied", Phase: final, Outcome: success, Time: call().Time, Tenant: "acme-eu", Service: "identity",
+			Id: "e-2", Action: "resource-applied", Phase: final, Outcome: success, Time: call().GetTime(), Tenant: "acme-eu", Service: "identity",
 			Principal: record.Person(&identityv1.Caller{Tenant: "acme-eu", Name: "root", Email: "root@acme.example", Roles: []string{"admin"}}),
 			Request:   &eventsv1.Request{Method: "/headgate.identity.v1.IdentityService/Apply"},
 			Change:    &eventsv1.Change{Kind: "Person", Name: "ana", Action: "created", Version: 1, NewHash: "sha256:aa"},
 			Writer:    "identity-1", Sequence: 1,
 		},
 		"list": {
-			Id: "e-3", Action: "tool-list", Phase: final, Outcome: success, Time: call().Time, Tenant: "acme-eu", Service: "edge", Principal: record.Service("edge"),
+			Id: "e-3", Action: "tool-list", Phase: final, Outcome: success, Time: call().GetTime(), Tenant: "acme-eu", Service: "edge", Principal: record.Service("edge"),
 			Request: &eventsv1.Request{Method: "tools/list"}, List: &eventsv1.ListCounts{Total: 12, Shown: 0}, Writer: "edge-1", Sequence: 2,
 		},
 	} {

@@ -93,8 +93,7 @@ func display(file string) string {
 
 // reason leaves the path out of a file error, which the caller has named.
 func reason(err error) string {
-	var pathErr *fs.PathError
-	if errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathErr.Err.Error()
 	}
 	return err.Error()

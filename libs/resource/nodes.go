@@ -66,9 +66,8 @@ func readJSON(file string, data []byte) (documents []*yaml.Node, problems []prob
 		}
 		if err != nil {
 			line := r.line(r.decoder.InputOffset())
-			var syntax *jsontext.SyntacticError
 			text := err.Error()
-			if errors.As(err, &syntax) {
+			if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 				line, text = r.line(syntax.ByteOffset), syntax.Err.Error()
 			}
 			return documents, append(problems, problem{file: file, line: line, text: "is not JSON: " + clip(text)})

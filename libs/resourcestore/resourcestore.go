@@ -83,7 +83,7 @@ func (s *Store) Apply(ctx context.Context, objects []resource.Object, dryRun boo
 		}
 		return nil
 	})
-	if err != nil && !(dryRun && errors.Is(err, errDryRun)) {
+	if err != nil && (!dryRun || !errors.Is(err, errDryRun)) {
 		return nil, 0, err
 	}
 	return changes, revision, nil

@@ -223,19 +223,19 @@ func incompleteService(t *testing.T) {
 	if _, err := protoregistry.GlobalFiles.FindFileByPath("test/incomplete.proto"); err == nil {
 		return
 	}
-	service := &descriptorpb.ServiceDescriptorProto{Name: proto.String("IncompleteService")}
+	service := &descriptorpb.ServiceDescriptorProto{Name: new("IncompleteService")}
 	for name, row := range incompleteRows() {
 		options := &descriptorpb.MethodOptions{}
 		if row != nil {
 			proto.SetExtension(options, optionsv1.E_Access, row)
 		}
 		service.Method = append(service.Method, &descriptorpb.MethodDescriptorProto{
-			Name: proto.String(name), InputType: proto.String(".test.incomplete.v1.Empty"), OutputType: proto.String(".test.incomplete.v1.Empty"), Options: options,
+			Name: new(name), InputType: new(".test.incomplete.v1.Empty"), OutputType: new(".test.incomplete.v1.Empty"), Options: options,
 		})
 	}
 	built, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("test/incomplete.proto"), Package: proto.String("test.incomplete.v1"), Syntax: proto.String("proto3"),
-		MessageType: []*descriptorpb.DescriptorProto{{Name: proto.String("Empty")}}, Service: []*descriptorpb.ServiceDescriptorProto{service},
+		Name: new("test/incomplete.proto"), Package: new("test.incomplete.v1"), Syntax: new("proto3"),
+		MessageType: []*descriptorpb.DescriptorProto{{Name: new("Empty")}}, Service: []*descriptorpb.ServiceDescriptorProto{service},
 	}, protoregistry.GlobalFiles)
 	if err != nil {
 		t.Fatal(err)

@@ -70,8 +70,7 @@ var reasons = map[connect.Code]faultv1.Reason{
 
 // faultOf finds what an error of a handler or an interceptor means. What is not known stays inside as internal.
 func faultOf(err error) *fault.Error {
-	var known *fault.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*fault.Error](err); ok {
 		return known
 	}
 	var coded *connect.Error

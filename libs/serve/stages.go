@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // stages are the running parts of a process. They start in order and end in the opposite order, each only when the one that started after it has
@@ -50,8 +51,8 @@ func (s *stages) wait(ending func()) error {
 		}
 	}
 	ending()
-	for i := len(s.running) - 1; i >= 0; i-- {
-		st := s.running[i]
+	for _, st := range slices.Backward(s.running) {
+
 		st.stop()
 		<-st.done
 		if first == nil && st.err != nil {

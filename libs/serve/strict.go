@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"strings"
 	"time"
@@ -163,9 +164,7 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 		switch {
 		case !f.IsExported() || name == "-":
 		case strings.Contains(rest, "inline") && f.Type.Kind() == reflect.Struct:
-			for inner, it := range fieldsOf(f.Type) {
-				fields[inner] = it
-			}
+			maps.Copy(fields, fieldsOf(f.Type))
 		case name == "":
 			fields[strings.ToLower(f.Name)] = f.Type
 		default:

@@ -70,8 +70,7 @@ func (v *Verifier) open(raw string) ([]byte, error) {
 	// The compact form only: the JSON form of JWS allows more than one signature.
 	signed, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
-		var algorithm *jose.ErrUnexpectedSignatureAlgorithm
-		if errors.As(err, &algorithm) {
+		if _, ok := errors.AsType[*jose.ErrUnexpectedSignatureAlgorithm](err); ok {
 			return nil, refuse("it is not signed with ES256")
 		}
 		return nil, refuse("it is not a signed access token")

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -99,9 +100,9 @@ func (r *recorder) fail(broken bool) {
 func (r *recorder) last(action string) *eventsv1.Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := len(r.events) - 1; i >= 0; i-- {
-		if r.events[i].GetAction() == action {
-			return r.events[i]
+	for _, v := range slices.Backward(r.events) {
+		if v.GetAction() == action {
+			return v
 		}
 	}
 	return nil

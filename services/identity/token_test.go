@@ -3,6 +3,7 @@ package identity_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -84,9 +85,7 @@ func forge(t *testing.T, good string, algorithm jose.SignatureAlgorithm, key any
 	if err := json.Unmarshal(payload, &claims); err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range change {
-		claims[name] = value
-	}
+	maps.Copy(claims, change)
 	if payload, err = json.Marshal(claims); err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -179,8 +180,8 @@ func (e *Embedded) Config() Config { return Config{URL: e.url, Token: e.token} }
 
 // Close stops what was started, last first, and waits for it.
 func (e *Embedded) Close() {
-	for i := len(e.stop) - 1; i >= 0; i-- {
-		e.stop[i]()
+	for _, v := range slices.Backward(e.stop) {
+		v()
 	}
 	e.stop = nil
 }

@@ -19,10 +19,10 @@ const (
 func (e effect) annotate(title string) mcp.ToolOption {
 	return mcp.WithToolAnnotation(mcp.ToolAnnotation{
 		Title:           title,
-		ReadOnlyHint:    mcp.ToBoolPtr(e == reads),
-		DestructiveHint: mcp.ToBoolPtr(e == destroys),
-		IdempotentHint:  mcp.ToBoolPtr(e == reads),
-		OpenWorldHint:   mcp.ToBoolPtr(false),
+		ReadOnlyHint:    new(e == reads),
+		DestructiveHint: new(e == destroys),
+		IdempotentHint:  new(e == reads),
+		OpenWorldHint:   new(false),
 	})
 }
 

@@ -122,8 +122,7 @@ func methods(path string) []string {
 // parameters refuses what has two readings: a parameter that is there twice (RFC 6749, 3.1 and 3.2; resource may be, RFC 8707), and a secret in a URL.
 func (s *Server) parameters(r *http.Request) error {
 	if err := r.ParseForm(); err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return op.NewStatusError(oidc.ErrInvalidRequest().WithDescription("the body is larger than %d bytes", maxBody), http.StatusRequestEntityTooLarge)
 		}
 		return oidc.ErrInvalidRequest().WithDescription("the parameters cannot be read")

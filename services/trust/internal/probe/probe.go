@@ -65,8 +65,7 @@ func Server(ctx context.Context, target Target, limits Limits) (Look, error) {
 	}
 	defer w.close()
 	look, err := discover(ctx, w)
-	var answered *answerError
-	if errors.As(err, &answered) {
+	if _, ok := errors.AsType[*answerError](err); ok {
 		look, err = initialize(ctx, w) // it is there, but does not speak of itself in the newest revision
 	}
 	if err != nil {
