@@ -54,6 +54,7 @@ type Deps struct {
 
 // Main runs a service until SIGTERM or SIGINT and ends the process with 0, or with 1 and one sentence on standard error.
 func Main[C any](name string, build func(cfg C, d Deps) (Service, error)) {
+	syscall.Umask(0o077) // what it writes is for its user alone
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	if err := Run(ctx, name, os.Args[1:], build); err != nil {

@@ -132,16 +132,20 @@ func (e *Edge) compose(keys *keyed.Keys) {
 	e.back = back.New(back.Config{MaxResult: e.cfg.MaxResult}, now)
 	known := catalogue.New(catalogue.Parts{
 		Relations: func(ctx context.Context, c *guard.Caller) (catalogue.Reach, error) { return relations.Of(ctx, c) },
-		Upstream:  e.back, Lender: lender, Trust: e.deps.Trust, Now: now, Log: log,
+		Changes:  func() int64 { return people.Generation() + relations.Generation() },
+		Upstream: e.back, Lender: lender, Trust: e.deps.Trust, Now: now, Log: log,
 	})
 	decider.Use(facts.New(facts.Parts{
 		Tools: known, Lender: lender, Journal: e.deps.Journal, Upstream: e.back, Inspector: inspect.Inspector{}, Keys: keys, Now: now,
 	}))
+	var gate *guard.Guard
+	sweep := func() { gate.Sweep() }
 	e.replicas = replicas.New(replicas.Parts{
-		Identity: e.deps.Identity, Authz: e.deps.Authz, Trust: e.deps.Trust, Directory: people, Decider: decider, Catalogue: known, Now: now, Log: log,
+		Identity: e.deps.Identity, Authz: e.deps.Authz, Trust: e.deps.Trust, Decider: decider, Now: now, Log: log,
+		Directory: replicas.Then(people, sweep), Catalogue: replicas.Then(known, sweep),
 	})
 	hosts, origins := names(e.cfg)
-	gate := guard.New(guard.Stages{
+	gate = guard.New(guard.Stages{
 		Admitter: admit.New(admit.Config{
 			Base: e.cfg.PublicURL, Issuer: e.cfg.Issuer, Hosts: hosts, Origins: origins, Rate: e.cfg.RatePerSecond, Burst: max(e.cfg.Burst, e.cfg.RatePerSecond, 1),
 		}, people, now),

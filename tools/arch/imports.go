@@ -20,7 +20,7 @@ func Imports(f File) []string {
 }
 
 func forbidden(from, to string) string {
-	module := strings.SplitN(from, "/", 2)[0]
+	module, _, _ := strings.Cut(from, "/")
 	switch {
 	case module == "proto" && within(to, "headgate.dev/libs", "headgate.dev/services", "headgate.dev/tools"):
 		return "proto knows nothing above it"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
+	"slices"
 	"strings"
 )
 
@@ -135,10 +136,8 @@ func packageLevel(f File, ident *ast.Ident) bool {
 		if !ok {
 			continue
 		}
-		for _, s := range gen.Specs {
-			if s == ast.Spec(spec) {
-				return true
-			}
+		if slices.Contains(gen.Specs, ast.Spec(spec)) {
+			return true
 		}
 	}
 	return false

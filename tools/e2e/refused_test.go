@@ -146,7 +146,7 @@ func badTokens(t *testing.T, s *scene) {
 			product.Eventually(t, 5*time.Second, "the token is refused: "+name, func() bool { return c.Raw(list, c.Headers("tools/list", "")).Status == http.StatusUnauthorized })
 			body := []byte(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"x"}` + metaOf(modern) + `}}`)
 			answer := c.Raw(body, c.Headers("tools/call", "echo"))
-			challenge := answer.Header.Get("Www-Authenticate")
+			challenge := answer.Header.Get("WWW-Authenticate")
 			if answer.Status != http.StatusUnauthorized || !strings.Contains(challenge, "Bearer") || !strings.Contains(challenge, "resource_metadata=") {
 				t.Errorf("%s, modern %v: %d %q %s", name, modern, answer.Status, challenge, answer.Body)
 			}

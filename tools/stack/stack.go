@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -209,8 +210,8 @@ func (s *Stack) Stop() {
 		_ = s.ingress.Close()
 	}
 	names := append([]string{"broker"}, s.plan.names()...)
-	for i := len(names) - 1; i >= 0; i-- {
-		if process := s.processes[names[i]]; process != nil {
+	for _, name := range slices.Backward(names) {
+		if process := s.processes[name]; process != nil {
 			process.Stop()
 		}
 	}

@@ -248,7 +248,7 @@ type Record map[string]any
 // Get reads a field by its dotted path, as text; "" when it is not there.
 func (r Record) Get(path string) string {
 	var value any = map[string]any(r)
-	for _, key := range strings.Split(path, ".") {
+	for key := range strings.SplitSeq(path, ".") {
 		object, ok := value.(map[string]any)
 		if !ok {
 			return ""

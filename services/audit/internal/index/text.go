@@ -35,5 +35,8 @@ func Text(ev *eventsv1.Event) string {
 	add(record.Reason(ev), ev.GetCredential().GetConnection(), ev.GetTrace().GetTraceId(), ev.GetArguments().GetHmac(), ev.GetResult().GetHmac())
 	add(c.GetKind(), c.GetName(), c.GetAction(), c.GetReason(), c.GetOldHash(), c.GetNewHash())
 	add(ev.GetFindings().GetNotes()...)
+	if ev.GetAlert() {
+		add("alert")
+	}
 	return b.String()
 }

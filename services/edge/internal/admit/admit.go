@@ -189,12 +189,9 @@ func (a *Admitter) current(v *verified, endpoint string) (*guard.Caller, error) 
 	if !v.claims.GoodFor(a.cfg.Base + endpoint) {
 		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token was issued for another resource. Ask for one for %s.", a.cfg.Base+endpoint)
 	}
-	if a.directory.Revoked(v.claims) {
-		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token was revoked. Sign in again.")
-	}
-	person, ok := a.directory.Person(v.claims.Tenant, v.claims.Subject)
-	if !ok || person.Disabled {
-		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The person of this access token is disabled or does not exist any more.")
+	person, err := a.holds(v.claims)
+	if err != nil {
+		return nil, err
 	}
 	next := &standing{at: generation, good: []string{endpoint}}
 	if last != nil && last.at == generation {
@@ -206,10 +203,34 @@ func (a *Admitter) current(v *verified, endpoint string) (*guard.Caller, error) 
 		next.caller = &guard.Caller{
 			Tenant: v.claims.Tenant, Person: v.claims.Subject, Email: person.Email, DisplayName: person.DisplayName,
 			Agent: v.claims.Agent, ClientID: v.claims.ClientID, TokenID: v.claims.ID, Principal: person.Principal,
+			Claims: v.claims, Mark: generation,
 		}
 	}
 	v.as.Store(next)
 	return next.caller, nil
+}
+
+// holds finds the person of a token that was not ended before its time.
+func (a *Admitter) holds(claims *token.Claims) (directory.Person, error) {
+	if a.directory.Revoked(claims) {
+		return directory.Person{}, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token was revoked. Sign in again.")
+	}
+	person, ok := a.directory.Person(claims.Tenant, claims.Subject)
+	if !ok || person.Disabled {
+		return person, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The person of this access token is disabled or does not exist any more.")
+	}
+	return person, nil
+}
+
+// Still implements guard.Admitter.
+func (a *Admitter) Still(in *guard.Inbound, caller *guard.Caller) error {
+	if a.directory.Generation() == caller.Mark {
+		return nil
+	}
+	if _, err := a.holds(caller.Claims); err != nil {
+		return a.challenge(in, err)
+	}
+	return nil
 }
 
 // challenge says where a token can be had (RFC 6750, RFC 9728).

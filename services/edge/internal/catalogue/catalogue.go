@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -47,6 +48,8 @@ type Relations func(ctx context.Context, c *guard.Caller) (Reach, error)
 // Parts are what the catalogue works with.
 type Parts struct {
 	Relations Relations
+	// Changes counts what happened to relations and to those who have them.
+	Changes  func() int64
 	Upstream  Upstream
 	Lender    guard.Lender
 	Trust     Trust
@@ -59,7 +62,8 @@ type Parts struct {
 // Catalogue implements guard.Catalogue. Safe for concurrent use.
 type Catalogue struct {
 	Parts
-	looking flight.Group[look, *seen]
+	looking    flight.Group[look, *seen]
+	generation atomic.Int64
 
 	mu       sync.RWMutex
 	servers  map[key]*server
@@ -102,6 +106,9 @@ func (c *Catalogue) Apply(m *trustv1.WatchResponse) error {
 	}
 	for _, k := range m.GetKills() {
 		c.kills[kill{k.GetTenant(), k.GetTarget().GetKind(), k.GetTarget().GetName()}] = k.GetReason()
+	}
+	if m.GetSnapshot() || len(m.GetUpserts())+len(m.GetDeletions())+len(m.GetRevived())+len(m.GetKills()) > 0 {
+		c.generation.Add(1)
 	}
 	return nil
 }
@@ -146,6 +153,7 @@ func killed(what, reason string) error {
 // Resolve implements guard.Catalogue. What may be learned of a tool is checked from the caller's side first, so that what is not theirs costs
 // as little time as what is not there.
 func (c *Catalogue) Resolve(ctx context.Context, who *guard.Caller, endpoint, visible string) (*guard.Tool, error) {
+	mark := c.mark() // before the rest is looked up: what changes meanwhile makes another
 	reach, err := c.Relations(ctx, who)
 	if err != nil {
 		return nil, err
@@ -155,6 +163,7 @@ func (c *Catalogue) Resolve(ctx context.Context, who *guard.Caller, endpoint, vi
 		return nil, guard.Invisible(faultv1.Reason_REASON_UNKNOWN_TOOL, "There is no tool of this name.")
 	}
 	tool := c.tool(s, d, reach)
+	tool.Mark = mark
 	if err := invisible(s, d, tool.Relation); err != nil {
 		return tool, err
 	}
@@ -185,7 +194,7 @@ func (c *Catalogue) Tool(ctx context.Context, who *guard.Caller, server, tool st
 func (c *Catalogue) tool(s *server, d *definition, reach Reach) *guard.Tool {
 	t := &guard.Tool{
 		Server: &s.Server, Name: d.name, Hash: d.hash, Labels: d.labels, Annotations: d.annotations, Bindings: d.bindings,
-		Relation: reach.Lookup(s.Name, d.name, c.Now()),
+		Relation: reach.Lookup(s.Name, d.name, c.Now()), Reach: reach,
 	}
 	if d.schema != nil {
 		t.Arguments = d.schema()

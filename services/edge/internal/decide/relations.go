@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -82,7 +83,7 @@ type Relations struct {
 	mu      sync.RWMutex
 	known   map[principal]*resolved
 	reaches map[principal]*Reach
-	changes int64
+	changes atomic.Int64
 }
 
 // NewRelations makes an empty memory.
@@ -146,9 +147,7 @@ func (r *Relations) ask(ctx context.Context, who principal) (*resolved, error) {
 		request.Principal = &authzv1.EntitlementsRequest_Person{Person: who.person}
 	}
 	for range 5 {
-		r.mu.RLock()
-		before := r.changes
-		r.mu.RUnlock()
+		before := r.changes.Load()
 		answer, err := r.authz.Entitlements(ctx, connect.NewRequest(request))
 		if err != nil {
 			if fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
@@ -161,7 +160,7 @@ func (r *Relations) ask(ctx context.Context, who principal) (*resolved, error) {
 			got.delegators[name] = true
 		}
 		r.mu.Lock()
-		if r.changes == before {
+		if r.changes.Load() == before {
 			if len(r.known) >= kept {
 				clear(r.known)
 				clear(r.reaches)
@@ -175,11 +174,14 @@ func (r *Relations) ask(ctx context.Context, who principal) (*resolved, error) {
 	return nil, fault.New(faultv1.Reason_REASON_STALE, "What you may use is changing right now, so the call was refused. Try again in a moment.")
 }
 
+// Generation changes whenever something that was resolved may not hold any more.
+func (r *Relations) Generation() int64 { return r.changes.Load() }
+
 // forget drops what changed; with neither person nor agent, all of a tenant; with no tenant, everything.
 func (r *Relations) forget(tenant, person, agent string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.changes++
+	r.changes.Add(1)
 	for who := range r.known {
 		if (tenant == "" || who.tenant == tenant) && (person == "" && agent == "" || person != "" && who.person == person || agent != "" && who.agent == agent) {
 			delete(r.known, who)

@@ -1,10 +1,7 @@
 package guard
 
 import (
-	"context"
-	"encoding/json"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -283,56 +280,4 @@ func clip(s string, n int) string {
 		return strings.ToValidUTF8(s, "?")
 	}
 	return strings.ToValidUTF8(s[:n], "?")
-}
-
-// running knows the calls of clients of the revisions in which going away is not cancelling, so that a notice can cancel them.
-type running struct {
-	mu    sync.Mutex
-	calls map[string]context.CancelFunc
-}
-
-func newRunning() *running { return &running{calls: map[string]context.CancelFunc{}} }
-
-// begin gives the call its context: of the modern era it ends with the client's connection, of the others with a notice of the same session.
-func (r *running) begin(ctx context.Context, in *Inbound, e *Entry) (context.Context, func()) {
-	if e.modern {
-		return ctx, func() {}
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	key := callKey(in, e, e.msg.ID)
-	r.mu.Lock()
-	r.calls[key] = cancel
-	r.mu.Unlock()
-	return ctx, func() {
-		r.mu.Lock()
-		delete(r.calls, key)
-		r.mu.Unlock()
-		cancel()
-	}
-}
-
-// CutOff cancels the calls that do not end with their client's connection. Their records are written as ever.
-func (g *Guard) CutOff() {
-	g.running.mu.Lock()
-	defer g.running.mu.Unlock()
-	for _, cancel := range g.running.calls {
-		cancel()
-	}
-}
-
-func (r *running) cancel(in *Inbound, e *Entry) {
-	id := mcp.Get(e.msg.Params, "requestId")
-	if id == nil {
-		return
-	}
-	r.mu.Lock()
-	cancel := r.calls[callKey(in, e, id)]
-	r.mu.Unlock()
-	if cancel != nil {
-		cancel()
-	}
-}
-
-func callKey(in *Inbound, e *Entry, id json.RawMessage) string {
-	return strings.Join([]string{e.caller.Tenant, e.caller.Person, e.caller.Agent, e.caller.ClientID, in.Session, string(id)}, "\x00")
 }

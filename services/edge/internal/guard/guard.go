@@ -127,12 +127,25 @@ func (g *Guard) callTool(ctx context.Context, in *Inbound, entry *Entry) (Answer
 		return Answer{}, err
 	}
 	entry.leased(lease)
+	return g.make(ctx, in, entry, tool, wanted, lease, arguments)
+}
+
+// make is the part of callTool from which on something happens. What could have changed while it was prepared is judged again before, and what
+// stops calls under way again after.
+func (g *Guard) make(ctx context.Context, in *Inbound, entry *Entry, tool *Tool, wanted LeaseRequest, lease *Lease, arguments []byte) (Answer, error) {
+	g.running.uses(entry, tool) // before it is judged again: a stop is seen here or finds the call
+	if err := g.still(ctx, in, entry.caller, tool); err != nil {
+		return Answer{}, err
+	}
 	entry.stage = stageJournal
 	if err := g.started(entry, tool.Server); err != nil {
 		return Answer{}, err // no record, no call
 	}
 	entry.stage = stageForward
 	reply, err := g.Upstream.Forward(ctx, g.exchange(in, entry, tool, lease, arguments))
+	if stop := g.halted(in, entry.caller, tool); stop != nil {
+		return Answer{}, stop // whatever it answered
+	}
 	if err != nil {
 		if fault.Is(err, faultv1.Reason_REASON_CREDENTIAL) {
 			g.Lender.Forget(wanted)
@@ -153,6 +166,9 @@ func (g *Guard) exchange(in *Inbound, entry *Entry, tool *Tool, lease *Lease, ar
 		return ex
 	}
 	ex.Notify = func(notice []byte) error {
+		if err := g.halted(in, entry.caller, tool); err != nil {
+			return err
+		}
 		clean, _, err := g.Inspector.Inspect(notice, lease)
 		if err != nil {
 			return err

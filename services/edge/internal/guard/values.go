@@ -8,6 +8,7 @@ import (
 	"headgate.dev/libs/journal"
 	"headgate.dev/libs/mcp"
 	"headgate.dev/libs/policy"
+	"headgate.dev/libs/token"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 )
 
@@ -49,6 +50,9 @@ type Caller struct {
 	// Agent is the agent from the token; empty for none. ClientID is the OAuth client's.
 	Agent, ClientID, TokenID string
 	Principal                policy.Principal
+	// Claims are the token's own. Mark is the admitter's, to see at once that nothing changed since.
+	Claims *token.Claims
+	Mark   int64
 }
 
 // Server is one upstream as trust declares it.
@@ -74,6 +78,14 @@ type Tool struct {
 	Bindings  []mcp.Binding
 	Arguments Arguments
 	Relation  policy.Relation
+	// Reach is where Relation came from. Mark is the catalogue's, to see at once that nothing changed since.
+	Reach Reach
+	Mark  int64
+}
+
+// Reach says what relation a caller has to a tool at a time.
+type Reach interface {
+	Lookup(server, tool string, now time.Time) policy.Relation
 }
 
 // Arguments checks a call's arguments against the approved input schema.
@@ -150,6 +162,8 @@ type Inspection struct{ Hidden, Secrets int }
 type Admitter interface {
 	// Admit may return the caller together with an error, for the record.
 	Admit(in *Inbound) (*Caller, error)
+	// Still refuses a caller whose token or person does not hold any more. It asks nobody.
+	Still(in *Inbound, c *Caller) error
 }
 
 // Freshness refuses with REASON_STALE while a replica has not heard from its owner.
@@ -177,6 +191,10 @@ type Catalogue interface {
 	Instructions(ctx context.Context, c *Caller, server string) string
 	// Stopped refuses a caller whom a kill switch stops.
 	Stopped(c *Caller) error
+	// Still refuses a resolved tool that would not be resolved, or not be called, by what is known now.
+	Still(ctx context.Context, c *Caller, tool *Tool) error
+	// Halted refuses a call under way when its caller, server or tool was stopped since, or its server deleted. It asks nobody.
+	Halted(c *Caller, tool *Tool) error
 }
 
 // Decider judges a call by relation and rules.

@@ -39,6 +39,20 @@ type Copy[M any] interface {
 	Apply(m M) error
 }
 
+// Then is a copy after each of whose messages something is done.
+func Then[M any](into Copy[M], done func()) Copy[M] { return then[M]{into, done} }
+
+type then[M any] struct {
+	into Copy[M]
+	done func()
+}
+
+// Apply implements Copy.
+func (t then[M]) Apply(m M) error {
+	defer t.done()
+	return t.into.Apply(m)
+}
+
 // Decider is a copy that also knows the directory's revision behind its relations.
 type Decider interface {
 	Copy[*authzv1.WatchResponse]
