@@ -255,5 +255,5 @@ func FactValue(result json.RawMessage, path string) (json.RawMessage, error) {
 	if !at.found {
 		return nil, fmt.Errorf("the result has nothing at %s", path)
 	}
-	return json.RawMessage(result[at.start:at.end]), nil
+	return result[at.start:at.end], nil
 }

@@ -52,7 +52,6 @@ func (s *stages) wait(ending func()) error {
 	}
 	ending()
 	for _, st := range slices.Backward(s.running) {
-
 		st.stop()
 		<-st.done
 		if first == nil && st.err != nil {

@@ -47,7 +47,7 @@ func (w *walker) statements(all statements.Statements) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = errors.New("its syntax tree is not one that is known")
-			if r == errTooDeep {
+			if cause, ok := r.(error); ok && errors.Is(cause, errTooDeep) {
 				err = errTooDeep
 			}
 		}

@@ -118,8 +118,13 @@ func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		out["result"] = result
 	}
+	encoded, err := json.Marshal(out)
+	if err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(out)
+	_, _ = w.Write(encoded)
 }
 
 func (u *Upstream) answer(method string, call Executed, w http.ResponseWriter) map[string]any {

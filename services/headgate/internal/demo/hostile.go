@@ -24,10 +24,6 @@ type hostile struct {
 	description string
 }
 
-type weatherQuery struct {
-	City string `json:"city"`
-}
-
 type weather struct {
 	City    string `json:"city"`
 	Summary string `json:"summary"`

@@ -55,6 +55,7 @@ func fillOrders(tx *sql.Tx) error {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = customer.Close() }()
 	for id := 1; id <= 2000; id++ {
 		p := person(id)
 		if _, err := customer.Exec(id, p.name, p.email, p.country, start.AddDate(0, 0, -id*37%900).Format(time.DateOnly)); err != nil {
@@ -65,6 +66,7 @@ func fillOrders(tx *sql.Tx) error {
 	if err != nil {
 		return err
 	}
+	defer func() { _ = order.Close() }()
 	for id := 1; id <= 8000; id++ {
 		quantity := 1 + id*31%5
 		_, err := order.Exec(id, 1+id*7919%2000, products[id*13/7%len(products)], quantity, quantity*(995+100*(id*53%90)),
