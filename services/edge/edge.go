@@ -132,8 +132,8 @@ func (e *Edge) compose(keys *keyed.Keys) {
 	e.back = back.New(back.Config{MaxResult: e.cfg.MaxResult}, now)
 	known := catalogue.New(catalogue.Parts{
 		Relations: func(ctx context.Context, c *guard.Caller) (catalogue.Reach, error) { return relations.Of(ctx, c) },
-		Changes:  func() int64 { return people.Generation() + relations.Generation() },
-		Upstream: e.back, Lender: lender, Trust: e.deps.Trust, Now: now, Log: log,
+		Changes:   func() int64 { return people.Generation() + relations.Generation() },
+		Upstream:  e.back, Lender: lender, Trust: e.deps.Trust, Now: now, Log: log,
 	})
 	decider.Use(facts.New(facts.Parts{
 		Tools: known, Lender: lender, Journal: e.deps.Journal, Upstream: e.back, Inspector: inspect.Inspector{}, Keys: keys, Now: now,

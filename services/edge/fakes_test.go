@@ -60,6 +60,7 @@ type world struct {
 
 	leases   map[string]*credentialsv1.LeaseResponse // by server
 	leaseErr error
+	leasing  func(*credentialsv1.LeaseRequest) // when set, before each lease
 	asked    []*credentialsv1.LeaseRequest
 
 	identityHub *replica.Hub[*identityv1.WatchResponse]
@@ -257,6 +258,15 @@ func (w *world) server(name, url string, tools []string, change func(*trustv1.Se
 	w.trustHub.Publish(m)
 }
 
+// unserver deletes a server.
+func (w *world) unserver(name string) {
+	w.mu.Lock()
+	delete(w.servers, name)
+	m := &trustv1.WatchResponse{Revision: w.next(), Deletions: []*trustv1.ServerDeletion{{Tenant: acme, Name: name}}}
+	w.mu.Unlock()
+	w.trustHub.Publish(m)
+}
+
 func (w *world) kill(kind, name string) {
 	k := &trustv1.Kill{Tenant: acme, Target: &trustv1.Target{Kind: kind, Name: name}, Reason: "incident 7"}
 	w.mu.Lock()
@@ -337,6 +347,12 @@ type credentialsService struct {
 }
 
 func (s credentialsService) Lease(_ context.Context, r *connect.Request[credentialsv1.LeaseRequest]) (*connect.Response[credentialsv1.LeaseResponse], error) {
+	s.w.mu.Lock()
+	leasing := s.w.leasing
+	s.w.mu.Unlock()
+	if leasing != nil {
+		leasing(r.Msg)
+	}
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	s.w.asked = append(s.w.asked, r.Msg)

@@ -50,11 +50,11 @@ type Parts struct {
 	Relations Relations
 	// Changes counts what happened to relations and to those who have them.
 	Changes  func() int64
-	Upstream  Upstream
-	Lender    guard.Lender
-	Trust     Trust
-	Now       clock.Now
-	Log       *slog.Logger
+	Upstream Upstream
+	Lender   guard.Lender
+	Trust    Trust
+	Now      clock.Now
+	Log      *slog.Logger
 	// Fresh is how long what was seen of an upstream is believed; 0 means a second.
 	Fresh time.Duration
 }

@@ -113,8 +113,8 @@ type Question struct {
 	// Decoded is what Validate answered; nil when it did not.
 	Decoded  map[string]any
 	At       time.Time
-	SourceIP  string
-	CallID    string
+	SourceIP string
+	CallID   string
 }
 
 // LeaseRequest names the one use that a credential is for. Caller is nil when the edge looks at the server itself.
