@@ -59,7 +59,7 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler, tlsConfig *tls.
 		abort()
 		err = server.Close()
 	}
-	<-served
+	_ = <-served
 	return err
 }
 

@@ -57,7 +57,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	messages := make(chan kafka.Message)
 	fetched := make(chan error, 1)
 	go func() { fetched <- l.fetch(ctx, messages) }()
-	defer func() { <-fetched }()
+	defer func() { _ = <-fetched }()
 	for {
 		batch := l.collect(ctx, messages)
 		if len(batch) == 0 {
