@@ -21,7 +21,8 @@ const schemaURL = "headgate:///input-schema"
 type schema struct {
 	tool     string
 	compiled *jsonschema.Schema
-	problem  error // why it could not be compiled; then nothing fits
+	plain    *plain // nil for a schema that says more
+	problem  error  // why it could not be compiled; then nothing fits
 }
 
 // compile reads an input schema (JSON Schema 2020-12 unless it names another draft). Nothing is fetched: a $ref to elsewhere is an error.
@@ -35,6 +36,7 @@ func compile(tool string, raw json.RawMessage) *schema {
 	}
 	if object, ok := doc.(map[string]any); ok {
 		closeObject(object)
+		s.plain = plainOf(object)
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.UseLoader(nowhere{})
@@ -76,14 +78,16 @@ func (s *schema) Validate(arguments json.RawMessage) (map[string]any, error) {
 	if arguments == nil {
 		arguments = json.RawMessage("{}")
 	}
-	value, plain, err := decode(arguments)
+	value, same, err := decode(arguments)
 	if err != nil {
 		return nil, fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: its arguments are not JSON.", s.tool).Because(err)
 	}
-	err = s.compiled.Validate(value)
+	if !s.plain.fits(value) {
+		err = s.compiled.Validate(value)
+	}
 	if err == nil {
 		decoded, _ := value.(map[string]any)
-		if !plain {
+		if !same {
 			decoded = nil // rules see numbers in another way
 		}
 		return decoded, nil
@@ -98,9 +102,9 @@ func (s *schema) Validate(arguments json.RawMessage) (map[string]any, error) {
 	return nil, fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: %s. Correct the arguments and call again.", s.tool, explain(wrong))
 }
 
-// decode reads arguments for the validator. Numbers that a 64-bit value could round keep their digits; plain says that there are none, so that
+// decode reads arguments for the validator. Numbers that a 64-bit value could round keep their digits; same says that there are none, so that
 // rules see the same value.
-func decode(arguments json.RawMessage) (value any, plain bool, err error) {
+func decode(arguments json.RawMessage) (value any, same bool, err error) {
 	digits := 0
 	for _, c := range arguments {
 		switch {
