@@ -1,9 +1,11 @@
 package mcp
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Get answers the raw value at a path of member names in a strict JSON object, or nil.
@@ -88,6 +90,39 @@ func Delete(doc []byte, path ...string) []byte {
 		}
 		return splice(doc, span{before, after}, nil)
 	}
+}
+
+// DeletePrefixed answers a copy of a strict JSON document without those members of the object at a path whose names begin with a prefix, however
+// the names are escaped; without such members, the document itself. Every other byte stays.
+func DeletePrefixed(doc []byte, prefix string, path ...string) []byte {
+	at, found, _ := locate(doc, path)
+	c := cursor{b: doc[:at.to], i: at.from}
+	if found != len(path) || !c.open('{') {
+		return doc
+	}
+	var out []byte
+	copied, kept, dropped := 0, false, false
+	for before := c.i; ; before = c.i {
+		name, ok := c.name()
+		if !ok {
+			break
+		}
+		drop := strings.HasPrefix(string(name), prefix)
+		c.value()
+		switch {
+		case drop:
+			out, copied, dropped = append(out, doc[copied:before]...), c.i, true
+		case dropped && !kept: // the first that stays has no comma before it
+			copied += bytes.IndexByte(doc[copied:], ',') + 1
+			kept = true
+		default:
+			kept = true
+		}
+	}
+	if !dropped {
+		return doc
+	}
+	return append(out, doc[copied:]...)
 }
 
 // locate follows a path as far as it goes: where the last value found stands, how many names were found, and whether that value is an object.

@@ -36,6 +36,8 @@ const (
 	MetaTraceState      = "tracestate"
 	MetaBaggage         = "baggage"
 	MetaProgressToken   = "progressToken"
+	// MetaOwn is what Headgate's own keys begin with. Nobody else may write such a key.
+	MetaOwn = "io.headgate/"
 	// MetaDecision is Headgate's own key: why a call was refused or changed.
 	MetaDecision = "io.headgate/decision"
 	// MetaUnavailable is Headgate's own key: servers that a list leaves out because they do not answer.

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"bytes"
 	"strings"
 	"time"
 
@@ -189,23 +190,39 @@ func hex(s string) bool {
 // started writes what is about to happen.
 func (g *Guard) started(e *Entry, server *Server) error {
 	e.mode = server.Journal
-	g.fingerprint(e)
 	ev, known := &e.parts.started, &e.event
 	ev.Action, ev.Phase, ev.Time = known.Action, eventsv1.Phase_PHASE_STARTED, stamp(&e.parts.began, e.began)
 	ev.Tenant, ev.CallId, ev.Outcome = known.Tenant, e.id, eventsv1.Outcome_OUTCOME_UNKNOWN
 	ev.Principal, ev.Source, ev.Request, ev.Target = known.Principal, known.Source, known.Request, known.Target
 	ev.Decision, ev.Arguments, ev.Credential, ev.Trace = known.Decision, known.Arguments, known.Credential, known.Trace
+	ev.Findings = known.Findings
 	if err := g.Journal.Append(ev, e.mode); err != nil {
 		return unjournaled(err)
 	}
 	return nil
 }
 
-// fingerprint names the arguments without saying what they are.
-func (g *Guard) fingerprint(e *Entry) {
-	e.parts.arguments.Hmac = g.Keys.Sum(e.caller.Tenant, e.msg.Arguments)
-	e.parts.arguments.Bytes = int64(len(e.msg.Arguments))
+// fingerprint names arguments without saying what they are.
+func (g *Guard) fingerprint(e *Entry, arguments []byte) {
+	e.parts.arguments.Hmac = g.Keys.Sum(e.caller.Tenant, arguments)
+	e.parts.arguments.Bytes = int64(len(arguments))
 	e.event.Arguments = &e.parts.arguments
+}
+
+// ran notes the arguments that the server gets. Where a rule changed them, a note keeps the fingerprint of those that were asked for.
+func (g *Guard) ran(e *Entry, arguments []byte) {
+	g.fingerprint(e, arguments)
+	if e.decision.Effect == effectModify && !bytes.Equal(arguments, e.msg.Arguments) {
+		findings := e.findings()
+		findings.Notes = append(findings.Notes, "asked: "+g.Keys.Sum(e.caller.Tenant, e.msg.Arguments))
+	}
+}
+
+func (e *Entry) findings() *eventsv1.Findings {
+	if e.event.Findings == nil {
+		e.event.Findings = &eventsv1.Findings{}
+	}
+	return e.event.Findings
 }
 
 func stamp(into *timestamppb.Timestamp, at time.Time) *timestamppb.Timestamp {
@@ -223,7 +240,7 @@ func (g *Guard) settle(e *Entry, answer Answer, failure error) Answer {
 	ev.Request.ProtocolVersion = e.version
 	ev.Request.HttpStatus = int32(answer.Status)
 	if ev.Arguments == nil && e.msg != nil && e.caller != nil && e.msg.Arguments != nil {
-		g.fingerprint(e)
+		g.fingerprint(e, e.msg.Arguments)
 	}
 	ev.Outcome = eventsv1.Outcome_OUTCOME_SUCCESS
 	if failure != nil || ev.GetResult().GetIsError() {

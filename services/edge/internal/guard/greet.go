@@ -174,7 +174,13 @@ func (g *Guard) deliver(e *Entry, reply Reply, lease *Lease) (Answer, error) {
 		return Answer{}, err
 	}
 	if found.Hidden > 0 || found.Secrets > 0 {
-		e.event.Findings = &eventsv1.Findings{Hidden: int32(min(found.Hidden, 1<<30)), Secrets: int32(min(found.Secrets, 1<<30))}
+		findings := e.findings()
+		findings.Hidden, findings.Secrets = int32(min(found.Hidden, 1<<30)), int32(min(found.Secrets, 1<<30))
+	}
+	if reply.Result == nil {
+		clean = unforged(clean, "data")
+	} else {
+		clean = unforged(clean, "_meta")
 	}
 	result := &e.parts.result
 	result.Hmac, result.Bytes = g.Keys.Sum(e.caller.Tenant, clean), int64(len(clean))
@@ -193,6 +199,14 @@ func (g *Guard) deliver(e *Entry, reply Reply, lease *Lease) (Answer, error) {
 		}
 	}
 	return e.answer(http.StatusOK, mcp.Result(e.msg.ID, clean)), nil
+}
+
+// unforged takes Headgate's own keys out of what came from a server: only Headgate says what it decided. A name may be escaped.
+func unforged(document []byte, path ...string) []byte {
+	if !bytes.Contains(document, []byte(mcp.MetaOwn)) && bytes.IndexByte(document, '\\') < 0 {
+		return document
+	}
+	return mcp.DeletePrefixed(document, mcp.MetaOwn, path...)
 }
 
 // upstreamError passes a JSON-RPC error of the server on. The server knows the tool, so its "not found" is not Headgate's.

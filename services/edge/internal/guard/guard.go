@@ -114,6 +114,9 @@ func (g *Guard) callTool(ctx context.Context, in *Inbound, entry *Entry) (Answer
 	case effectAllow:
 	case effectModify:
 		arguments = decision.Arguments // only the paths that the rule names differ
+		if _, err := tool.Arguments.Validate(arguments); err != nil {
+			return Answer{}, misfit(decision, err)
+		}
 	case effectEscalate:
 		entry.stage = stageHold
 		return Answer{}, held(decision)
@@ -138,6 +141,7 @@ func (g *Guard) make(ctx context.Context, in *Inbound, entry *Entry, tool *Tool,
 		return Answer{}, err
 	}
 	entry.stage = stageJournal
+	g.ran(entry, arguments)
 	if err := g.started(entry, tool.Server); err != nil {
 		return Answer{}, err // no record, no call
 	}
@@ -174,7 +178,7 @@ func (g *Guard) exchange(in *Inbound, entry *Entry, tool *Tool, lease *Lease, ar
 			return err
 		}
 		entry.streamed = true
-		return in.Notify(clean)
+		return in.Notify(unforged(clean, "params", "_meta"))
 	}
 	return ex
 }
@@ -185,3 +189,10 @@ func (g *Guard) open(in *Inbound) *Entry {
 
 // blocked and held turn a decision into the refusal that the caller sees.
 func blocked(d policy.Decision) error { return refusal(d.Reason, d.Sentence) }
+
+// misfit refuses a call whose arguments do not fit the approved schema after a rule changed them.
+func misfit(d policy.Decision, err error) error {
+	return fault.New(faultv1.Reason_REASON_RULE_ERROR,
+		"The call was refused because the rule %s changes its arguments so that they do not fit the tool's approved schema any more: %s Tell your "+
+			"administrator.", d.Rule, fault.From(err).Sentence).Because(err)
+}

@@ -177,7 +177,8 @@ func (e *Entry) decisionJSON(r *Refusal) []byte {
 		if r.approval != nil {
 			d.Approval = &approvalInWord{By: r.approval.GetBy(), Quorum: max(1, r.approval.GetQuorum()), Expires: r.approval.GetExpires()}
 		}
-		if e.judged && (d.Effect == effectAllow || d.Effect == effectModify) {
+		happened := e.stage == stageForward || e.stage == stageInspect // what failed then was allowed, as the record says
+		if e.judged && !happened && (d.Effect == effectAllow || d.Effect == effectModify) {
 			d.Effect = effectBlock // the rules let it through, a later stage did not
 		}
 	}
