@@ -154,6 +154,9 @@ func TestHTTPRefusals(t *testing.T) {
 		"utf-8 is fine":  {body, with("Content-Type", "application/json; charset=utf-8"), 200, ""},
 		"accepts html":   {body, with("Accept", "text/html"), 406, "invalid"},
 		"refuses json":   {body, with("Accept", "application/json;q=0, text/event-stream"), 406, "invalid"},
+		"a zipped body":  {body, with("Content-Encoding", "gzip"), 415, "invalid"},
+		"not encoded":    {body, with("Content-Encoding", "identity"), 200, ""},
+		"only a stream":  {body, with("Accept", "text/event-stream"), 406, "invalid"},
 		"accepts all":    {body, with("Accept", "*/*"), 200, ""},
 		"a large body":   {strings.Repeat(" ", 5000) + body, ana.header("tools/list", ""), 413, "too-large"},
 		"a foreign sess": {body, with("Mcp-Session-Id", "x"), 200, ""}, // ignored on 2026-07-28
@@ -357,4 +360,33 @@ func TestProtectedResourceMetadataNamesTheIssuer(t *testing.T) {
 			t.Errorf("%s: %d", path, res.StatusCode)
 		}
 	}
+}
+
+func TestProbesSayWhatIsMissing(t *testing.T) {
+	u := newUpstream(t, echoTool)
+	h := start(t, support(t, u), nil)
+	ask := func(path string) (int, string) {
+		res, err := h.http.Get(h.base + path)
+		must(t, err)
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		must(t, err)
+		return res.StatusCode, string(body)
+	}
+	for path, want := range map[string]string{"/livez": "ok\n", "/readyz": "ok\n"} {
+		if status, body := ask(path); status != 200 || body != want {
+			t.Errorf("%s: %d %q", path, status, body)
+		}
+	}
+	status, body := ask("/readyz?verbose")
+	for _, name := range []string{"identity: fresh", "authz: fresh", "trust: fresh"} {
+		if status != 200 || !strings.Contains(body, name) {
+			t.Errorf("%d %q lacks %s", status, body, name)
+		}
+	}
+	h.silence("trust")
+	eventually(t, 15*time.Second, "the silence is seen", func() bool {
+		status, body := ask("/readyz?verbose")
+		return status == 503 && strings.Contains(body, "the service trust") && strings.Contains(body, "trust: stale")
+	})
 }

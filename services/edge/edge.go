@@ -152,7 +152,7 @@ func (e *Edge) compose(keys *keyed.Keys) {
 		Replicas: e.replicas, Sessions: session.New(keys, now), Catalogue: known, Decider: decider, Lender: lender, Journal: e.deps.Journal,
 		Upstream: e.back, Inspector: inspect.Inspector{}, Keys: keys, Now: now, Log: log,
 	})
-	e.front = front.New(front.Config{Base: e.cfg.PublicURL, Issuer: e.cfg.Issuer, MaxBody: e.cfg.MaxBody}, gate, e.replicas.Ready, log)
+	e.front = front.New(front.Config{Base: e.cfg.PublicURL, Issuer: e.cfg.Issuer, MaxBody: e.cfg.MaxBody}, gate, e.replicas.Ready, e.replicas.Describe, log)
 }
 
 // complete fills what can be known from the rest and refuses what cannot.

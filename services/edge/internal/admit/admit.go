@@ -109,6 +109,9 @@ func (a *Admitter) where(in *guard.Inbound) error {
 }
 
 func media(in *guard.Inbound) error {
+	if in.Encoded {
+		return guard.AtHTTP(http.StatusUnsupportedMediaType, faultv1.Reason_REASON_INVALID, "The body must not be compressed or otherwise encoded. Send it plain.")
+	}
 	if in.ContentType != "application/json" {
 		if kind, params, err := mime.ParseMediaType(in.ContentType); err != nil || kind != "application/json" || !utf8Only(params) {
 			return guard.AtHTTP(http.StatusUnsupportedMediaType, faultv1.Reason_REASON_INVALID, "The body must be application/json in UTF-8.")
@@ -116,7 +119,7 @@ func media(in *guard.Inbound) error {
 	}
 	if !accepts(in.Accept) {
 		return guard.AtHTTP(http.StatusNotAcceptable, faultv1.Reason_REASON_INVALID,
-			"The answer is application/json or text/event-stream; the request's Accept takes neither.")
+			"The answer can be application/json, with or without a stream, so the request's Accept must take application/json or */*.")
 	}
 	return nil
 }

@@ -48,6 +48,7 @@ type Front struct {
 	cfg    Config
 	guard  Guard
 	ready  func(ctx context.Context) error
+	detail func() []string
 	log    *slog.Logger
 	server *fasthttp.Server
 	open   connections
@@ -55,12 +56,12 @@ type Front struct {
 	scratches sync.Pool
 }
 
-// New makes a front for a guard. Ready is asked for /readyz.
-func New(cfg Config, g Guard, ready func(ctx context.Context) error, log *slog.Logger) *Front {
+// New makes a front for a guard. Ready is asked for /readyz, and detail for more lines of it where a client wants them.
+func New(cfg Config, g Guard, ready func(ctx context.Context) error, detail func() []string, log *slog.Logger) *Front {
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = 4 << 20
 	}
-	f := &Front{cfg: cfg, guard: g, ready: ready, log: log}
+	f := &Front{cfg: cfg, guard: g, ready: ready, detail: detail, log: log}
 	f.server = &fasthttp.Server{
 		Handler: f.handle, ErrorHandler: f.unreadable, ReadBufferSize: headerRoom, MaxRequestBodySize: cfg.MaxBody,
 		ReadTimeout: readLimit, IdleTimeout: idleLimit, NoDefaultServerHeader: true, NoDefaultDate: true, NoDefaultContentType: true,
@@ -80,7 +81,7 @@ func (f *Front) handle(ctx *fasthttp.RequestCtx) {
 	path := string(ctx.Path())
 	switch {
 	case path == "/livez":
-		ctx.SetStatusCode(http.StatusOK)
+		plain(ctx, http.StatusOK, "ok\n")
 	case path == "/readyz":
 		f.readiness(ctx)
 	case path == metadataPath || strings.HasPrefix(path, metadataPath+"/"):
@@ -116,13 +117,22 @@ func endpoint(path string) (server string, ok bool) {
 func (f *Front) readiness(ctx *fasthttp.RequestCtx) {
 	soon, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
+	status, said := http.StatusOK, "ok\n"
 	if err := f.ready(soon); err != nil {
-		ctx.SetStatusCode(http.StatusServiceUnavailable)
-		ctx.SetContentType("text/plain; charset=utf-8")
-		ctx.SetBodyString(err.Error() + "\n")
-		return
+		status, said = http.StatusServiceUnavailable, err.Error()+"\n"
 	}
-	ctx.SetStatusCode(http.StatusOK)
+	if ctx.QueryArgs().Has("verbose") {
+		for _, line := range f.detail() {
+			said += line + "\n"
+		}
+	}
+	plain(ctx, status, said)
+}
+
+func plain(ctx *fasthttp.RequestCtx, status int, text string) {
+	ctx.SetStatusCode(status)
+	ctx.SetContentType("text/plain; charset=utf-8")
+	ctx.SetBodyString(text)
 }
 
 // metadata answers RFC 9728 for an endpoint; every endpoint that could be has the same, whether its server exists or not.

@@ -56,6 +56,8 @@ func (s *scratch) inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.
 		case bytes.EqualFold(name, []byte("Mcp-Session-Id")):
 			sessions++
 			t.add(&in.Session, value)
+		case bytes.EqualFold(name, []byte("Content-Encoding")):
+			in.Encoded = in.Encoded || !bytes.EqualFold(bytes.TrimSpace(value), []byte("identity"))
 		case bytes.EqualFold(name, []byte("Traceparent")):
 			t.add(&in.TraceParent, value)
 		case len(name) > 4 && bytes.EqualFold(name[:4], []byte("Mcp-")):

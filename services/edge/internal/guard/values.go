@@ -24,12 +24,14 @@ type Inbound struct {
 	// Origins are all Origin headers that were sent.
 	Origins             []string
 	ContentType, Accept string
-	Bearer              string
-	Session             string
-	TraceParent         string
-	IP, UserAgent       string
-	Headers             mcp.Header
-	Body                []byte
+	// Encoded says that the body came compressed or otherwise encoded.
+	Encoded       bool
+	Bearer        string
+	Session       string
+	TraceParent   string
+	IP, UserAgent string
+	Headers       mcp.Header
+	Body          []byte
 	// Notify streams one notice of the call to the client before its answer; nil when the client takes no stream.
 	Notify func(notice []byte) error
 }

@@ -4,7 +4,9 @@ package replicas
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -161,6 +163,23 @@ func (r *Replicas) Ready(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Describe is one line about each copy.
+func (r *Replicas) Describe() []string {
+	var lines []string
+	for _, one := range r.Status() {
+		word := "fresh"
+		if one.Stale {
+			word = "stale"
+		}
+		if one.Age == math.MaxInt64 {
+			lines = append(lines, one.Name+": not heard of yet")
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("%s: %s, heard of %s ago, revision %d", one.Name, word, one.Age.Round(time.Millisecond), one.Revision))
+	}
+	return lines
 }
 
 // Status says where each copy stands.
