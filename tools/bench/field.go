@@ -98,16 +98,14 @@ func (f *field) start(ctx context.Context, kind, arg string) (target, error) {
 }
 
 func (f *field) startHeadgate(dir, upstream string, c config) (target, error) {
-	root, err := arch.Root()
-	if err != nil {
-		return target{}, err
+	binary := c.binary
+	if binary == "" {
+		binary = filepath.Join(dir, "headgate")
+		if err := buildHeadgate(binary); err != nil {
+			return target{}, err
+		}
 	}
-	binary := filepath.Join(dir, "headgate")
-	build := exec.Command("go", "build", "-o", binary, "./services/headgate")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		return target{}, fmt.Errorf("go build: %w: %s", err, out)
-	}
+	var err error
 	file := filepath.Join(dir, "tenant.yaml")
 	if err := os.WriteFile(file, fmt.Appendf(nil, tenant, upstream, c.mode), 0o600); err != nil {
 		return target{}, err
@@ -124,6 +122,19 @@ func (f *field) startHeadgate(dir, upstream string, c config) (target, error) {
 	}
 	info := f.stack.Info()
 	return target{name: "headgate", process: "edge", url: info.MCP + "/bench", token: info.Tokens["ana"], pid: f.stack.Process("edge").PID()}, f.audit().Signal(syscall.SIGSTOP)
+}
+
+func buildHeadgate(binary string) error {
+	root, err := arch.Root()
+	if err != nil {
+		return err
+	}
+	build := exec.Command("go", "build", "-o", binary, "./services/headgate")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return nil
 }
 
 func (f *field) audit() *proc.Process { return f.stack.Process("audit") }

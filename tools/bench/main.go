@@ -28,6 +28,7 @@ type config struct {
 	// upstream is the kind of server that is called.
 	upstream string
 	profile  string
+	binary   string
 }
 
 func main() {
@@ -41,7 +42,7 @@ func main() {
 	var c config
 	flag.IntVar(&c.rounds, "rounds", 5, "interleaved rounds")
 	flag.DurationVar(&c.length, "length", 2*time.Second, "length of one measurement")
-	flag.IntVar(&c.size, "size", 150, "bytes of text in a reply")
+	flag.IntVar(&c.size, "size", 1024, "bytes of text in a reply")
 	flag.StringVar(&c.mode, "journal", "spool", "spool or strict")
 	flag.StringVar(&c.out, "out", "", "file for the figures as JSON")
 	callers := flag.String("callers", "1,16,64", "how many callers at once, a list")
@@ -49,6 +50,7 @@ func main() {
 	flag.Float64Var(&c.quiet, "quiet", 0.05, "share of the machine that others may take; a measurement with more is repeated, four times at most")
 	flag.StringVar(&c.profile, "profile", "", "file for a processor profile of the edge while it is measured")
 	flag.StringVar(&c.upstream, "upstream", plainUpstream, plainUpstream+" or "+leanUpstream+": what the called server is made of")
+	flag.StringVar(&c.binary, "binary", "", "the headgate binary to measure; built from this tree when empty")
 	flag.Parse()
 	if err := lists(&c, *callers, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

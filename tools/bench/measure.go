@@ -20,9 +20,12 @@ type row struct {
 	Ratio     float64 `json:"ratio_to_direct"`
 	RatioLow  float64 `json:"ratio_low"`
 	RatioHigh float64 `json:"ratio_high"`
-	P50Micros int64   `json:"p50_us"`
-	P99Micros int64   `json:"p99_us"`
-	CPUMicros float64 `json:"cpu_us_per_call"`
+	// RatioByCPU is what all processes of the run spent on a direct call, divided by what they spent on one of this target's: the ratio of throughput on
+	// processors that never wait. Others on the machine disturb it less.
+	RatioByCPU float64 `json:"ratio_to_direct_by_cpu"`
+	P50Micros  int64   `json:"p50_us"`
+	P99Micros  int64   `json:"p99_us"`
+	CPUMicros  float64 `json:"cpu_us_per_call"`
 	// CPUOf is the same for each process of the run that spent any: who makes the calls, the upstream, and the rest of Headgate.
 	CPUOf map[string]float64 `json:"cpu_us_per_call_of"`
 	// Foreign is the share of the machine that processes of others took meanwhile.
@@ -153,13 +156,14 @@ func (f *field) sample(c config, t target, e era, callers int) (sample, error) {
 
 func summarise(t target, mine, direct []sample) (row, error) {
 	r := row{Target: t.name, Measured: len(mine), CPUOf: map[string]float64{}}
-	var speeds, ratios, foreign []float64
+	var speeds, ratios, byCPU, foreign []float64
 	var p50, p99 []time.Duration
 	var left []int64
 	cpu := map[string][]float64{}
 	for i, s := range mine {
 		speeds = append(speeds, s.perSecond)
 		ratios = append(ratios, s.perSecond/direct[i].perSecond)
+		byCPU = append(byCPU, direct[i].work()/s.work())
 		for name, used := range s.cpu {
 			cpu[name] = append(cpu[name], float64(used.Nanoseconds())/1000)
 		}
@@ -167,7 +171,7 @@ func summarise(t target, mine, direct []sample) (row, error) {
 		foreign, left = append(foreign, s.foreign), append(left, s.backlog)
 		r.Failures += s.failures
 	}
-	r.PerSecond, r.Ratio = median(speeds), median(ratios)
+	r.PerSecond, r.Ratio, r.RatioByCPU = median(speeds), median(ratios), median(byCPU)
 	for name, used := range cpu {
 		if m := median(used); m >= 0.5 {
 			r.CPUOf[name] = m
@@ -179,6 +183,15 @@ func summarise(t target, mine, direct []sample) (row, error) {
 	rss, err := proc.RSS(t.pid)
 	r.RSSMiB = float64(rss) / (1 << 20)
 	return r, err
+}
+
+// work is what all processes spent on a call, in µs.
+func (s sample) work() float64 {
+	sum := 0.0
+	for _, used := range s.cpu {
+		sum += float64(used.Nanoseconds()) / 1000
+	}
+	return sum
 }
 
 // rest is what a call costs in the processes of Headgate besides the edge.
@@ -196,10 +209,10 @@ func (r row) rest() float64 {
 
 func (r *results) print(out io.Writer) {
 	table := tabwriter.NewWriter(out, 0, 4, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(table, "era\tcallers\ttarget\tcalls/s\tratio to direct\trange\tp50 µs\tp99 µs\tCPU µs/call\tload\tupstream\trest\tRSS MiB\tfailures\tunshipped\tothers\t")
+	_, _ = fmt.Fprintln(table, "era\tcallers\ttarget\tcalls/s\tratio to direct\trange\tby CPU\tp50 µs\tp99 µs\tCPU µs/call\tload\tupstream\trest\tRSS MiB\tfailures\tunshipped\tothers\t")
 	for _, w := range r.rows {
-		_, _ = fmt.Fprintf(table, "%s\t%d\t%s\t%.0f\t%.2f\t%.2f–%.2f\t%d\t%d\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%d\t%d\t%.0f %%\t\n",
-			w.Era, w.Callers, w.Target, w.PerSecond, w.Ratio, w.RatioLow, w.RatioHigh, w.P50Micros, w.P99Micros, w.CPUMicros,
+		_, _ = fmt.Fprintf(table, "%s\t%d\t%s\t%.0f\t%.2f\t%.2f–%.2f\t%.2f\t%d\t%d\t%.0f\t%.0f\t%.0f\t%.0f\t%.0f\t%d\t%d\t%.0f %%\t\n",
+			w.Era, w.Callers, w.Target, w.PerSecond, w.Ratio, w.RatioLow, w.RatioHigh, w.RatioByCPU, w.P50Micros, w.P99Micros, w.CPUMicros,
 			w.CPUOf["load"], w.CPUOf["upstream"], w.rest(), w.RSSMiB, w.Failures, w.Unshipped, 100*w.Foreign)
 	}
 	_ = table.Flush()
