@@ -146,11 +146,11 @@ func TestAnExpiredTokenIsRefused(t *testing.T) {
 	h := start(t, nil)
 	h.mustApply(acme)
 	raw := h.token("acme", "ana", func(r *identityv1.IssueTokenRequest) { r.Ttl = durationpb.New(time.Minute) })
-	h.advance(59 * time.Second)
+	h.advance(30 * time.Second)
 	if _, err := h.authenticate(raw, mcp); err != nil {
 		t.Errorf("before: %v", err)
 	}
-	h.advance(2 * time.Second)
+	h.advance(31 * time.Second)
 	if _, err := h.authenticate(raw, mcp); reason(err) != faultv1.Reason_REASON_UNAUTHENTICATED || !strings.Contains(err.Error(), "expired") {
 		t.Errorf("after: %v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -232,14 +233,18 @@ func named(text string) (tenants []string, people [][2]string) {
 	return tenants, people
 }
 
-// Free takes a port of this machine that nobody uses.
+// Free finds a port of this machine that nobody uses, below those that the system hands out by itself: nobody gets it by chance before it is taken.
 func Free() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	const lowest, highest, tries = 20000, 32000, 200
+	var err error
+	for range tries {
+		address := fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(highest-lowest))
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", address); err == nil {
+			return address, listener.Close()
+		}
 	}
-	address := listener.Addr().String()
-	return address, listener.Close()
+	return "", fmt.Errorf("no free port between %d and %d: %w", lowest, highest, err)
 }
 
 // write puts a value as JSON, which is YAML, into a file.
