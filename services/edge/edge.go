@@ -238,15 +238,15 @@ func (e *Edge) Run(ctx context.Context) error {
 	defer collectLess()()
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	outcome := make([]error, 2)
+	outcome := make([]error, 3)
 	var all sync.WaitGroup
 	all.Go(func() { outcome[0] = e.replicas.Run(following) })
 	all.Go(func() { outcome[1] = e.back.Run(following) })
 	e.once.Do(func() { close(e.serving) })
-	err = e.front.Serve(ctx, ln, e.cfg.Grace)
+	outcome[2] = e.front.Serve(ctx, ln, e.cfg.Grace)
 	stop() // the replicas serve until the last call is over
 	all.Wait()
-	return errors.Join(append(outcome, err)...)
+	return errors.Join(outcome...)
 }
 
 // collectAt lets the heap grow to five times what lives: an edge keeps little and makes much that is gone after a call.

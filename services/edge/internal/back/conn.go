@@ -24,9 +24,6 @@ const (
 	headerRoom = 16 << 10
 )
 
-// errGone says that a pooled connection was closed by the server before a byte of a request was written to it.
-var errGone = errors.New("the pooled connection is closed")
-
 // conn is one connection to an upstream. It belongs to one call at a time.
 type conn struct {
 	net.Conn

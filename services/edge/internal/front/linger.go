@@ -34,7 +34,7 @@ func (p *patient) Close() error {
 
 func (p *patient) drain() {
 	half, ok := p.Conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil || p.Conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+	if !ok || half.CloseWrite() != nil || p.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
 		return
 	}
 	_, _ = io.CopyN(io.Discard, p.Conn, lingerBytes) // an error is the client's end of it

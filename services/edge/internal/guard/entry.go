@@ -133,10 +133,9 @@ func (e *Entry) resolved(t *Tool) {
 	e.tool = t
 	target := &e.parts.target
 	target.Server = e.in.Server
-	switch {
-	case t == nil:
+	if t == nil {
 		target.Tool = clip(e.msg.Name, 256)
-	default:
+	} else {
 		target.Server, target.Tool, target.DefinitionHash = t.Server.Name, t.Name, t.Hash
 		target.Address, target.Labels = t.Server.Address, t.Labels
 		e.mode = t.Server.Journal

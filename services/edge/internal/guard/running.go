@@ -2,7 +2,6 @@ package guard
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 
 	"headgate.dev/libs/mcp"
@@ -60,7 +59,7 @@ func (r *running) cancel(in *Inbound, e *Entry) {
 	defer r.mu.Unlock()
 	var meant *call
 	for _, one := range r.calls {
-		if !one.entry.modern && one.in.Session == in.Session && sameCaller(one.entry.caller, e.caller) && mcp.SameID(one.entry.msg.ID, json.RawMessage(id)) {
+		if !one.entry.modern && one.in.Session == in.Session && sameCaller(one.entry.caller, e.caller) && mcp.SameID(one.entry.msg.ID, id) {
 			if meant != nil {
 				return
 			}
