@@ -13,6 +13,8 @@ import (
 const (
 	batchRecords = 1000
 	batchBytes   = 768 << 10
+	// pace is the least time between two batches that are not full: where every record is synced by itself, each would else be a batch of its own.
+	pace         = 20 * time.Millisecond
 	firstPause   = 50 * time.Millisecond
 	longestPause = 2 * time.Second
 )
@@ -34,12 +36,17 @@ func NewShipper(w *Writer, p Publisher, log *slog.Logger) *Shipper {
 func (s *Shipper) Run(ctx context.Context) error {
 	defer s.read.close()
 	shipped := s.w.ship.get()
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.w.more(shipped):
 		}
+		if !s.gather(ctx, shipped, last) {
+			return nil
+		}
+		last = time.Now()
 		batch, err := s.read.batch(shipped + 1)
 		if err != nil {
 			return fmt.Errorf("read the journal after record %d: %w", shipped, err)
@@ -51,6 +58,20 @@ func (s *Shipper) Run(ctx context.Context) error {
 		if err := s.w.acknowledge(shipped); err != nil {
 			return fmt.Errorf("remember that record %d is shipped: %w", shipped, err)
 		}
+	}
+}
+
+// gather lets a batch grow for a moment when the last one has just gone. It returns false when the context ended.
+func (s *Shipper) gather(ctx context.Context, shipped uint64, last time.Time) bool {
+	wait := pace - time.Since(last)
+	if wait <= 0 || s.w.synced.Load()-shipped >= batchRecords {
+		return true
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(wait):
+		return true
 	}
 }
 
