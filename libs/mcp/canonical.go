@@ -80,6 +80,9 @@ func decimalOf(text string) (decimal, bool) {
 	if i := strings.IndexAny(text, "eE"); i >= 0 {
 		mantissa, power = text[:i], text[i+1:]
 	}
+	if strings.Trim(mantissa, "0.") == "" {
+		return decimal{}, true // zero, whatever its exponent
+	}
 	if power != "" {
 		n, err := strconv.ParseInt(power, 10, 32)
 		if err != nil {
@@ -92,9 +95,6 @@ func decimalOf(text string) (decimal, bool) {
 	digits := strings.TrimLeft(whole+fraction, "0")
 	d.digits = strings.TrimRight(digits, "0")
 	d.exponent += int64(len(digits) - len(d.digits))
-	if d.digits == "" {
-		d.exponent, d.negative = 0, false
-	}
 	return d, true
 }
 
