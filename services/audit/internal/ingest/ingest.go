@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"headgate.dev/libs/journal"
@@ -55,9 +56,9 @@ func New(cfg Config) *Loop { return &Loop{cfg: cfg} }
 // Run fetches, stores, puts aside what cannot be read, and then commits. What fails is tried again until it succeeds: the stream waits for the store.
 func (l *Loop) Run(ctx context.Context) error {
 	messages := make(chan kafka.Message)
-	fetched := make(chan error, 1)
-	go func() { fetched <- l.fetch(ctx, messages) }()
-	defer func() { _ = <-fetched }()
+	var fetching sync.WaitGroup
+	fetching.Go(func() { l.fetch(ctx, messages) })
+	defer fetching.Wait()
 	for {
 		batch := l.collect(ctx, messages)
 		if len(batch) == 0 {
@@ -74,12 +75,12 @@ func (l *Loop) Run(ctx context.Context) error {
 }
 
 // fetch passes messages on one by one.
-func (l *Loop) fetch(ctx context.Context, messages chan<- kafka.Message) error {
+func (l *Loop) fetch(ctx context.Context, messages chan<- kafka.Message) {
 	pause := firstPause
 	for {
 		m, err := l.cfg.Source.FetchMessage(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		if err != nil {
 			l.cfg.Log.Warn("records cannot be fetched", "cause", err)
@@ -91,7 +92,7 @@ func (l *Loop) fetch(ctx context.Context, messages chan<- kafka.Message) error {
 		select {
 		case messages <- m:
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }
