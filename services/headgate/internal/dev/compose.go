@@ -45,10 +45,8 @@ type parts struct {
 
 func compose(p parts) (*suite, error) {
 	var s suite
-	var who identityv1connect.IdentityServiceClient
-	people := func(ctx context.Context, token string) (*identityv1.Caller, error) {
-		return rpc.IdentityAuthenticator(who, clock.System)(ctx, token)
-	}
+	var check authenticate // made once identity's mux is there
+	people := func(ctx context.Context, token string) (*identityv1.Caller, error) { return check(ctx, token) }
 	self := func(ctx context.Context, token string) (*identityv1.Caller, error) {
 		own, ok := s.identity.service.(*identity.Identity)
 		if !ok {
@@ -68,8 +66,7 @@ func compose(p parts) (*suite, error) {
 		}
 		*one.at = c
 	}
-	// The console is the one caller of identity that no other service is: people's tokens are checked as it would.
-	who = client(s.identity, s.audit, identityv1connect.NewIdentityServiceClient)
+	check = rpc.IdentityAuthenticator(client(s.identity, s.audit, identityv1connect.NewIdentityServiceClient), clock.System)
 	return &s, errors.Join(s.directory(p), s.deciding(p), s.proving(p), s.front(p))
 }
 
