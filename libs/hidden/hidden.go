@@ -4,7 +4,9 @@
 package hidden
 
 import (
+	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -88,6 +90,22 @@ func Strip(text string) string {
 			prev = r
 		}
 		i += width
+	}
+	return out.String()
+}
+
+// Shown answers the text as a person can see it: controls are blanks, and other characters that nobody sees are written as their numbers.
+func Shown(text string) string {
+	var out strings.Builder
+	for _, r := range text {
+		switch {
+		case unicode.IsControl(r):
+			out.WriteByte(' ')
+		case unicode.In(r, unicode.Cf, unicode.Co, unicode.Variation_Selector):
+			fmt.Fprintf(&out, "\\u{%X}", r)
+		default:
+			out.WriteRune(r)
+		}
 	}
 	return out.String()
 }

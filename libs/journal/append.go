@@ -6,11 +6,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"headgate.dev/libs/fault"
@@ -42,16 +39,13 @@ func (w *Writer) Append(ev *eventsv1.Event, mode Mode) error {
 	w.fill(ev)
 	buffer := w.frames.get()
 	defer w.frames.put(buffer)
-	frame, err := marshal((*buffer)[:frameHead], ev)
-	if err != nil {
-		return refused("it cannot be encoded", err)
-	}
+	frame := appendEvent((*buffer)[:frameHead], ev)
 	var hash [sha256.Size]byte
 	w.mu.Lock()
 	sequence := w.sequence + 1
 	hash = w.previous
 	frame = appendIntegrity(frame, w.suffix, sequence, &hash)
-	err = w.put(frame, ev)
+	err := w.put(frame, ev)
 	w.mu.Unlock()
 	*buffer = frame
 	if err != nil {
@@ -114,11 +108,13 @@ func (w *Writer) put(frame []byte, ev *eventsv1.Event) error {
 
 // write gives the kernel a frame at the segment's end. What it leaves behind when it fails does not read as a record.
 func (w *Writer) write(s *segment, frame []byte) error {
-	_, err := s.file.WriteAt(frame, s.offset)
+	err := s.put(frame)
 	if err == nil {
 		return nil
 	}
-	if _, undo := s.file.WriteAt(make([]byte, frameHead), s.offset); undo != nil {
+	if errors.Is(err, errFault) {
+		w.broken = err
+	} else if _, undo := s.file.WriteAt(make([]byte, frameHead), s.offset); undo != nil {
 		w.broken = errors.Join(err, undo)
 	}
 	return refused("the disk does not take it", err)
@@ -168,9 +164,11 @@ func (w *Writer) grow(s *segment, size int64) error {
 	if w.total+need > w.cfg.MaxBytes {
 		return w.full()
 	}
-	if err := reserve(s.file, s.reserved, need); err != nil {
+	solid, err := w.disk.reserve(s.file, s.reserved, need)
+	if err != nil {
 		return refused("the disk has no room", err)
 	}
+	s.solid = solid
 	s.reserved += need
 	w.total += need
 	return nil
@@ -194,6 +192,7 @@ func (w *Writer) roll() (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
+	old.window.close()
 	if err := old.file.Truncate(old.offset); err == nil { // give back what was reserved in vain
 		w.total -= old.reserved - old.offset
 		old.reserved = old.offset
@@ -226,33 +225,6 @@ func (w *Writer) create(first uint64, content []byte) (*segment, error) {
 func (s *segment) discard() error {
 	s.close()
 	return os.Remove(s.path)
-}
-
-// marshal appends the event's bytes. Text that is not UTF-8 is made so: what a caller sent must not decide whether it is recorded.
-func marshal(frame []byte, ev *eventsv1.Event) ([]byte, error) {
-	out, err := proto.MarshalOptions{}.MarshalAppend(frame, ev)
-	if err == nil {
-		return out, nil
-	}
-	valid(ev.ProtoReflect())
-	return proto.MarshalOptions{}.MarshalAppend(frame, ev)
-}
-
-func valid(m protoreflect.Message) {
-	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
-		switch {
-		case field.IsList() && field.Kind() == protoreflect.StringKind:
-			list := value.List()
-			for i := range list.Len() {
-				list.Set(i, protoreflect.ValueOfString(strings.ToValidUTF8(list.Get(i).String(), "\uFFFD")))
-			}
-		case field.Kind() == protoreflect.StringKind:
-			m.Set(field, protoreflect.ValueOfString(strings.ToValidUTF8(value.String(), "\uFFFD")))
-		case field.Kind() == protoreflect.MessageKind && !field.IsList() && !field.IsMap():
-			valid(value.Message())
-		}
-		return true
-	})
 }
 
 func refused(why string, cause error) error {

@@ -16,16 +16,17 @@ func datasync(f *os.File) error {
 	}
 }
 
-// reserve takes disk space ahead, so that a full disk shows before a record is half written and a sync has no size to write.
-func reserve(f *os.File, from, length int64) error {
+// reserve takes disk space ahead, so that a full disk shows before a record is half written and a sync has no size to write. It answers false on a file
+// system that reserves nothing.
+func reserve(f *os.File, from, length int64) (bool, error) {
 	for {
 		err := syscall.Fallocate(int(f.Fd()), 0, from, length)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.ENOSYS):
-			return nil // the file system reserves nothing; writing extends the file
+			return false, nil // writing extends the file
 		default:
-			return err
+			return err == nil, err
 		}
 	}
 }

@@ -6,4 +6,4 @@ import "os"
 
 func datasync(f *os.File) error { return f.Sync() }
 
-func reserve(*os.File, int64, int64) error { return nil }
+func reserve(*os.File, int64, int64) (bool, error) { return false, nil }

@@ -100,6 +100,7 @@ type Writer struct {
 	now     clock.Now
 	lock    *os.File
 	ship    *position
+	disk    disk
 
 	mu       sync.Mutex
 	segments []*segment // the last one is appended to
@@ -118,6 +119,12 @@ type Writer struct {
 	synced  atomic.Uint64
 
 	recovered Recovery
+}
+
+// disk is what a journal needs of a file system beyond reading and writing files: datasync and reserve, unless a test has faults for it.
+type disk struct {
+	sync    func(f *os.File) error
+	reserve func(f *os.File, from, length int64) (solid bool, err error)
 }
 
 // place is where a record's frame lies in its segment.
@@ -140,7 +147,7 @@ func Open(cfg Config, service string, log *slog.Logger, now clock.Now) (*Writer,
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{cfg: cfg, service: service, log: log, now: now, lock: lock, open: map[string]place{}}
+	w := &Writer{cfg: cfg, service: service, log: log, now: now, lock: lock, open: map[string]place{}, disk: disk{sync: datasync, reserve: reserve}}
 	w.syncing.init()
 	if err := w.recover(); err != nil {
 		w.release()
@@ -148,6 +155,9 @@ func Open(cfg Config, service string, log *slog.Logger, now clock.Now) (*Writer,
 	}
 	return w, nil
 }
+
+// Dir is the journal's directory, which is its process's alone.
+func (w *Writer) Dir() string { return w.cfg.Dir }
 
 // Recovered says what Open repaired.
 func (w *Writer) Recovered() Recovery { return w.recovered }

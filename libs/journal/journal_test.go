@@ -278,7 +278,7 @@ func TestAWriteThatFailsLeavesNoRecordAndNoGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	active.file = readOnly
+	active.file, active.solid = readOnly, false // it is written, as on a file system that reserves nothing
 	if err := w.Append(call("b", "2", final), Spool); !fault.Is(err, faultv1.Reason_REASON_JOURNAL) {
 		t.Errorf("append to a file that takes nothing: %v", err)
 	}
@@ -346,6 +346,23 @@ func TestConfigThatCannotWorkIsRefused(t *testing.T) {
 	} {
 		if _, err := Open(cfg, "edge", quiet, clock.System); !fault.Is(err, faultv1.Reason_REASON_INVALID) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRecordsThatAreLargerThanWhatIsInMemoryAreKeptToo(t *testing.T) {
+	dir := t.TempDir()
+	w := openAt(t, Config{Dir: dir, SegmentBytes: 4 << 20})
+	var want []int
+	for i := range 40 {
+		ev := call("", fmt.Sprint(i), final)
+		ev.Source.UserAgent = strings.Repeat("x", []int{100, 400_000, 3000, 510_000}[i%4])
+		want = append(want, len(ev.Source.UserAgent))
+		mustAppend(t, w, ev)
+	}
+	for i, ev := range stored(t, dir) {
+		if got := len(ev.GetSource().GetUserAgent()); got != want[i] {
+			t.Errorf("record %d has %d bytes, not %d", i, got, want[i])
 		}
 	}
 }

@@ -3,13 +3,15 @@ package journal
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Publisher hands records on. Publish returns nil only when every message of the batch is acknowledged by all in-sync replicas; after an error the same
-// batch comes again, so a message may arrive twice, but never before one of the same key that stands earlier.
+// batch comes again, so a message may arrive twice, but never before one of the same key that stands earlier. Once it has returned nil, nothing of the
+// batch is read any more: its memory is used again.
 type Publisher interface {
 	Publish(ctx context.Context, batch []Message) error
 }
@@ -38,11 +40,15 @@ type envelope struct {
 func NewMessage(value []byte) (Message, error) {
 	var w wrapper
 	w.begin(1)
-	return w.message(value)
+	if err := w.message(value); err != nil {
+		return Message{}, err
+	}
+	return w.batch[0], nil
 }
 
-// wrapper makes the messages of a batch in a few pieces of memory, which the batch takes along.
+// wrapper makes the messages of a batch in a few pieces of memory, which it uses again for the next batch.
 type wrapper struct {
+	batch   []Message
 	text    []byte
 	headers []Header
 
@@ -55,18 +61,23 @@ const (
 	headerText  = 160
 )
 
-// begin gets the memory for a batch.
+// begin begins a batch of at most so many messages. The last batch is gone then.
 func (w *wrapper) begin(count int) {
-	w.text, w.headers = make([]byte, 0, count*headerText), make([]Header, 0, count*headerCount)
+	w.batch, w.text, w.headers = w.batch[:0], w.text[:0], w.headers[:0]
+	w.batch, w.headers = slices.Grow(w.batch, count), slices.Grow(w.headers, count*headerCount)
+	if need := count * headerText; cap(w.text) < need {
+		w.text = make([]byte, 0, need)
+	}
 	if w.version == nil {
 		w.version, w.content, w.schema = []byte("1.0"), []byte("application/protobuf"), []byte("headgate.events.v1.Event")
 	}
 }
 
-func (w *wrapper) message(value []byte) (Message, error) {
+// message adds a message to the batch. The value becomes a part of it.
+func (w *wrapper) message(value []byte) error {
 	e, err := readEnvelope(value)
 	if err != nil {
-		return Message{}, err
+		return err
 	}
 	start := len(w.text)
 	w.text = append(append(append(w.text, e.tenant...), '/'), e.principal...)
@@ -90,7 +101,8 @@ func (w *wrapper) message(value []byte) (Message, error) {
 		Header{"content-type", w.content},
 		Header{"schema", w.schema},
 	)
-	return Message{Key: key, Value: value, Headers: w.headers[from:len(w.headers):len(w.headers)]}, nil
+	w.batch = append(w.batch, Message{Key: key, Value: value, Headers: w.headers[from:len(w.headers):len(w.headers)]})
+	return nil
 }
 
 // since is the text that was written from start on. Later writing leaves it alone.

@@ -6,19 +6,22 @@ import (
 	"os"
 )
 
-const readBytes = 256 << 10
+// readBytes is how much of a file is read at once: more than a batch takes.
+const readBytes = 1 << 20
 
-// reader walks the segments in order. It reads only what is synced, so every record it asks for is whole in its file; what it read ahead may not be.
+// reader walks the segments in order. It reads only what is synced, so every record it asks for is whole in its file. Its memory is used again for each
+// batch.
 type reader struct {
 	w      *Writer
 	file   *os.File
 	offset int64
 	next   uint64
-	buffer []byte // bytes of the file from offset on
+	space  []byte
+	buffer []byte // bytes of the file from offset on, in space
 	wrap   wrapper
 }
 
-// batch returns the next records, beginning with sequence. The messages share bytes that nobody changes.
+// batch returns the next records, beginning with sequence, as many as fit. They are good until the next call.
 func (r *reader) batch(sequence uint64) ([]Message, error) {
 	if r.file == nil || r.next != sequence {
 		if err := r.seek(sequence); err != nil {
@@ -26,34 +29,34 @@ func (r *reader) batch(sequence uint64) ([]Message, error) {
 		}
 	}
 	limit := r.w.synced.Load()
-	count := min(batchRecords, int(limit-sequence)+1)
-	batch := make([]Message, 0, count)
-	r.wrap.begin(count)
-	for size := 0; r.next <= limit && len(batch) < batchRecords; {
-		body, err := r.record()
+	r.wrap.begin(min(batchRecords, int(limit-sequence)+1))
+	r.buffer = nil // what was read ahead is read again: then the batch is in one piece
+	for size := 0; r.next <= limit && len(r.wrap.batch) < batchRecords; {
+		body, err := r.record(len(r.wrap.batch) == 0)
+		if errors.Is(err, errEnd) || errors.Is(err, errPartial) {
+			break // the rest is in the next batch
+		}
 		if err != nil {
 			return nil, err
 		}
-		if size += len(body) + 512; size > batchBytes && len(batch) > 0 {
+		if size += len(body) + 512; size > BatchBytes && len(r.wrap.batch) > 0 {
 			break
 		}
-		m, err := r.wrap.message(body)
-		if err != nil {
+		if err := r.wrap.message(body); err != nil {
 			return nil, err
 		}
-		batch = append(batch, m)
 		r.advance(len(body) + frameHead)
 		r.next++
 	}
-	return batch, nil
+	return r.wrap.batch, nil
 }
 
-// record returns the body of the next record without going past it. It is good until the next call.
-func (r *reader) record() ([]byte, error) {
+// record returns the body of the next record without going past it. Only the first of a batch may read more: the others are in the same memory.
+func (r *reader) record(first bool) ([]byte, error) {
 	for {
 		kind, body, size, err := nextFrame(r.buffer)
-		if err != nil {
-			if kind, body, size, err = r.again(); errors.Is(err, errEnd) {
+		if err != nil && first {
+			if kind, body, size, err = r.fill(); errors.Is(err, errEnd) {
 				if err := r.seek(r.next); err != nil {
 					return nil, err
 				}
@@ -75,19 +78,19 @@ func (r *reader) advance(size int) {
 	r.buffer = r.buffer[size:]
 }
 
-// again reads the file from offset on. Bytes that were read ahead may have been in the middle of being written.
-func (r *reader) again() (kind byte, body []byte, size int, err error) {
-	for want := readBytes; ; want *= 4 {
-		left := max(0, r.w.end(r.file.Name())-r.offset)
-		space := make([]byte, min(int64(want), left)) // new each time: messages keep parts of what was read before
-		n, _ := r.file.ReadAt(space, r.offset)
-		r.buffer = space[:n]
-		kind, body, size, err = nextFrame(r.buffer)
-		if !errors.Is(err, errPartial) || n < want {
-			return kind, body, size, err
-		}
+// fill reads the file from offset on. Where memory begins, a record is whole: none is larger than what is read.
+func (r *reader) fill() (kind byte, body []byte, size int, err error) {
+	left := max(0, r.w.end(r.file.Name())-r.offset)
+	if want := int(min(readBytes, left)); cap(r.space) < want {
+		r.space = make([]byte, want)
 	}
+	n, _ := r.file.ReadAt(r.space[:min(int64(cap(r.space)), left)], r.offset)
+	r.buffer = r.space[:n]
+	return nextFrame(r.buffer)
 }
+
+// renew lets go of the memory of the last batch, which somebody may still read.
+func (r *reader) renew() { r.space, r.buffer, r.wrap = nil, nil, wrapper{} }
 
 // seek opens the file that holds the record and skips to it.
 func (r *reader) seek(sequence uint64) error {
@@ -100,9 +103,9 @@ func (r *reader) seek(sequence uint64) error {
 	if err != nil {
 		return err
 	}
-	r.file, r.offset, r.next = file, 0, s.first
+	r.file, r.offset, r.next, r.buffer = file, 0, s.first, nil
 	for r.next < sequence {
-		body, err := r.record()
+		body, err := r.record(true)
 		if err != nil {
 			return err
 		}

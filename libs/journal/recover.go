@@ -12,6 +12,7 @@ import (
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/ids"
+	"headgate.dev/libs/wholefile"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
@@ -46,10 +47,10 @@ func (w *Writer) recover() error {
 	}
 	w.settle(open)
 	w.written.Store(w.sequence)
-	if err := datasync(w.segments[len(w.segments)-1].file); err != nil {
+	if err := w.disk.sync(w.segments[len(w.segments)-1].file); err != nil {
 		return unusable(w.cfg.Dir, err)
 	}
-	if err := syncDir(w.cfg.Dir); err != nil {
+	if err := wholefile.SyncDir(w.cfg.Dir); err != nil {
 		return unusable(w.cfg.Dir, err)
 	}
 	w.synced.Store(w.sequence)

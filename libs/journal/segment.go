@@ -33,9 +33,23 @@ type segment struct {
 	base     int64  // where its own records begin, after header and carried records
 	offset   int64  // where the next frame goes
 	reserved int64  // bytes it takes on disk
+	solid    bool   // they are really taken, so that its end can be written in memory
+	window   window
+}
+
+// put puts a frame at the segment's end.
+func (s *segment) put(frame []byte) error {
+	if s.solid {
+		if into := s.window.at(s.file, s.offset, int64(len(frame)), s.reserved); into != nil {
+			return store(into, frame)
+		}
+	}
+	_, err := s.file.WriteAt(frame, s.offset)
+	return err
 }
 
 func (s *segment) close() {
+	s.window.close()
 	if s.file != nil {
 		_ = s.file.Close()
 		s.file = nil

@@ -12,7 +12,9 @@ import (
 
 const (
 	batchRecords = 1000
-	batchBytes   = 768 << 10
+	// BatchBytes is about how many bytes of records go to a Publisher at once, and into one batch at a broker, whatever compression makes of them. Brokers refuse one
+	// of more than 1 MiB.
+	BatchBytes = 768 << 10
 	// pace is the least time between two batches that are not full: where every record is synced by itself, each would else be a batch of its own.
 	pace         = 20 * time.Millisecond
 	firstPause   = 50 * time.Millisecond
@@ -82,6 +84,7 @@ func (s *Shipper) publish(ctx context.Context, batch []Message, shipped uint64) 
 		err := s.p.Publish(ctx, batch)
 		if err == nil {
 			if failures > 0 {
+				s.read.renew() // an attempt that was given up may still read it
 				s.log.Info("journal is shipped again", "after", shipped, "attempts", failures+1)
 			}
 			return true

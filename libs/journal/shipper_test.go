@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -246,5 +247,28 @@ func TestAFileThatIsShippedBeforeItsLastSyncDoesNotBreakIt(t *testing.T) {
 	}
 	if err := w.Append(call("", "3", final), Strict); err != nil {
 		t.Errorf("append: %v", errors.Unwrap(err))
+	}
+}
+
+func TestRecordsOfAllSizesAreShippedWhole(t *testing.T) {
+	w := openAt(t, Config{Dir: t.TempDir(), SegmentBytes: 4 << 20, SyncEvery: time.Millisecond})
+	runUntilEnd(t, w)
+	b := &broker{}
+	var sizes []int
+	for i := range 60 {
+		size := []int{10, 300_000, 2000, 500_000, 70_000}[i%5]
+		ev := call(fmt.Sprint("id-", i), fmt.Sprint(i), final)
+		ev.Source.UserAgent = strings.Repeat(string(rune('a'+i%26)), size)
+		sizes = append(sizes, size)
+		mustAppend(t, w, ev)
+	}
+	defer ship(t, w, b)()
+	eventually(t, "everything is shipped", func() bool { return w.Status().Shipped == 60 })
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, ev := range b.events {
+		if agent := ev.GetSource().GetUserAgent(); ev.GetId() != fmt.Sprint("id-", i) || agent != strings.Repeat(string(rune('a'+i%26)), sizes[i]) {
+			t.Errorf("record %d is %s with %d bytes of %.1s", i, ev.GetId(), len(agent), agent)
+		}
 	}
 }

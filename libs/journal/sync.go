@@ -2,9 +2,10 @@ package journal
 
 import (
 	"context"
-	"os"
 	"sync"
 	"time"
+
+	"headgate.dev/libs/wholefile"
 )
 
 // syncState lets the goroutines that wait for the disk share one sync.
@@ -81,15 +82,15 @@ func (w *Writer) flush() (uint64, error) {
 	active := w.segments[len(w.segments)-1]
 	w.mu.Unlock()
 	for _, s := range sealed {
-		if err := datasync(s.file); err != nil {
+		if err := w.disk.sync(s.file); err != nil {
 			return 0, err
 		}
 	}
-	if err := datasync(active.file); err != nil {
+	if err := w.disk.sync(active.file); err != nil {
 		return 0, err
 	}
 	if len(sealed) > 0 { // the active file is new
-		if err := syncDir(w.cfg.Dir); err != nil {
+		if err := wholefile.SyncDir(w.cfg.Dir); err != nil {
 			return 0, err
 		}
 	}
@@ -121,13 +122,4 @@ func (w *Writer) more(sequence uint64) <-chan struct{} {
 		return now
 	}
 	return w.syncing.changed
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = d.Close() }()
-	return d.Sync()
 }

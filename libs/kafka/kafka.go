@@ -4,16 +4,15 @@
 package kafka
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/compress"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
@@ -25,27 +24,39 @@ import (
 const (
 	// DefaultTopic holds the audit records of every service.
 	DefaultTopic = "headgate.audit.v1"
+	// DefaultAnomalies holds those of them that are alerts.
+	DefaultAnomalies = "headgate.anomalies.v1"
+	// IndexGroup brings records to ledger and index, AnomalyGroup alerts to those who wait for them. Each is a consumer group of the records' topic.
+	IndexGroup   = "headgate.audit.index"
+	AnomalyGroup = "headgate.audit.anomaly"
 
-	deadLetterSuffix  = ".dlq"
-	defaultPartitions = 6
-	dialTimeout       = 5 * time.Second
-	requestTimeout    = 10 * time.Second
-	clientID          = "headgate"
+	deadLetterSuffix = ".dlq"
+	dialTimeout      = 5 * time.Second
+	requestTimeout   = 10 * time.Second
+	clientID         = "headgate"
 )
 
 // Config says where Kafka is and who we are there.
 type Config struct {
 	// Brokers are host:port addresses to begin with; the cluster tells the others.
 	Brokers []string `yaml:"brokers"`
-	// Topic is where records go; empty means headgate.audit.v1. What cannot be read goes to the topic of the same name and ".dlq".
+	// Topic is where records go; empty means headgate.audit.v1. What a consumer cannot use goes to its own topic, as headgate.audit.v1.index.dlq.
 	Topic string `yaml:"topic"`
+	// Anomalies is where alerts go; empty means headgate.anomalies.v1.
+	Anomalies string `yaml:"anomalies"`
 	// CreateTopics makes missing topics. Leave it off where topics are managed as code.
 	CreateTopics bool `yaml:"createTopics"`
-	// Partitions and Replicas are for topics that are made here; 0 means 6 partitions and the broker's own replication factor.
-	Partitions int  `yaml:"partitions"`
-	Replicas   int  `yaml:"replicas"`
-	TLS        TLS  `yaml:"tls"`
-	SASL       SASL `yaml:"sasl"`
+	// Partitions of the topic of records and Replicas of all, for topics that are made here; 0 means what files/topics.yaml says: 6 and 3.
+	Partitions int `yaml:"partitions"`
+	Replicas   int `yaml:"replicas"`
+	// Retention is how long the topic keeps records; 0 means 14 days. Dead letters are kept for 30 days at least.
+	Retention time.Duration `yaml:"retention"`
+	// MinInSync is how many replicas must have a record before it counts as written; 0 means 2, or all but one where there are fewer than 3.
+	MinInSync int `yaml:"minInSync"`
+	// Compression of what is written: gzip, snappy, lz4, zstd or empty for none.
+	Compression string `yaml:"compression"`
+	TLS         TLS    `yaml:"tls"`
+	SASL        SASL   `yaml:"sasl"`
 }
 
 // TLS names PEM files. With Enabled alone the system's roots are trusted.
@@ -64,15 +75,17 @@ type SASL struct {
 	Password  secret.String `yaml:"password"`
 }
 
-// DeadLetter is the topic for what the readers of Topic cannot read.
-func (c Config) DeadLetter() string { return c.withDefaults().Topic + deadLetterSuffix }
+// DeadLetter is the topic for what a consumer group cannot use: after the topic's name the last part of the group's, so that each group has its own.
+func (c Config) DeadLetter(group string) string {
+	return c.withDefaults().Topic + "." + group[strings.LastIndexByte(group, '.')+1:] + deadLetterSuffix
+}
 
 func (c Config) withDefaults() Config {
 	if c.Topic == "" {
 		c.Topic = DefaultTopic
 	}
-	if c.Partitions == 0 {
-		c.Partitions = defaultPartitions
+	if c.Anomalies == "" {
+		c.Anomalies = DefaultAnomalies
 	}
 	return c
 }
@@ -99,7 +112,31 @@ func (c Config) check() (Config, error) {
 	if c.Partitions < 0 || c.Replicas < 0 {
 		return c, fault.Invalid("kafka.partitions and kafka.replicas cannot be negative.")
 	}
+	if c.Retention < 0 || c.MinInSync < 0 {
+		return c, fault.Invalid("kafka.retention and kafka.minInSync cannot be negative.")
+	}
+	if _, err := c.codec(); err != nil {
+		return c, err
+	}
 	return c.withDefaults(), nil
+}
+
+// codec is the number of the compression in the protocol; 0 is none.
+func (c Config) codec() (compress.Compression, error) {
+	switch c.Compression {
+	case "":
+		return compress.None, nil
+	case "gzip":
+		return compress.Gzip, nil
+	case "snappy":
+		return compress.Snappy, nil
+	case "lz4":
+		return compress.Lz4, nil
+	case "zstd":
+		return compress.Zstd, nil
+	default:
+		return compress.None, fault.Invalid("kafka.compression is %q. It must be gzip, snappy, lz4, zstd or empty.", c.Compression)
+	}
 }
 
 func (c Config) addr() net.Addr { return kafkago.TCP(c.Brokers...) }
@@ -154,39 +191,4 @@ func (c Config) transport() (*kafkago.Transport, error) {
 		return nil, err
 	}
 	return &kafkago.Transport{ClientID: clientID, DialTimeout: dialTimeout, TLS: t, SASL: s}, nil
-}
-
-// EnsureTopics makes the topic and its dead-letter topic where they are missing.
-func EnsureTopics(ctx context.Context, cfg Config) error {
-	cfg, err := cfg.check()
-	if err != nil {
-		return err
-	}
-	t, err := cfg.transport()
-	if err != nil {
-		return err
-	}
-	defer t.CloseIdleConnections()
-	return ensureTopics(ctx, &kafkago.Client{Addr: cfg.addr(), Timeout: requestTimeout, Transport: t}, cfg)
-}
-
-func ensureTopics(ctx context.Context, client *kafkago.Client, cfg Config) error {
-	replicas := cfg.Replicas
-	if replicas == 0 {
-		replicas = -1 // the broker's default.replication.factor
-	}
-	topics := []kafkago.TopicConfig{
-		{Topic: cfg.Topic, NumPartitions: cfg.Partitions, ReplicationFactor: replicas},
-		{Topic: cfg.Topic + deadLetterSuffix, NumPartitions: 1, ReplicationFactor: replicas},
-	}
-	answer, err := client.CreateTopics(ctx, &kafkago.CreateTopicsRequest{Topics: topics})
-	if err != nil {
-		return fmt.Errorf("create topics: %w", err)
-	}
-	for topic, err := range answer.Errors {
-		if err != nil && !errors.Is(err, kafkago.TopicAlreadyExists) {
-			return fmt.Errorf("create topic %s: %w", topic, err)
-		}
-	}
-	return nil
 }

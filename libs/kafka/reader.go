@@ -53,6 +53,7 @@ func NewReader(cfg Config, group string, log *slog.Logger) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	dead.groups = []string{group}
 	return &Reader{cfg: cfg, group: group, log: log, dead: dead}, nil
 }
 
@@ -98,7 +99,7 @@ func (r *Reader) join(ctx context.Context) (*kafkago.Reader, error) {
 
 // DeadLetter puts messages on the dead-letter topic and returns when they are acknowledged.
 func (r *Reader) DeadLetter(ctx context.Context, messages []journal.Message) error {
-	return r.dead.publishTo(ctx, r.cfg.DeadLetter(), messages)
+	return r.dead.publishTo(ctx, r.cfg.DeadLetter(r.group), messages)
 }
 
 // Ping asks the cluster for the topic, and has it made where that is asked for.

@@ -129,9 +129,8 @@ func DeletePrefixed(doc []byte, prefix string, path ...string) []byte {
 func locate(doc []byte, path []string) (at span, found int, object bool) {
 	c := cursor{b: doc}
 	c.space()
-	start := c.i
-	c.value()
-	at = span{start, c.i}
+	at = span{c.i, len(bytes.TrimRight(doc, " \t\r\n"))}
+	at.from = min(at.from, at.to)
 	for found < len(path) {
 		next, ok := member(doc, at, path[found])
 		if !ok {
@@ -185,4 +184,29 @@ func (m *Message) WithName(name string) ([]byte, error) {
 		member = "uri"
 	}
 	return Set(m.Raw, quote(name), "params", member)
+}
+
+// Members answers the names and raw values of a strict JSON object, in their order; nothing of anything else.
+func Members(object []byte) (names []string, values []json.RawMessage) {
+	c := cursor{b: object}
+	if !c.open('{') {
+		return nil, nil
+	}
+	for name, ok := c.name(); ok; name, ok = c.name() {
+		names, values = append(names, string(name)), append(values, c.value())
+	}
+	return names, values
+}
+
+// Elements answers the raw elements of a strict JSON array; nothing of anything else.
+func Elements(array []byte) []json.RawMessage {
+	c := cursor{b: array}
+	if !c.open('[') {
+		return nil
+	}
+	var out []json.RawMessage
+	for c.element(']') {
+		out = append(out, c.value())
+	}
+	return out
 }

@@ -8,16 +8,26 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"headgate.dev/libs/mcp"
 )
 
 // FuzzRead holds Read to: what it takes is strict JSON that encoding/json reads the same way, and edits change only what they name.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(call))
+	f.Add([]byte(`{"jsonrpc":"2.0","id":"\ud83d","method":"x"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		m, err := mcp.Read(body, mcp.DefaultLimits())
+		intended := mcp.Intended(body, mcp.DefaultLimits())
 		if err != nil {
+			if intended != nil && !mcp.Valid(intended) {
+				t.Fatalf("%q would be answered under %q", body, intended)
+			}
 			return
+		}
+		if m.Kind == mcp.Request && !mcp.SameID(m.ID, intended) {
+			t.Fatalf("the id of %q is taken for %q", body, intended)
 		}
 		var seen struct {
 			ID     json.RawMessage `json:"id"`
@@ -177,6 +187,22 @@ func FuzzDefinitionHash(f *testing.F) {
 		}
 		if again, err := mcp.Canonical(canonical); err != nil || !bytes.Equal(again, canonical) || !equal(t, a, canonical) {
 			t.Fatalf("the canonical form of %q is not final: %q, %q", a, canonical, again)
+		}
+	})
+}
+
+// FuzzLongStrings holds the reading of documents with long strings, whose inside is not looked at twice, to what a reader says that looks at every byte.
+func FuzzLongStrings(f *testing.F) {
+	for _, seed := range []string{
+		`{"a":"@"}`, `{"@":1,"@":2}`, `{"@" : 1, "b":["@","@\n@"]}`, `"@`, `"@"@"`, "\"@\x01\"", `"@\"@"`, `["@"x]`, `"@\ud800"`, "\"@\xff@\"", `{"a":"@","a":"@"}`, `@"@"`, `["@" "@"]`,
+	} {
+		f.Add([]byte(seed))
+	}
+	long := bytes.Repeat([]byte("plain "), 200)
+	f.Fuzz(func(t *testing.T, short []byte) {
+		document := bytes.ReplaceAll(short, []byte("@"), long)
+		if got, want := mcp.Valid(document), jsontext.Value(document).IsValid(); got != want {
+			t.Fatalf("valid: %v, and %v says a reader of every byte, of %q", got, want, short)
 		}
 	})
 }

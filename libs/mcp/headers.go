@@ -78,15 +78,42 @@ func checkHeaders(m *Message, h Header) *Error {
 	case method == "" && m.Kind == Request:
 		return mismatch("The header %s is missing.", HeaderMethod)
 	case method != "" && method != m.Method:
-		return mismatch("The header %s says %q, the body says %q.", HeaderMethod, clip(method, 64), clip(m.Method, 64))
+		return m.otherMethod(method)
 	}
 	return m.checkName(h)
 }
 
+func (m *Message) otherMethod(said string) *Error {
+	return mismatch("The header %s says %q, the body says %q.", HeaderMethod, clip(said, 64), clip(m.Method, 64))
+}
+
+// CheckNamed holds a message of the revisions before 2026-07-28, which do not need them, to the headers that say what it is: where they are, they say what
+// the body says. Whoever stands in front may go by them. A refusal is an *Error.
+func CheckNamed(m *Message, h Header) error {
+	err := func() *Error {
+		method, fault := single(h, HeaderMethod)
+		switch {
+		case fault != nil:
+			return fault
+		case method != "" && method != m.Method:
+			return m.otherMethod(method)
+		case len(h.Values(HeaderName)) > 0:
+			return m.checkName(h)
+		}
+		return nil
+	}()
+	if err != nil {
+		err.ID = m.ID
+		return err
+	}
+	return nil
+}
+
 func (m *Message) checkName(h Header) *Error {
 	want, due := m.Name, m.Name != ""
-	if strings.HasPrefix(m.Method, "tasks/") {
-		want = m.taskID
+	switch m.Method {
+	case MethodTaskGet, MethodTaskUpdate, MethodTaskCancel:
+		want, due = m.taskID, m.taskID != ""
 	}
 	values := h.Values(HeaderName)
 	if len(values) > 1 {

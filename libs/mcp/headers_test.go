@@ -61,6 +61,7 @@ func TestT20HeaderBodyMismatchIsRefused(t *testing.T) {
 		"method twice":                      {callX, with(version, method, method, name)},
 		"method with blanks":                {callX, with(version, []string{"Mcp-Method", " tools/call"}, name)},
 		"no name":                           {callX, with(version, method)},
+		"no name of a task":                 {modern("tasks/get", `"taskId":"t-1"`), with(version, []string{"Mcp-Method", "tasks/get"})},
 		"empty name":                        {callX, with(version, method, []string{"Mcp-Name", ""})},
 		"other name":                        {callX, with(version, method, []string{"Mcp-Name", "y"})},
 		"name in other case":                {callX, with(version, method, []string{"Mcp-Name", "X"})},

@@ -40,6 +40,8 @@ const (
 	MetaOwn = "io.headgate/"
 	// MetaDecision is Headgate's own key: why a call was refused or changed.
 	MetaDecision = "io.headgate/decision"
+	// MetaPurpose is Headgate's own key, for clients to write: what a request is for.
+	MetaPurpose = "io.headgate/purpose"
 	// MetaUnavailable is Headgate's own key: servers that a list leaves out because they do not answer.
 	MetaUnavailable = "io.headgate/unavailable"
 )

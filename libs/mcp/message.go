@@ -36,6 +36,13 @@ type Message struct {
 	TraceParent        string
 	ProgressToken      json.RawMessage
 
+	// Of a request that is made again with what was asked for (2026-07-28, basic/patterns/mrtr); raw, nil when they are not there.
+	InputResponses, RequestState json.RawMessage
+	// Augmented says that params.task asks for an experimental task of 2025-11-25.
+	Augmented bool
+	// Cursor is params.cursor of a list; raw, nil when it is not there.
+	Cursor json.RawMessage
+
 	// Of a response, one of these is set.
 	Result json.RawMessage
 	Error  json.RawMessage
@@ -87,6 +94,7 @@ type fields struct {
 	version, id, method, result, err []byte
 
 	params, name, uri, task, arguments, meta []byte
+	inputs, state, cursor, augment           []byte
 	initVersion, initInfo, initCapabilities  []byte
 	metaVersion, metaInfo, metaCapabilities  []byte
 	traceParent, progressToken               []byte
@@ -145,6 +153,14 @@ func (f *fields) readParams(c *cursor) {
 			f.args = span{from, c.i}
 		case "_meta":
 			f.readMeta(c)
+		case MemberInputResponses:
+			f.inputs = c.value()
+		case MemberRequestState:
+			f.state = c.value()
+		case "cursor":
+			f.cursor = c.value()
+		case "task":
+			f.augment = c.value()
 		case "protocolVersion":
 			f.initVersion = c.value()
 		case "clientInfo":
@@ -162,8 +178,8 @@ func (f *fields) readParams(c *cursor) {
 
 // alike reports whether a name differs from one that decides what is called only by case: some readers take both for the same (CVE-2026-27896).
 func alike(name []byte) bool {
-	for _, known := range [][]byte{[]byte("name"), []byte("uri"), []byte("arguments"), []byte("_meta"), []byte("taskId")} {
-		if len(name) <= 2*len(known) && bytes.EqualFold(name, known) {
+	for _, known := range [][]byte{[]byte("name"), []byte("uri"), []byte("arguments"), []byte("_meta"), []byte("taskId"), []byte("ref"), []byte(MemberInputResponses), []byte(MemberRequestState)} {
+		if len(name) <= 2*len(known) && !bytes.Equal(name, known) && bytes.EqualFold(name, known) {
 			return true
 		}
 	}
@@ -280,16 +296,25 @@ func checkID(id []byte, lim Limits) *Error {
 
 // params judges what the gateway needs of the parameters.
 func (m *Message) params(f *fields, lim Limits) *Error {
-	if f.params != nil && kind(f.params) != '{' {
-		return malformed("The params are not an object.")
+	if wrong(f.params, '{') {
+		return malformed("The params are not an object.%s", leaveOut(f.params))
 	}
-	if f.meta != nil && kind(f.meta) != '{' {
-		return badParams("params._meta is not an object.")
+	if wrong(f.meta, '{') {
+		return badParams("params._meta is not an object.%s", leaveOut(f.meta))
 	}
-	if f.alike != nil {
-		return malformed("params has a member %q. Names are case-sensitive.", clip(string(f.alike), 32))
+	if err := f.casing(); err != nil {
+		return err
+	}
+	switch {
+	case wrong(f.inputs, '{'):
+		return badParams("params.inputResponses is not an object.%s", leaveOut(f.inputs))
+	case wrong(f.state, '"'):
+		return badParams("params.requestState is not a string.%s", leaveOut(f.state))
+	case wrong(f.cursor, '"'):
+		return badParams("params.cursor is not a string.%s", leaveOut(f.cursor))
 	}
 	m.Params, m.Meta = f.params, f.meta
+	m.InputResponses, m.RequestState, m.Cursor, m.Augmented = f.inputs, f.state, f.cursor, f.augment != nil
 	var t texts
 	var target []byte
 	switch m.Method {
@@ -310,11 +335,24 @@ func (m *Message) params(f *fields, lim Limits) *Error {
 			t.add(&m.Name, name)
 		}
 		if f.arguments != nil && kind(f.arguments) != '{' {
-			return badParams("params.arguments is not an object.")
+			return badParams("params.arguments is not an object.%s", leaveOut(f.arguments))
 		}
 		m.Arguments = f.arguments
 	}
 	return m.client(f, &t)
+}
+
+// casing refuses names by which readers that do not mind case read another call than the one that is decided.
+func (f *fields) casing() *Error {
+	if f.alike != nil {
+		return malformed("params has a member %q. Names are case-sensitive.", clip(string(f.alike), 32))
+	}
+	c := cursor{b: f.params}
+	if name, found := c.twin(); found {
+		return malformed("An object in params has two names that differ only by case, one of them %q. Names are case-sensitive, but not for every server: send one of them.",
+			clip(string(name), 32))
+	}
+	return nil
 }
 
 // client reads what the client says of itself.
@@ -353,6 +391,14 @@ func (m *Message) client(f *fields, t *texts) *Error {
 }
 
 // wrong reports whether a value is there but of another type than it must be.
+// leaveOut says what to do instead of sending null: the protocol has no null there, and servers differ in what they make of one.
+func leaveOut(raw []byte) string {
+	if string(raw) == "null" {
+		return " Leave it out instead of sending null."
+	}
+	return ""
+}
+
 func wrong(raw []byte, want byte) bool { return raw != nil && kind(raw) != want }
 
 // release answers a protocol version without a copy if it is a released one.

@@ -159,6 +159,21 @@ func requireRefused(t *testing.T, body string) {
 	require.True(t, mcp.Valid(e.Reply(nil)))
 }
 
+func TestNullIsRefusedByName(t *testing.T) {
+	for member, body := range map[string]string{
+		"The params are":             `{"jsonrpc":"2.0","id":1,"method":"ping","params":null}`,
+		"params.arguments is":        `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":null}}`,
+		"params.cursor is":           `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":null}}`,
+		"params.requestState is":     `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","requestState":null}}`,
+		"params.inputResponses is":   `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","inputResponses":null}}`,
+		"params._meta is not an obj": `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":null}}`,
+	} {
+		says := refusal(t, body).Message
+		require.Contains(t, says, member)
+		require.Contains(t, says, "Leave it out instead of sending null.")
+	}
+}
+
 func TestReadRefusesWhatIsTooLarge(t *testing.T) {
 	deep := func(n int) string {
 		return `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":{"a":` + strings.Repeat("[", n) + strings.Repeat("]", n) + `}}}`

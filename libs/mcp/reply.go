@@ -112,6 +112,11 @@ func Result(id, result json.RawMessage) []byte {
 	return slices.Concat([]byte(`{"jsonrpc":"2.0","id":`), id, []byte(`,"result":`), result, []byte(`}`))
 }
 
+// ResultHead is Result without the result and the brace behind it.
+func ResultHead(id json.RawMessage) []byte {
+	return slices.Concat([]byte(`{"jsonrpc":"2.0","id":`), id, []byte(`,"result":`))
+}
+
 // ErrorReply is the message that refuses a request. Without an id it has no member id: MCP allows that and does not allow null.
 func ErrorReply(id json.RawMessage, code int, message string, data any) []byte {
 	out := append(make([]byte, 0, 128+len(id)+len(message)), `{"jsonrpc":"2.0",`...)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -133,4 +134,47 @@ func TestWriteEventCannotBeBrokenOutOf(t *testing.T) {
 	require.Equal(t, []mcp.Event{want}, readAll(t, mcp.NewEventReader(&out, 0)))
 	require.Error(t, mcp.WriteEvent(&out, mcp.Event{ID: "1\ndata: x"}))
 	require.Error(t, mcp.WriteEvent(&out, mcp.Event{Type: "a\rb"}))
+}
+
+func TestEventReaderKnowsWhereAStreamIsAndHowLongToWait(t *testing.T) {
+	r := mcp.NewEventReader(strings.NewReader("id: 1\nretry: 250\n\ndata: a\n\nid: 2\ndata:\n\nretry: soon\nretry: -1\nretry: 99999999999999\n\nid: a\x00b\n\nid: 3\n"), 0)
+	require.Empty(t, r.LastID())
+	_, told := r.Retry()
+	require.False(t, told)
+	ev, err := r.Next()
+	require.NoError(t, err)
+	require.Equal(t, "a", string(ev.Data))
+	require.Empty(t, ev.ID, "the id was another event's")
+	require.Equal(t, "1", r.LastID(), "an event without data has an id too")
+	wait, told := r.Retry()
+	require.True(t, told)
+	require.Equal(t, 250*time.Millisecond, wait)
+	ev, err = r.Next()
+	require.NoError(t, err)
+	require.Empty(t, ev.Data)
+	_, err = r.Next()
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, "2", r.LastID(), "the event that the end cuts off is dropped with its id, and an id with NUL is none")
+	wait, _ = r.Retry()
+	require.Equal(t, 250*time.Millisecond, wait, "what is no number changes nothing")
+	r = mcp.NewEventReader(strings.NewReader("id: 1\n\nid\n\n"), 0)
+	_, err = r.Next()
+	require.ErrorIs(t, err, io.EOF)
+	require.Empty(t, r.LastID(), "an empty id takes the last one back")
+}
+
+func TestASubscriptionsIDIsTakenOutOfANoticeAndNothingElse(t *testing.T) {
+	const key = `"io.modelcontextprotocol/subscriptionId"`
+	for in, want := range map[string]string{
+		`{"jsonrpc":"2.0","method":"m","params":{"_meta":{` + key + `:7},"uri":"a"}}`:            `{"jsonrpc":"2.0","method":"m","params":{"uri":"a"}}`,
+		`{"jsonrpc":"2.0","method":"m","params":{ "_meta":{"a":1, ` + key + `:"x"},"uri":"a" }}`: `{"jsonrpc":"2.0","method":"m","params":{ "_meta":{"a":1},"uri":"a" }}`,
+		`{"jsonrpc":"2.0","method":"m","params":{"_meta":{},"uri":"a"}}`:                         `{"jsonrpc":"2.0","method":"m","params":{"_meta":{},"uri":"a"}}`,
+		`{"jsonrpc":"2.0","method":"m"}`:                                                         `{"jsonrpc":"2.0","method":"m"}`,
+	} {
+		require.Equal(t, want, string(mcp.WithoutSubscription([]byte(in))))
+	}
+	require.Equal(t, `7`, string(mcp.Subscribed([]byte(`{"_meta":{`+key+`:7}}`))))
+	require.Nil(t, mcp.Subscribed([]byte(`{"uri":"a"}`)))
+	require.Equal(t, `{"jsonrpc":"2.0","id":"a","error":{"code":1,"message":""}}`,
+		string(mcp.ErrorResult(json.RawMessage(`"a"`), json.RawMessage(`{"code":1,"message":""}`))))
 }

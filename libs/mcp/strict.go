@@ -3,6 +3,7 @@ package mcp
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,14 +22,87 @@ func strict(body []byte, lim Limits) *Error {
 	if bytes.Count(body, []byte{'{'})+bytes.Count(body, []byte{'['}) > lim.Depth && deeper(body, lim.Depth) {
 		return malformed("The message is nested deeper than %d.", lim.Depth)
 	}
-	if jsontext.Value(body).IsValid() {
+	if jsontext.Value(shortened(body)).IsValid() {
 		return nil
 	}
 	return unparsable("The message is not strict JSON: %s.", why(body))
 }
 
 // Valid reports whether raw is one strict JSON value.
-func Valid(raw []byte) bool { return jsontext.Value(raw).IsValid() }
+func Valid(raw []byte) bool { return jsontext.Value(shortened(raw)).IsValid() }
+
+// Intended is the id of the request that a text would be if its characters were in order: half of a surrogate pair, as programs write that cut a text
+// inside a character, is what clients get wrong. So who sent it gets an answer. Nothing of anything else that is not strict.
+func Intended(raw []byte, limits Limits) json.RawMessage {
+	mended := jsontext.Value(bytes.Clone(raw))
+	if mended.Format(jsontext.AllowInvalidUTF8(true)) != nil {
+		return nil
+	}
+	m, err := Read(mended, limits)
+	if err != nil || m.Kind != Request {
+		return nil
+	}
+	return m.ID
+}
+
+// long is from where on a string is worth being left out.
+const long = 512
+
+// shortened answers a document that is strict exactly when b is, without the inside of its long strings of plain ASCII, which are valid whatever is in
+// them. Where a string begins and ends is certain up to the first error, and nothing outside of strings is left out. A member's name stays, for it must
+// not be there twice.
+func shortened(b []byte) []byte {
+	if len(b) < 2*long {
+		return b
+	}
+	var out []byte
+	copied := 0
+	for i := 0; i < len(b); {
+		next := bytes.IndexByte(b[i:], '"')
+		if next < 0 {
+			break
+		}
+		start := i + next + 1
+		end := plainEnd(b, start)
+		if end-start < long || end >= len(b) || b[end] != '"' || named(b, end+1) {
+			i = stringEnd(b, start-1)
+			continue
+		}
+		out = append(out, b[copied:start]...)
+		copied, i = end, end+1
+	}
+	if out == nil {
+		return b
+	}
+	return append(out, b[copied:]...)
+}
+
+// plainEnd answers the index of the first byte from i on that is not plain in a string: ASCII without controls, quotes and backslashes.
+func plainEnd(b []byte, i int) int {
+	const (
+		ones  = 0x0101010101010101
+		highs = 0x8080808080808080
+	)
+	for ; i+8 <= len(b); i += 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		quote, escape := w^(ones*'"'), w^(ones*'\\')
+		if odd := (w | (w - ones*' ') | ((quote - ones) &^ quote) | ((escape - ones) &^ escape)) & highs; odd != 0 {
+			break
+		}
+	}
+	for i < len(b) && b[i] >= ' ' && b[i] < 0x7f && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
+}
+
+// named reports whether what ended before i is a member's name.
+func named(b []byte, i int) bool {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+		i++
+	}
+	return i < len(b) && b[i] == ':'
+}
 
 // why says in words what is wrong with a document that is not strict, without repeating any of it.
 func why(body []byte) string {
@@ -74,9 +148,13 @@ func stringEnd(b []byte, i int) int {
 	const (
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080
+		short = 32 // a string that is not longer is not worth a call
 	)
-	for j := i + 1; j < len(b); j++ {
+	for j, near := i+1, i+1+short; j < len(b); j++ {
 		for j+8 <= len(b) { // eight bytes at once, as long as none is a quote or a backslash
+			if j > near {
+				return longStringEnd(b, j)
+			}
 			w := binary.LittleEndian.Uint64(b[j:])
 			quote, escape := w^(ones*'"'), w^(ones*'\\')
 			if found := (((quote - ones) &^ quote) | ((escape - ones) &^ escape)) & highs; found != 0 {
@@ -94,6 +172,25 @@ func stringEnd(b []byte, i int) int {
 		case '\\':
 			j++
 		}
+	}
+	return len(b)
+}
+
+// longStringEnd is stringEnd from within a string on: the next quote is looked for with the processor's vectors, and again only when it was an escaped one.
+func longStringEnd(b []byte, j int) int {
+	for quote := -1; j < len(b); {
+		if quote < j {
+			next := bytes.IndexByte(b[j:], '"')
+			if next < 0 {
+				return len(b)
+			}
+			quote = j + next
+		}
+		escape := bytes.IndexByte(b[j:quote], '\\')
+		if escape < 0 {
+			return quote + 1
+		}
+		j += escape + 2
 	}
 	return len(b)
 }

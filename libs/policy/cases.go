@@ -1,8 +1,11 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/structpb"
@@ -36,12 +39,34 @@ func RunTests(p *authzv1.Policy) ([]TestResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := NewBundle([]*Compiled{c})
+	return c.RunTests(), nil
+}
+
+// RunTests is RunTests for a policy that is compiled already.
+func (c *Compiled) RunTests() []TestResult {
+	p, b := c.source, NewBundle([]*Compiled{c})
 	results := make([]TestResult, 0, len(p.GetSpec().GetTests()))
 	for _, t := range p.GetSpec().GetTests() {
 		results = append(results, runTest(b, p, t))
 	}
-	return results, nil
+	return results
+}
+
+// Untried names the rules that matched in none of the policy's tests, in their order.
+func Untried(p *authzv1.Policy, results []TestResult) []string {
+	matched := map[string]bool{}
+	for _, result := range results {
+		for _, o := range result.Decision.Rules {
+			matched[o.Rule] = matched[o.Rule] || o.Matched
+		}
+	}
+	var out []string
+	for _, r := range p.GetSpec().GetRules() {
+		if !matched[p.GetMetadata().GetName()+"/"+r.GetName()] {
+			out = append(out, r.GetName())
+		}
+	}
+	return out
 }
 
 func runTest(b *Bundle, p *authzv1.Policy, t *authzv1.Test) TestResult {
@@ -55,22 +80,45 @@ func runTest(b *Bundle, p *authzv1.Policy, t *authzv1.Test) TestResult {
 		result.Problem = fmt.Sprintf("the policy does not match tool %s on server %s", req.Tool.Name, req.Server.Name)
 		return result
 	}
-	d := b.Evaluate(req)
+	count(b, req, t)
+	d := b.Settle(req, testRelated(t.GetRelated()))
 	result.Decision = d
 	rule := t.GetRule()
 	if rule != "" && rule != d.Rule {
 		rule = p.GetMetadata().GetName() + "/" + rule // tests name their own policy's rules short
 	}
+	effect := d.Effect
+	if t.GetExpect() == StepUp && d.StepUp != nil {
+		effect = StepUp
+	}
 	switch {
-	case d.Effect != t.GetExpect():
-		result.Problem = fmt.Sprintf("expected %s, got %s: %s", t.GetExpect(), d.Effect, d.Sentence)
+	case effect != t.GetExpect():
+		result.Problem = fmt.Sprintf("expected %s, got %s: %s", t.GetExpect(), effect, d.Sentence)
 	case rule != d.Rule && t.GetRule() != "":
 		result.Problem = fmt.Sprintf("expected rule %s to decide, got %s: %s", t.GetRule(), orUnnamed(d.Rule), d.Sentence)
 	case t.GetExpectArgs() != nil:
 		result.Problem = differentArguments(t.GetExpectArgs(), d)
 	}
+	if want := t.GetExpectRedact(); result.Problem == "" && len(want) > 0 && !slices.Equal(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(d.Redact))) {
+		result.Problem = fmt.Sprintf("expected %s to be redacted, got %s", strings.Join(want, ", "), cmp.Or(strings.Join(d.Redact, ", "), "nothing"))
+	}
 	result.Passed = result.Problem == ""
 	return result
+}
+
+// count takes the sums from the test; what it does not say is as if this call were the first.
+func count(b *Bundle, req *Request, t *authzv1.Test) {
+	for _, need := range b.CountNeeds(req) {
+		if req.Counts == nil {
+			req.Counts = map[string]float64{}
+		}
+		_, name, _ := strings.Cut(need.Key, "/")
+		sum, said := t.GetCounters()[name]
+		if !said {
+			sum = need.Amount
+		}
+		req.Counts[need.Key] = sum
+	}
 }
 
 func testRequest(p *authzv1.Policy, t *authzv1.Test) (*Request, error) {
@@ -79,16 +127,17 @@ func testRequest(p *authzv1.Policy, t *authzv1.Test) (*Request, error) {
 		Tenant: p.GetMetadata().GetTenant(),
 		Principal: Principal{
 			Name: as.GetName(), Department: as.GetDepartment(), Roles: as.GetRoles(), Groups: as.GetGroups(), Teams: as.GetTeams(),
-			Attributes: as.GetAttributes(),
+			Attributes: as.GetAttributes(), Clearances: as.GetClearances(),
 		},
 		Agent:    Agent{Name: as.GetAgent()},
-		Server:   Server{Name: nameOr(match.GetServer(), "server")},
-		Tool:     Tool{Name: t.GetTool()},
+		Server:   Server{Name: nameOr(match.GetServer(), "server"), Labels: t.GetServerLabels()},
+		Tool:     Tool{Name: t.GetTool(), Labels: t.GetToolLabels()},
 		Facts:    t.GetFacts().AsMap(),
 		At:       TestTime(),
-		SourceIP: testIP,
-		Country:  testCountry,
+		SourceIP: cmp.Or(t.GetIp(), testIP),
+		Country:  cmp.Or(t.GetCountry(), testCountry),
 		Relation: Relation{Known: true, See: true, Call: true, Via: "test"},
+		Session:  SessionOf(as.GetSession()), Device: DeviceOf(as.GetDevice()), Purpose: cmp.Or(as.GetSession().GetPurpose(), as.GetPurpose()),
 	}
 	if req.Tool.Name == "" {
 		tool := anyTool
@@ -97,7 +146,23 @@ func testRequest(p *authzv1.Policy, t *authzv1.Test) (*Request, error) {
 		}
 		req.Tool.Name = nameOr(tool, "tool")
 	}
+	req.Trust = map[string]any{trustStanding: "approved", trustDefinition: "approved"} // as of every call that an edge decides
+	if t.GetTrust() != nil {
+		trust, err := normal(t.GetTrust().AsMap())
+		if err != nil {
+			return nil, err
+		}
+		req.Trust, _ = trust.(map[string]any)
+	}
+	if t.GetTaint() != nil {
+		req.Taint = append([]string{}, t.GetTaint().GetLabels()...)
+	}
 	var err error
+	if t.GetAt() != "" {
+		if req.At, err = time.Parse(time.RFC3339, t.GetAt()); err != nil {
+			return nil, fmt.Errorf("at %q is not a time as 2026-03-29T08:00:00+02:00", t.GetAt())
+		}
+	}
 	if t.GetArgs() != nil {
 		req.Args, err = structJSON(t.GetArgs())
 	}

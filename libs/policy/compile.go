@@ -4,12 +4,14 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
 	"google.golang.org/protobuf/proto"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/policy/hours"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 )
 
@@ -25,7 +27,15 @@ type Compiled struct {
 	version int64
 	rules   []rule
 	facts   []fact // by name
-	allows  bool   // the default
+	// calendars of holidays, by name: the policy's own, and those of the tenant that it names, which shared has as well.
+	calendars map[string]*hours.Calendar
+	shared    Calendars
+	offered   Calendars // the tenant's, while the policy is compiled
+	relates   bool      // a rule asks for relations
+	locates   bool      // an expression reads the country, or request as a whole
+	counters  []counter // by name
+	counting  bool      // a rule is judged by a sum
+	allows    bool      // the default
 	// allowed is the sentence of a default that allows.
 	allowed string
 }
@@ -49,6 +59,14 @@ type rule struct {
 	shadow, alert    bool
 	program          cel.Program
 	facts            []string // that it reads, by name
+	counters         []string
+	redact           []string
+	redactIfThere    []string
+	sql              bool     // it reads statements
+	relates          bool     // it asks for relations
+	limit            *counter // with effect limit
+	stepUp           *stepUp  // with effect step-up
+	calls            int64    // that the limit lets pass
 	approval         *authzv1.Approval
 	modify           []modification
 	allowed          string // the sentence when it allows
@@ -56,12 +74,15 @@ type rule struct {
 
 // Compile checks a policy whole and makes it ready. What is wrong is a fault INVALID whose sentence names policy, rule, line and column and
 // whose About carries rule, line and column.
-func Compile(p *authzv1.Policy) (*Compiled, error) {
+func Compile(p *authzv1.Policy) (*Compiled, error) { return CompileWith(p, nil) }
+
+// CompileWith is Compile for a policy whose rules may also name the calendars of its tenant. A calendar of the policy itself hides one of that name.
+func CompileWith(p *authzv1.Policy, shared Calendars) (*Compiled, error) {
 	if p.GetSpec().GetMatch() == nil {
 		return nil, fault.Invalid("Policy %s does not say which tools it matches. Give spec.match.server.", p.GetMetadata().GetName())
 	}
 	p = proto.CloneOf(p)
-	c := &Compiled{source: p, name: p.GetMetadata().GetName(), version: p.GetMetadata().GetVersion()}
+	c := &Compiled{source: p, name: p.GetMetadata().GetName(), version: p.GetMetadata().GetVersion(), offered: shared}
 	c.allowed = "allowed by the default of policy " + c.name
 	switch p.GetSpec().GetDefault() {
 	case Allow:
@@ -74,12 +95,25 @@ func Compile(p *authzv1.Policy) (*Compiled, error) {
 	if err != nil {
 		return nil, fault.From(err)
 	}
+	if err := c.readCalendars(); err != nil {
+		return nil, err
+	}
 	if err := c.compileFacts(env); err != nil {
+		return nil, err
+	}
+	if err := c.compileCounters(env); err != nil {
 		return nil, err
 	}
 	if err := c.compileRules(env); err != nil {
 		return nil, err
 	}
+	c.use()
+	c.offered = nil // it holds no more than it names
+	return c, nil
+}
+
+// use notes what rules read: what none of them does is not asked for.
+func (c *Compiled) use() {
 	for i := range c.facts {
 		for _, r := range c.rules {
 			if slices.Contains(r.facts, c.facts[i].name) {
@@ -88,7 +122,15 @@ func Compile(p *authzv1.Policy) (*Compiled, error) {
 			}
 		}
 	}
-	return c, nil
+	for i := range c.counters {
+		for _, r := range c.rules {
+			c.counters[i].used = c.counters[i].used || slices.Contains(r.counters, c.counters[i].name)
+		}
+		c.counting = c.counting || c.counters[i].used
+	}
+	for _, r := range c.rules {
+		c.counting = c.counting || r.limit != nil
+	}
 }
 
 func (c *Compiled) compileRules(env *cel.Env) error {
@@ -110,7 +152,7 @@ func (c *Compiled) compileRules(env *cel.Env) error {
 func (c *Compiled) compileRule(env *cel.Env, r *authzv1.Rule) (rule, error) {
 	out := rule{
 		id: c.name + "/" + r.GetName(), name: r.GetName(), effect: r.GetEffect(), reason: r.GetReason(),
-		shadow: r.GetShadow(), alert: r.GetAlert(),
+		shadow: r.GetShadow(), alert: r.GetAlert(), sql: strings.Contains(r.GetWhen(), functionSQL+"("),
 	}
 	out.allowed = "allowed by " + out.id
 	if problem := c.checkEffect(r); problem != "" {
@@ -123,19 +165,39 @@ func (c *Compiled) compileRule(env *cel.Env, r *authzv1.Rule) (rule, error) {
 	if out.modify, err = compileModifications(r.GetModify()); err != nil {
 		return rule{}, c.invalid(r.GetName(), 0, 0, err.Error())
 	}
-	expr, err := compileExpression(env, r.GetWhen(), cel.BoolType, c.factNames())
+	if err = checkRedactions(r); err != nil {
+		return rule{}, c.invalid(r.GetName(), 0, 0, err.Error())
+	}
+	out.redact, out.redactIfThere = r.GetRedact(), r.GetRedactIfThere()
+	if out.limit, err = compileLimit(c, r); err != nil {
+		return rule{}, c.invalid(r.GetName(), 0, 0, err.Error())
+	}
+	if out.stepUp, err = compileStepUp(r); err != nil {
+		return rule{}, c.invalid(r.GetName(), 0, 0, err.Error())
+	}
+	out.calls = r.GetLimit().GetCalls()
+	expr, err := compileExpression(env, r.GetWhen(), cel.BoolType, c.known())
 	if err != nil {
 		return rule{}, c.refused(r.GetName(), err)
 	}
-	out.program, out.facts = expr.program, expr.facts
+	if out.limit != nil && len(expr.counters) > 0 {
+		return rule{}, c.invalid(r.GetName(), 0, 0, "a limit counts by itself and cannot read counters; block above a counter instead")
+	}
+	c.share(expr.calendars)
+	out.program, out.facts, out.counters, out.relates = expr.program, expr.facts, expr.counters, expr.relates
+	c.relates, c.locates = c.relates || out.relates, c.locates || expr.locates
 	return out, nil
+}
+
+func effects() []string {
+	return []string{Allow, Block, Escalate, Modify, Redact, Limit, Alert, StepUp}
 }
 
 // checkEffect refuses what an author would believe to be enforced and is not.
 func (c *Compiled) checkEffect(r *authzv1.Rule) string {
 	switch {
-	case !slices.Contains([]string{Allow, Block, Escalate, Modify}, r.GetEffect()):
-		return "the effect " + strconv.Quote(r.GetEffect()) + " is none of allow, block, escalate, modify"
+	case !slices.Contains(effects(), r.GetEffect()):
+		return "the effect " + strconv.Quote(r.GetEffect()) + " is none of " + strings.Join(effects(), ", ")
 	case r.GetEffect() == Modify && len(r.GetModify()) == 0:
 		return "the effect modify needs at least one entry under modify"
 	case r.GetEffect() != Modify && len(r.GetModify()) > 0:

@@ -23,6 +23,8 @@ const (
 	maxOwn = 1_000
 	// Reading a statement: a start and one unit a byte.
 	sqlBaseCost = 100
+	// URLs, hosts and paths are refused when they are longer.
+	maxReadText = 8 << 10
 )
 
 // needsTracking says whether the most that the expression can cost is over the limit, so that it must be counted while it runs. One whose
@@ -49,7 +51,7 @@ type sizes struct{ ranges map[int64]bool }
 
 // EstimateSize bounds a value by what it is used for and where it comes from.
 func (s sizes) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
-	if path := node.Path(); len(path) > 0 && slices.Contains([]string{varPrincipal, varAgent, varServer, varTool, varRequest, varTaint}, path[0]) {
+	if path := node.Path(); len(path) > 0 && slices.Contains([]string{varPrincipal, varAgent, varServer, varTool, varRequest, varTaint, varSession, varDevice, varPurpose}, path[0]) {
 		return &checker.SizeEstimate{Max: maxOwn}
 	}
 	if s.ranges[node.Expr().ID()] {
@@ -62,12 +64,39 @@ func (s sizes) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
 	return &checker.SizeEstimate{Max: maxString}
 }
 
+// work is what a function of ours costs: a start, and units for each byte up to a limit.
+type work struct{ base, perByte, limit uint64 }
+
+func workOf(function string) (work, bool) {
+	switch function {
+	case hiddenSQL:
+		return work{sqlBaseCost, 1, sqltext.MaxBytes}, true
+	case functionClasses:
+		return work{100, 1, maxClassified}, true
+	case functionURL, functionHost, functionPath:
+		return work{20, 1, maxReadText}, true
+	case functionIPClass, functionMoney, functionRegion, functionLocal, functionAbove, functionBelow, functionUnder, hiddenRelated:
+		return work{20, 0, 0}, true
+	case hiddenOpen, hiddenHoliday:
+		return work{50, 0, 0}, true
+	}
+	return work{}, false
+}
+
 // EstimateCallCost bounds our own functions; CEL knows the rest.
 func (s sizes) EstimateCallCost(function, _ string, _ *checker.AstNode, args []checker.AstNode) *checker.CallEstimate {
-	if function != hiddenSQL || len(args) == 0 {
+	if len(args) == 0 {
 		return nil
 	}
-	return &checker.CallEstimate{CostEstimate: checker.CostEstimate{Min: sqlBaseCost, Max: sqlBaseCost + sqltext.MaxBytes}}
+	w, ours := workOf(function)
+	if !ours {
+		return nil
+	}
+	most := w.base
+	if w.perByte > 0 {
+		most += w.perByte * w.limit
+	}
+	return &checker.CallEstimate{CostEstimate: checker.CostEstimate{Min: w.base, Max: most}}
 }
 
 // callCosts is EstimateCallCost for a rule that is counted while it runs.
@@ -75,13 +104,19 @@ type callCosts struct{}
 
 // CallCost counts our own functions; nil leaves the rest to CEL.
 func (callCosts) CallCost(function, _ string, args []ref.Val, _ ref.Val) *uint64 {
-	if function != hiddenSQL || len(args) == 0 {
+	if len(args) == 0 {
 		return nil
 	}
-	cost := uint64(sqlBaseCost)
-	if sized, ok := args[0].(traits.Sizer); ok {
+	w, ours := workOf(function)
+	if !ours {
+		return nil
+	}
+	cost := w.base
+	if function == functionClasses { // the sizes of what is in a value are known when it was walked
+		cost += w.perByte * w.limit
+	} else if sized, ok := args[0].(traits.Sizer); ok {
 		if n, ok := sized.Size().(types.Int); ok && n > 0 {
-			cost += min(uint64(n), sqltext.MaxBytes)
+			cost += w.perByte * min(uint64(n), w.limit)
 		}
 	}
 	return &cost

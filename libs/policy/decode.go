@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
 
 // maxExactFloat is the largest magnitude below which every integer is a double: 2^53.
 const maxExactFloat = 1 << 53
+
+// maxDigits is how many decimal digits an integer of 64 bits has at most.
+const maxDigits = 20
 
 // Decode turns one strict JSON value into what rules see. Objects become map[string]any, arrays []any. A number is an int64 when it is an
 // integer that fits, in whatever notation (3, 3.0, 3e0), then a uint64, otherwise a double: integers beyond 2^64 and fractions are rounded
@@ -130,11 +134,45 @@ func number(literal string) (any, error) {
 	if u, err := strconv.ParseUint(literal, 10, 64); err == nil {
 		return u, nil
 	}
+	if digits, ok := integral(literal); ok {
+		if i, err := strconv.ParseInt(digits, 10, 64); err == nil {
+			return i, nil
+		}
+		if u, err := strconv.ParseUint(digits, 10, 64); err == nil {
+			return u, nil
+		}
+	}
 	f, err := strconv.ParseFloat(literal, 64)
 	if err != nil {
 		return nil, fmt.Errorf("the number %.40s is beyond the range of doubles", literal)
 	}
 	return exact(f), nil
+}
+
+// integral writes an integer of up to 64 bits without its fraction and exponent, so that 9007199254740993e0 is not rounded either. It answers false
+// for a number that is none.
+func integral(literal string) (string, bool) {
+	mantissa, power, _ := strings.Cut(strings.ReplaceAll(literal, "E", "e"), "e")
+	exponent := 0
+	if power != "" {
+		var err error
+		if exponent, err = strconv.Atoi(power); err != nil {
+			return "", false
+		}
+	}
+	mantissa, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits := strings.TrimLeft(whole+fraction, "0")
+	significant := strings.TrimRight(digits, "0")
+	zeros := len(digits) - len(significant) + exponent - len(fraction)
+	if significant == "" || zeros < 0 || zeros > maxDigits || len(significant)+zeros > maxDigits {
+		return "", false
+	}
+	digits = significant + strings.Repeat("0", zeros)
+	if negative {
+		digits = "-" + digits
+	}
+	return digits, true
 }
 
 // exact is f as an int64 when it is an integer that a double holds without rounding, so that 3.0 and 3 are one number to a rule.

@@ -2,7 +2,10 @@ package policy
 
 import (
 	"slices"
+	"strings"
 	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -11,24 +14,59 @@ import (
 // anyTool is the tool name that stands for all tools of a server.
 const anyTool = "*"
 
+// anyServer is the server name by which a block list means all of them.
+const anyServer = "*"
+
 // Entitlements are the relations of one principal, ready to be looked up. They never change and are safe to share.
 type Entitlements struct {
+	// head is how every path begins, as "ana"; what follows is the same for all who hold the same.
+	head    string
+	holding *holding
+}
+
+// holding is what many principals have alike.
+type holding struct {
 	servers map[string]map[string][]grant
+	blocks  map[string]map[string][]grant // what wins over all of these; see is false where it hides
 	names   []string
+	all     []granted // in the order in which they were resolved
 }
 
 type grant struct {
 	see, call bool
-	via       string
+	via       string    // without the head
 	until     time.Time // zero: without end
 }
 
+type granted struct {
+	server, tool string
+	blocked      string
+	grant
+}
+
+// What a block list keeps somebody from.
+const (
+	blockedCall = "call"
+	blockedSee  = "see"
+)
+
 func (g grant) holds(now time.Time) bool { return g.until.IsZero() || now.Before(g.until) }
+
+const viaArrow = " → "
 
 // NewEntitlements indexes what authz resolved for one principal. Who may call a tool may see it.
 func NewEntitlements(es []*authzv1.Entitlement) *Entitlements {
-	e := &Entitlements{servers: map[string]map[string][]grant{}}
+	head := commonHead(es)
+	return &Entitlements{head: head, holding: newHolding(es, head)}
+}
+
+func newHolding(es []*authzv1.Entitlement, head string) *holding {
+	e := &holding{servers: map[string]map[string][]grant{}}
 	for _, one := range es {
+		if one.GetBlocked() != "" {
+			e.block(one, head)
+			continue
+		}
 		if !one.GetCanSee() && !one.GetCanCall() {
 			continue
 		}
@@ -38,43 +76,126 @@ func NewEntitlements(es []*authzv1.Entitlement) *Entitlements {
 			e.servers[one.GetServer()] = tools
 			e.names = append(e.names, one.GetServer())
 		}
-		g := grant{see: true, call: one.GetCanCall(), via: one.GetVia()}
-		if one.GetUntil() != nil {
-			g.until = one.GetUntil().AsTime()
-		}
+		g := grant{see: true, call: one.GetCanCall(), via: strings.Clone(one.GetVia()[len(head):]), until: ending(one)}
 		tools[one.GetTool()] = append(tools[one.GetTool()], g)
+		e.all = append(e.all, granted{one.GetServer(), one.GetTool(), "", g})
 	}
 	slices.Sort(e.names)
 	return e
 }
 
+// block notes what a block list keeps the principal from. A word that is not known hides: that is the stronger one.
+func (e *holding) block(one *authzv1.Entitlement, head string) {
+	if e.blocks == nil {
+		e.blocks = map[string]map[string][]grant{}
+	}
+	if e.blocks[one.GetServer()] == nil {
+		e.blocks[one.GetServer()] = map[string][]grant{}
+	}
+	g := grant{see: one.GetBlocked() == blockedCall, via: strings.Clone(one.GetVia()[len(head):]), until: ending(one)}
+	e.blocks[one.GetServer()][one.GetTool()] = append(e.blocks[one.GetServer()][one.GetTool()], g)
+	e.all = append(e.all, granted{one.GetServer(), one.GetTool(), strings.Clone(one.GetBlocked()), g})
+}
+
+func ending(one *authzv1.Entitlement) time.Time {
+	if one.GetUntil() == nil {
+		return time.Time{}
+	}
+	return one.GetUntil().AsTime()
+}
+
+// blocked is the strongest block of a tool that holds at now: one that hides it before one that only keeps it from being called.
+func (e *Entitlements) blocked(server, tool string, now time.Time) (strongest grant, found bool) {
+	if e == nil || e.holding.blocks == nil {
+		return strongest, false
+	}
+	for _, name := range [2]string{server, anyServer} {
+		for _, of := range [2]string{tool, anyTool} {
+			for _, g := range e.holding.blocks[name][of] {
+				if g.holds(now) && (!found || strongest.see && !g.see) {
+					strongest, found = g, true
+				}
+			}
+		}
+	}
+	return strongest, found
+}
+
+// commonHead is what stands before the first arrow of every path; empty where they differ.
+func commonHead(es []*authzv1.Entitlement) string {
+	if len(es) == 0 {
+		return ""
+	}
+	head, _, found := strings.Cut(es[0].GetVia(), viaArrow)
+	for _, one := range es {
+		if !found || !strings.HasPrefix(one.GetVia(), head+viaArrow) {
+			return ""
+		}
+	}
+	return strings.Clone(head)
+}
+
+// List is what was resolved, in its order, as far as it has not ended.
+func (e *Entitlements) List(now time.Time) []*authzv1.Entitlement {
+	es := make([]*authzv1.Entitlement, 0, len(e.holding.all))
+	for _, g := range e.holding.all {
+		if !g.holds(now) {
+			continue
+		}
+		one := &authzv1.Entitlement{Server: g.server, Tool: g.tool, CanSee: g.see, CanCall: g.call, Via: e.head + g.via, Blocked: g.blocked}
+		if g.blocked != "" {
+			one.CanSee = false
+		}
+		if !g.until.IsZero() {
+			one.Until = timestamppb.New(g.until)
+		}
+		es = append(es, one)
+	}
+	return es
+}
+
 // Lookup is the strongest relation to the tool that holds at now: one that lets it be called before one that only shows it, one for the
-// tool by name before one for all tools, and the earlier resolved first.
+// tool by name before one for all tools, and the earlier resolved first. What a block list keeps the principal from wins over all of them.
 func (e *Entitlements) Lookup(server, tool string, now time.Time) Relation {
-	none := Relation{Reason: faultv1.Reason_REASON_NOT_GRANTED}
+	g, found := e.best(server, tool, now)
+	if !found {
+		return Relation{Reason: faultv1.Reason_REASON_NOT_GRANTED}
+	}
+	if b, blocked := e.blocked(server, tool, now); blocked {
+		return Relation{Known: b.see, See: b.see, Via: e.head + b.via, Reason: faultv1.Reason_REASON_BLOCK_LISTED}
+	}
+	r := Relation{Known: true, See: g.see, Call: g.call, Via: e.head + g.via}
+	if !g.call {
+		r.Reason = faultv1.Reason_REASON_NOT_GRANTED
+	}
+	return r
+}
+
+// Until is when the relation that Lookup finds ends by itself; zero means never.
+func (e *Entitlements) Until(server, tool string, now time.Time) time.Time {
+	g, _ := e.best(server, tool, now)
+	return g.until
+}
+
+func (e *Entitlements) best(server, tool string, now time.Time) (best grant, found bool) {
 	if e == nil {
-		return none
+		return best, false
 	}
-	tools := e.servers[server]
+	tools := e.holding.servers[server]
 	if tools == nil {
-		return none
+		return best, false
 	}
-	best := none
 	for _, name := range [2]string{tool, anyTool} {
 		for _, g := range tools[name] {
-			if !g.holds(now) || (best.Known && (best.Call || !g.call)) {
-				continue
-			}
-			best = Relation{Known: true, See: g.see, Call: g.call, Via: g.via}
-			if !g.call {
-				best.Reason = faultv1.Reason_REASON_NOT_GRANTED
+			if g.holds(now) && (!found || !best.call && g.call) {
+				best, found = g, true
 			}
 		}
 		if tool == anyTool {
 			break
 		}
 	}
-	return best
+	return best, found
 }
 
 // Servers names, in order, the servers that the principal has a relation to at now.
@@ -83,8 +204,9 @@ func (e *Entitlements) Servers(now time.Time) []string {
 		return nil
 	}
 	var names []string
-	for _, name := range e.names {
-		if holdsAny(e.servers[name], now) {
+	for _, name := range e.holding.names {
+		hidden, blocked := e.blocked(name, anyTool, now)
+		if holdsAny(e.holding.servers[name], now) && (!blocked || hidden.see) {
 			names = append(names, name)
 		}
 	}

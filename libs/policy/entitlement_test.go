@@ -69,6 +69,56 @@ func TestEntitlements(t *testing.T) {
 	}
 }
 
+func blocked(server, tool, from, via string, until time.Time) *authzv1.Entitlement {
+	e := entitlement(server, tool, false, false, via, until)
+	e.Blocked = from
+	return e
+}
+
+func TestWhatIsBlockListedWinsOverEveryGrant(t *testing.T) {
+	later := noon.Add(time.Hour)
+	e := policy.NewHoldings().Entitlements([]*authzv1.Entitlement{
+		entitlement("tickets", "*", true, true, "ana → role all", time.Time{}),
+		entitlement("crm", "*", true, true, "ana → role all", time.Time{}),
+		entitlement("wiki", "*", true, true, "ana → role all", time.Time{}),
+		blocked("tickets", "close", "call", "ana → block list a", later),
+		blocked("tickets", "purge", "call", "ana → block list a", time.Time{}),
+		blocked("tickets", "purge", "see", "ana → block list b", time.Time{}),
+		blocked("crm", "*", "see", "ana → group g → block list c", time.Time{}),
+		blocked("none", "*", "call", "ana → block list d", time.Time{}),
+		blocked("wiki", "edit", "a word of tomorrow", "ana → block list e", time.Time{}),
+	})
+	for _, c := range []struct {
+		server, tool string
+		at           time.Time
+		see, call    bool
+		via          string
+		reason       faultv1.Reason
+	}{
+		{"tickets", "list", noon, true, true, "ana → role all", 0},
+		{"tickets", "close", noon, true, false, "ana → block list a", faultv1.Reason_REASON_BLOCK_LISTED},
+		{"tickets", "close", later, true, true, "ana → role all", 0},
+		{"tickets", "purge", noon, false, false, "ana → block list b", faultv1.Reason_REASON_BLOCK_LISTED},
+		{"crm", "read", noon, false, false, "ana → group g → block list c", faultv1.Reason_REASON_BLOCK_LISTED},
+		{"none", "read", noon, false, false, "", faultv1.Reason_REASON_NOT_GRANTED},
+		{"wiki", "edit", noon, false, false, "ana → block list e", faultv1.Reason_REASON_BLOCK_LISTED},
+	} {
+		if r := e.Lookup(c.server, c.tool, c.at); r.See != c.see || r.Call != c.call || r.Via != c.via || r.Reason != c.reason {
+			t.Errorf("%s.%s: %+v", c.server, c.tool, r)
+		}
+	}
+	if got := e.Servers(noon); !slices.Equal(got, []string{"tickets", "wiki"}) {
+		t.Errorf("servers %v", got)
+	}
+	if again := policy.NewEntitlements(e.List(noon)); again.Lookup("crm", "read", noon) != e.Lookup("crm", "read", noon) || len(e.List(later)) != len(e.List(noon))-1 {
+		t.Errorf("what was listed says something else: %v", e.List(noon))
+	}
+	everything := policy.NewEntitlements([]*authzv1.Entitlement{entitlement("crm", "*", true, true, "ana → x", time.Time{}), blocked("*", "*", "see", "ana → y", time.Time{})})
+	if r := everything.Lookup("crm", "read", noon); r.See || r.Reason != faultv1.Reason_REASON_BLOCK_LISTED || len(everything.Servers(noon)) != 0 {
+		t.Errorf("everything: %+v %v", r, everything.Servers(noon))
+	}
+}
+
 func TestAnAgentsRightIsTheSmaller(t *testing.T) {
 	full := policy.Relation{Known: true, See: true, Call: true, Via: "v"}
 	see := policy.Relation{Known: true, See: true, Via: "v", Reason: faultv1.Reason_REASON_NOT_GRANTED}

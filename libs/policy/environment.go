@@ -1,15 +1,15 @@
 package policy
 
 import (
+	"slices"
 	"sync"
 
 	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/common"
-	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
 
+	"headgate.dev/libs/policy/hours"
 	"headgate.dev/libs/policy/sqltext"
 )
 
@@ -21,9 +21,13 @@ const (
 	varTool      = "tool"
 	varArgs      = "args"
 	varFacts     = "facts"
+	varCounters  = "counters"
 	varRequest   = "request"
 	varTrust     = "trust"
 	varTaint     = "taint"
+	varSession   = "session"
+	varDevice    = "device"
+	varPurpose   = "purpose"
 	varMemo      = "@memo" // no rule can write this name
 )
 
@@ -38,7 +42,7 @@ const (
 
 // variableNames are suggested where a rule names one that is not there.
 func variableNames() []string {
-	return []string{varPrincipal, varAgent, varServer, varTool, varArgs, varFacts, varRequest, varTrust, varTaint}
+	return []string{varPrincipal, varAgent, varServer, varTool, varArgs, varFacts, varCounters, varRequest, varTrust, varTaint, varSession, varDevice, varPurpose}
 }
 
 // environment is built once: it costs more than the compilation of many rules and never changes.
@@ -52,7 +56,11 @@ func newEnvironment() (*cel.Env, error) {
 	}
 	memory := cel.OpaqueType(memoType)
 	anything := cel.MapType(cel.StringType, cel.DynType)
-	return cel.NewEnv(
+	options := slices.Concat(
+		addressFunctions(object[urlType], object[hostType]), valueFunctions(object[pathType], object[moneyType]), timeFunctions(newParsed(), memory),
+		relatedFunction(memory),
+	)
+	return cel.NewEnv(append(options,
 		ext.Strings(),
 		ext.Math(),
 		ext.Network(),
@@ -68,27 +76,28 @@ func newEnvironment() (*cel.Env, error) {
 		cel.Variable(varTool, object[toolType]),
 		cel.Variable(varArgs, anything),
 		cel.Variable(varFacts, anything),
+		cel.Variable(varCounters, anything),
 		cel.Variable(varRequest, object[requestType]),
+		cel.Variable(varSession, object[sessionType]),
+		cel.Variable(varDevice, object[deviceType]),
+		cel.Variable(varPurpose, cel.NullableType(cel.StringType)),
 		cel.Variable(varTrust, anything),
 		cel.Variable(varTaint, cel.ListType(cel.StringType)),
 		cel.Variable(varMemo, memory),
-		cel.Macros(cel.GlobalMacro(functionSQL, 1, expandSQL)),
+		cel.Macros(cel.GlobalMacro(functionSQL, 1, withMemory(hiddenSQL)), cel.GlobalMacro(functionSQL, 2, withMemory(hiddenSQL))),
 		cel.Function(hiddenSQL, cel.Overload("headgate_sql_string", []*cel.Type{cel.StringType, memory}, object[sqlType],
-			cel.BinaryBinding(callSQL))),
+			cel.BinaryBinding(func(text, memory ref.Val) ref.Val { return callSQL(text, types.String(sqltext.PostgreSQL), memory) })),
+			cel.Overload("headgate_sql_dialect", []*cel.Type{cel.StringType, cel.StringType, memory}, object[sqlType],
+				cel.FunctionBinding(func(args ...ref.Val) ref.Val { return callSQL(args[0], args[1], args[2]) }))),
 		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals()),
 		cel.ParserExpressionSizeLimit(maxRuleRunes),
 		cel.ParserRecursionLimit(maxRuleDepth),
 		cel.CrossTypeNumericComparisons(true),
 		cel.DefaultUTCTimeZone(true),
-	)
+	)...)
 }
 
-// expandSQL rewrites sql(text) so that the function reaches the memory of the running evaluation: one statement is parsed once for all rules.
-func expandSQL(helper cel.MacroExprFactory, _ ast.Expr, args []ast.Expr) (ast.Expr, *common.Error) {
-	return helper.NewCall(hiddenSQL, args[0], helper.NewIdent(varMemo)), nil
-}
-
-func callSQL(text, memory ref.Val) ref.Val {
+func callSQL(text, dialect, memory ref.Val) ref.Val {
 	m, ok := memory.Value().(*memo)
 	if !ok {
 		return types.NewErr("sql has no memory to work with")
@@ -97,22 +106,44 @@ func callSQL(text, memory ref.Val) ref.Val {
 	if !ok {
 		return types.MaybeNoSuchOverloadErr(text)
 	}
-	return object{name: sqlType, value: m.sql(s)}
+	as, ok := dialect.Value().(string)
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(dialect)
+	}
+	if err := dialectName(as); err != nil {
+		return types.NewErr("%s", err.Error())
+	}
+	return object{name: sqlType, value: m.sql(statementKey{s, sqltext.Dialect(as)})}
 }
 
-// memo remembers within one evaluation what statements say.
+// memo remembers within one evaluation what statements say: one is parsed once for all rules. The calendars are those of the policy whose
+// rule runs.
 type memo struct {
-	statements map[string]*sqltext.Statement
+	req        *Request
+	wanted     []Relationship // that related asked for and nobody has looked up
+	unrelated  string         // why the last of them could not be judged
+	calendars  map[string]*hours.Calendar
+	statements map[statementKey]*sqltext.Statement
+	notReading string // why the first statement that is not read-only is none
 }
 
-func (m *memo) sql(text string) *sqltext.Statement {
-	if s, ok := m.statements[text]; ok {
+// statementKey is a text, and the dialect that it is read as.
+type statementKey struct {
+	text    string
+	dialect sqltext.Dialect
+}
+
+func (m *memo) sql(key statementKey) *sqltext.Statement {
+	if s, ok := m.statements[key]; ok {
 		return s
 	}
 	if m.statements == nil {
-		m.statements = map[string]*sqltext.Statement{}
+		m.statements = map[statementKey]*sqltext.Statement{}
 	}
-	s := sqltext.Read(text)
-	m.statements[text] = s
+	s := sqltext.ReadAs(key.text, key.dialect)
+	m.statements[key] = s
+	if !s.ReadOnly && m.notReading == "" {
+		m.notReading = s.Why
+	}
 	return s
 }

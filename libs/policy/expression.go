@@ -2,11 +2,13 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 )
 
@@ -14,7 +16,13 @@ import (
 type expression struct {
 	program cel.Program
 	facts   []string // read by it, in order of name
-	tracked bool     // its cost is counted while it runs
+	// counters that it reads, in order of name.
+	counters []string
+	// calendars that it names, in order of name.
+	calendars []string
+	relates   bool // it asks for relations
+	locates   bool // it reads the country, or request as a whole
+	tracked   bool // its cost is counted while it runs
 }
 
 // placed is what is wrong with an expression, and where.
@@ -29,7 +37,7 @@ func (p *placed) Error() string {
 
 // compileExpression checks text, requires its type and bounds its cost. Types that are only known when it runs pass for any wanted type but
 // bool: a rule must say by itself that it gives one.
-func compileExpression(env *cel.Env, text string, want *cel.Type, facts []string) (*expression, error) {
+func compileExpression(env *cel.Env, text string, want *cel.Type, known names) (*expression, error) {
 	checked, issues := env.Compile(text)
 	if issues.Err() != nil {
 		return nil, explain(env, text, issues)
@@ -37,7 +45,7 @@ func compileExpression(env *cel.Env, text string, want *cel.Type, facts []string
 	if want != cel.DynType && checked.OutputType() != want {
 		return nil, &placed{1, 1, fmt.Sprintf("the expression gives a %s, it must give a %s", typeName(checked.OutputType()), typeName(want))}
 	}
-	used, err := inspect(checked.NativeRep(), facts)
+	found, err := inspect(checked.NativeRep(), known)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +61,8 @@ func compileExpression(env *cel.Env, text string, want *cel.Type, facts []string
 	if err != nil {
 		return nil, &placed{1, 1, err.Error()}
 	}
-	return &expression{program: program, facts: used, tracked: tracked}, nil
+	found.program, found.tracked = program, tracked
+	return &found, nil
 }
 
 func typeName(t *cel.Type) string {
@@ -67,25 +76,27 @@ func typeName(t *cel.Type) string {
 const maxInserted = 64
 
 // inspect walks a checked expression: it collects the facts that it reads and refuses what cannot be judged or bounded.
-func inspect(checked *ast.AST, facts []string) ([]string, error) {
-	i := inspector{info: checked.SourceInfo(), known: facts, used: map[string]bool{}, named: map[int64]bool{}}
+func inspect(checked *ast.AST, known names) (expression, error) {
+	i := inspector{info: checked.SourceInfo(), known: known, used: map[string]bool{}, sums: map[string]bool{}, named: map[int64]bool{}, days: map[string]bool{}}
 	ast.PreOrderVisit(checked.Expr(), ast.NewExprVisitor(i.visit))
 	if i.problem != nil {
-		return nil, i.problem
+		return expression{}, i.problem
 	}
-	used := make([]string, 0, len(i.used))
-	for name := range i.used {
-		used = append(used, name)
-	}
-	slices.Sort(used)
-	return used, nil
+	return expression{
+		facts: slices.Sorted(maps.Keys(i.used)), counters: slices.Sorted(maps.Keys(i.sums)), calendars: slices.Sorted(maps.Keys(i.days)),
+		relates: i.relates, locates: i.locates,
+	}, nil
 }
 
 type inspector struct {
 	info    *ast.SourceInfo
-	known   []string
-	used    map[string]bool
-	named   map[int64]bool // identifiers that a select has read a field of
+	known   names
+	used    map[string]bool // facts
+	sums    map[string]bool // counters
+	days    map[string]bool // calendars
+	named   map[int64]bool  // identifiers that a select has read a field of
+	relates bool
+	locates bool
 	problem *placed
 }
 
@@ -94,8 +105,14 @@ func (i *inspector) visit(e ast.Expr) {
 	case ast.SelectKind:
 		i.selects(e)
 	case ast.IdentKind:
+		if e.AsIdent() == varRequest && !i.named[e.ID()] {
+			i.locates = true
+		}
 		if e.AsIdent() == varFacts && !i.named[e.ID()] {
 			i.fail(e, "facts are read by name, as in facts.ticket")
+		}
+		if e.AsIdent() == varCounters && !i.named[e.ID()] {
+			i.fail(e, "counters are read by name, as in counters.sent")
 		}
 	case ast.CallKind:
 		i.calls(e)
@@ -108,20 +125,43 @@ func (i *inspector) visit(e ast.Expr) {
 
 func (i *inspector) selects(e ast.Expr) {
 	of := e.AsSelect().Operand()
-	if of.Kind() != ast.IdentKind || of.AsIdent() != varFacts {
+	if of.Kind() == ast.IdentKind && of.AsIdent() == varRequest {
+		i.named[of.ID()] = true
+		i.locates = i.locates || e.AsSelect().FieldName() == "country"
+	}
+	if of.Kind() != ast.IdentKind || of.AsIdent() != varFacts && of.AsIdent() != varCounters {
 		return
 	}
 	i.named[of.ID()] = true
 	name := e.AsSelect().FieldName()
-	if !slices.Contains(i.known, name) {
-		i.fail(e, unknownName("fact", name, i.known))
+	if of.AsIdent() == varCounters {
+		if !slices.Contains(i.known.counters, name) {
+			i.fail(e, unknownName("counter", name, i.known.counters))
+			return
+		}
+		i.sums[name] = true
+		return
+	}
+	if !slices.Contains(i.known.facts, name) {
+		i.fail(e, unknownName("fact", name, i.known.facts))
 		return
 	}
 	i.used[name] = true
 }
 
 func (i *inspector) calls(e ast.Expr) {
+	i.constants(e)
 	call := e.AsCall()
+	if call.FunctionName() == hiddenRelated {
+		i.relates = true
+		if !i.known.relations {
+			i.fail(e, "only a rule's expression can ask for relations")
+		}
+	}
+	if name := call.FunctionName(); (name == operators.In || name == operators.Equals || name == operators.NotEquals) && len(call.Args()) == 2 {
+		i.oneOf(call.Args()[0], call.Args()[1])
+		i.oneOf(call.Args()[1], call.Args()[0])
+	}
 	at := -1
 	switch {
 	case call.FunctionName() == "replace" && call.IsMemberFunction():
@@ -160,8 +200,7 @@ func explain(env *cel.Env, text string, issues *cel.Issues) *placed {
 		at.problem = unknownName("field", name, fieldsOf(env, text, first.ExprID))
 	}
 	if strings.HasPrefix(first.Message, "found no matching overload for") {
-		at.problem = strings.ReplaceAll(strings.ReplaceAll(at.problem, hiddenSQL, functionSQL), ", "+memoType, "")
-		at.problem = strings.ReplaceAll(at.problem, "headgate.", "")
+		at.problem = plainNames(at.problem)
 	}
 	return at
 }
@@ -205,6 +244,7 @@ func fieldsOf(env *cel.Env, text string, id int64) []string {
 	all := shapes()
 	object := map[string]string{
 		varPrincipal: principalType, varAgent: agentType, varServer: serverType, varTool: toolType, varRequest: requestType,
+		varSession: sessionType, varDevice: deviceType,
 	}
 	var names []string
 	add := func(of string) {
@@ -222,8 +262,10 @@ func fieldsOf(env *cel.Env, text string, id int64) []string {
 			switch {
 			case of.Kind() == ast.IdentKind:
 				add(object[of.AsIdent()])
-			case of.Kind() == ast.CallKind && of.AsCall().FunctionName() == hiddenSQL:
-				add(sqlType)
+			case of.Kind() == ast.CallKind:
+				add(map[string]string{
+					hiddenSQL: sqlType, functionURL: urlType, functionHost: hostType, functionPath: pathType, functionMoney: moneyType,
+				}[of.AsCall().FunctionName()])
 			}
 		}))
 	}

@@ -1,11 +1,14 @@
 package policy
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -13,6 +16,7 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 	"github.com/go-json-experiment/json/jsontext"
+	"google.golang.org/protobuf/proto"
 
 	"headgate.dev/libs/fault"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
@@ -23,6 +27,7 @@ import (
 type fact struct {
 	name, tool, path string
 	key              string // policy/name
+	declared         string // FactNeed.Declared
 	args             []factArg
 	used             bool // some rule reads it
 	enforced         bool // some rule reads it that is not in shadow
@@ -45,8 +50,23 @@ type FactNeed struct {
 	Args json.RawMessage
 	// Path is a JSON pointer into the result: see FactValue.
 	Path string
+	// Declared is a hash of how the policy declares the fact.
+	Declared string
 	// Shadow is set when only rules in shadow read the fact: where it cannot be read, it is left out of Request.Facts and blocks nothing.
 	Shadow bool
+}
+
+// names are what a policy's expressions may read by name.
+type names struct {
+	facts, calendars, counters []string
+	relations                  bool // it may ask for relations
+}
+
+func (c *Compiled) known() names {
+	return names{
+		facts: c.factNames(), calendars: c.calendarNames(), counters: slices.Sorted(maps.Keys(c.source.GetSpec().GetCounters())),
+		relations: true,
+	}
 }
 
 func (c *Compiled) factNames() []string {
@@ -70,22 +90,34 @@ func (c *Compiled) compileFacts(env *cel.Env) error {
 }
 
 func (c *Compiled) compileFact(env *cel.Env, name string, declared *authzv1.Fact) (fact, error) {
-	out := fact{name: name, tool: declared.GetTool(), path: declared.GetPath(), key: c.name + "/" + name}
+	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(declared)
+	if err != nil {
+		return fact{}, c.invalidFact(name, err.Error())
+	}
+	hash := sha256.Sum256(text)
+	out := fact{name: name, tool: declared.GetTool(), path: declared.GetPath(), key: c.name + "/" + name, declared: hex.EncodeToString(hash[:16])}
 	if _, err := parsePointer(out.path); err != nil {
 		return fact{}, c.invalidFact(name, "path: "+err.Error())
 	}
 	for _, arg := range slices.Sorted(maps.Keys(declared.GetArgs())) {
-		expr, err := compileExpression(env, declared.GetArgs()[arg], cel.DynType, nil)
+		expr, err := compileExpression(env, declared.GetArgs()[arg], cel.DynType, names{calendars: c.calendarNames()})
 		if err != nil {
 			return fact{}, c.invalidFact(name, "args."+arg+": "+err.Error())
 		}
+		c.share(expr.calendars)
+		c.locates = c.locates || expr.locates
 		out.args = append(out.args, factArg{arg, expr.program})
 	}
 	return out, nil
 }
 
 func (c *Compiled) invalidFact(name, problem string) error {
-	return fault.Invalid("Policy %s: fact %s: %s.", c.name, name, problem).With("policy", c.name).With("fact", name)
+	return c.invalidPart("fact", name, problem)
+}
+
+// invalidPart is the fault of a part that is no rule.
+func (c *Compiled) invalidPart(part, name, problem string) error {
+	return fault.Invalid("Policy %s: %s %s: %s.", c.name, part, name, strings.TrimSuffix(problem, ".")).With("policy", c.name).With(part, name)
 }
 
 // Needs lists the facts that rules of the matching policies read and that req.Facts lacks. Without a relation that lets the tool be called
@@ -95,7 +127,7 @@ func (b *Bundle) Needs(req *Request) ([]FactNeed, error) {
 	if !req.Relation.Call {
 		return nil, nil
 	}
-	matching := b.matching(nil, req.Server.Name, req.Tool.Name)
+	matching := b.matching(req.Server.Name, req.Tool.Name)
 	var needs []FactNeed
 	var running *call
 	for _, c := range matching {
@@ -107,6 +139,7 @@ func (b *Bundle) Needs(req *Request) ([]FactNeed, error) {
 			if running == nil {
 				running = newCall(req)
 			}
+			running.memo.calendars = c.calendars
 			args, err := f.arguments(running)
 			if err != nil && !f.enforced {
 				continue // Evaluate says in the outcome of the shadow rules that it is missing
@@ -116,10 +149,24 @@ func (b *Bundle) Needs(req *Request) ([]FactNeed, error) {
 					"%s on %s was refused: the fact %s that policy %s needs cannot be asked for: %v.", req.Tool.Name, req.Server.Name, f.name, c.name, err).
 					With("policy", c.name).With("fact", f.name)
 			}
-			needs = append(needs, FactNeed{Key: f.key, Name: f.name, Tool: f.tool, Args: args, Path: f.path, Shadow: !f.enforced})
+			needs = append(needs, FactNeed{Key: f.key, Name: f.name, Tool: f.tool, Args: args, Path: f.path, Declared: f.declared, Shadow: !f.enforced})
 		}
 	}
 	return needs, nil
+}
+
+// Given lists the facts, as policy/fact, that rules read and that req.Facts has.
+func (b *Bundle) Given(req *Request) []string {
+	var given []string
+	matching := b.matching(req.Server.Name, req.Tool.Name)
+	for _, c := range matching {
+		for i := range c.facts {
+			if _, there := factValue(req, matching, c, &c.facts[i]); there && c.facts[i].used {
+				given = append(given, c.facts[i].key)
+			}
+		}
+	}
+	return given
 }
 
 // factValue finds a fact by its key or, where every matching policy that has the name defines it alike, by its name.

@@ -19,15 +19,22 @@ func Lint(p *authzv1.Policy) []string {
 	if err != nil {
 		return nil
 	}
+	return c.Lint()
+}
+
+// Lint is Lint for a policy that is compiled already.
+func (c *Compiled) Lint() []string {
+	p := c.source
 	env, err := environment()
 	if err != nil {
 		return nil
 	}
 	l := linter{compiled: c}
-	for i, r := range p.GetSpec().GetRules() {
-		l.rule(env, r, &c.rules[i])
+	for _, r := range p.GetSpec().GetRules() {
+		l.rule(env, r)
+		l.when = append(l.when, readCondition(env, r.GetWhen()))
 	}
-	l.reach(p.GetSpec().GetRules())
+	l.reach()
 	l.whole()
 	return l.warnings
 }
@@ -35,14 +42,14 @@ func Lint(p *authzv1.Policy) []string {
 type linter struct {
 	compiled *Compiled
 	warnings []string
-	always   map[string]bool // rules whose expression is the constant true
+	when     []condition // of each rule
 }
 
 func (l *linter) warn(format string, args ...any) {
 	l.warnings = append(l.warnings, fmt.Sprintf(format, args...))
 }
 
-func (l *linter) rule(env *cel.Env, r *authzv1.Rule, compiled *rule) {
+func (l *linter) rule(env *cel.Env, r *authzv1.Rule) {
 	if r.GetEffect() == Escalate && r.GetApproval().GetBy() == "" {
 		l.warn("Rule %s asks for an approval and does not say by whom: give approval.by.", r.GetName())
 	}
@@ -51,17 +58,6 @@ func (l *linter) rule(env *cel.Env, r *authzv1.Rule, compiled *rule) {
 		return
 	}
 	root := parsed.NativeRep().Expr()
-	if root.Kind() == ast.LiteralKind {
-		switch root.AsLiteral() {
-		case types.True:
-			if l.always == nil {
-				l.always = map[string]bool{}
-			}
-			l.always[compiled.id] = true
-		case types.False:
-			l.warn("Rule %s never matches: its expression is false.", r.GetName())
-		}
-	}
 	ast.PreOrderVisit(root, ast.NewExprVisitor(func(e ast.Expr) {
 		if pattern, ok := unanchored(e); ok {
 			l.warn("Rule %s: matches(%q) also holds when the pattern is found in the middle of the text: write ^ and $ if the whole is meant.",
@@ -84,24 +80,38 @@ func unanchored(e ast.Expr) (string, bool) {
 	return string(pattern), ok && !strings.ContainsAny(string(pattern), "^$")
 }
 
-// reach finds rules that can never decide, because a rule with a heavier effect matches whenever they do.
-func (l *linter) reach(rules []*authzv1.Rule) {
+// reach finds rules that can never decide: what they ask for contradicts itself, or a rule with a heavier effect matches whenever they do.
+func (l *linter) reach() {
+	j := newJudge()
 	for i := range l.compiled.rules {
 		r := &l.compiled.rules[i]
-		if r.shadow {
+		switch {
+		case l.when[i].kind == holdsNever:
+			l.warn("Rule %s never matches: its expression is false.", r.name)
+			continue
+		case j.impossible(l.when[i]):
+			l.warn("Rule %s never matches: what it asks for contradicts itself.", r.name)
+			continue
+		case r.shadow || r.effect == Alert || adds(r.effect): // these add to what others decide
 			continue
 		}
-		for j := range l.compiled.rules {
-			other := &l.compiled.rules[j]
-			heavier := weigh(other.effect) > weigh(r.effect) || (other.effect == r.effect && r.effect != Modify && j < i)
-			same := strings.Join(strings.Fields(rules[i].GetWhen()), " ") == strings.Join(strings.Fields(rules[j].GetWhen()), " ")
-			if i != j && !other.shadow && heavier && (same || l.always[other.id]) {
+		for k := range l.compiled.rules {
+			other := &l.compiled.rules[k]
+			heavier := weigh(other.effect) > weigh(r.effect) || (other.effect == r.effect && r.effect != Modify && k < i)
+			if i != k && !other.shadow && !adds(other.effect) && heavier && j.implies(l.when[i], l.when[k]) {
 				l.warn("Rule %s never decides: rule %s (%s) matches whenever it does.", r.name, other.name, other.effect)
 				break
+			}
+			if j.tired() {
+				l.warn("The policy has too many rules to find every one that never decides: beyond rule %s none was looked at.", r.name)
+				return
 			}
 		}
 	}
 }
+
+// adds says that rules with this effect decide nothing by themselves whenever they match.
+func adds(effect string) bool { return effect == Limit || effect == Redact || effect == StepUp }
 
 // whole looks at the policy as one.
 func (l *linter) whole() {
@@ -112,7 +122,9 @@ func (l *linter) whole() {
 		}
 	}
 	enforced := func(r rule) bool { return !r.shadow }
-	passes := func(r rule) bool { return !r.shadow && r.effect != Block }
+	passes := func(r rule) bool {
+		return !r.shadow && r.effect != Block && r.effect != Limit && r.effect != Alert && r.effect != Redact && r.effect != StepUp
+	}
 	switch {
 	case c.allows:
 	case !slices.ContainsFunc(c.rules, enforced):

@@ -71,8 +71,10 @@ func compileModification(m *authzv1.Modification) (modification, error) {
 		out.change = func(old []byte) ([]byte, error) { return truncate(old, keep) }
 	case *authzv1.Modification_Mask:
 		out.change, err = compileMask(action.Mask)
+	case *authzv1.Modification_Filter:
+		out.change, err = compileFilter(action.Filter)
 	default:
-		return out, errors.New("one of set, remove, clamp, truncate, mask is needed")
+		return out, errors.New("one of set, remove, clamp, truncate, mask, filter is needed")
 	}
 	return out, err
 }

@@ -5,13 +5,17 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 
+	"headgate.dev/libs/policy/money"
+	"headgate.dev/libs/policy/pathtext"
 	"headgate.dev/libs/policy/sqltext"
+	"headgate.dev/libs/policy/webaddr"
 )
 
 // The types of the variables that have a fixed shape. A field that is not there is refused when a rule is compiled.
@@ -22,6 +26,10 @@ const (
 	toolType      = "headgate.Tool"
 	requestType   = "headgate.Request"
 	sqlType       = "headgate.SQL"
+	urlType       = "headgate.URL"
+	hostType      = "headgate.Host"
+	pathType      = "headgate.Path"
+	moneyType     = "headgate.Money"
 )
 
 type shape map[string]*types.FieldType
@@ -29,26 +37,16 @@ type shape map[string]*types.FieldType
 // shapes is what rules see of the values in a Request.
 func shapes() map[string]shape {
 	text, list := cel.StringType, cel.ListType(cel.StringType)
-	return map[string]shape{
-		principalType: {
-			"name":       always(text, func(p *Principal) any { return p.Name }),
-			"email":      optional(text, func(p *Principal) (any, bool) { return p.Email, p.Email != "" }),
-			"department": optional(text, func(p *Principal) (any, bool) { return p.Department, p.Department != "" }),
-			"roles":      always(list, func(p *Principal) any { return p.Roles }),
-			"groups":     always(list, func(p *Principal) any { return p.Groups }),
-			"teams":      always(list, func(p *Principal) any { return p.Teams }),
-			"attributes": always(cel.MapType(text, text), func(p *Principal) any { return p.Attributes }),
-		},
+	all := map[string]shape{
+		principalType: principalShape(),
 		agentType: {
 			"name": optional(text, func(a *Agent) (any, bool) { return a.Name, a.Name != "" }),
 		},
-		serverType: {
-			"name":   always(text, func(s *Server) any { return s.Name }),
-			"labels": always(list, func(s *Server) any { return s.Labels }),
-		},
+		serverType: serverShape(),
 		toolType: {
 			"name":        always(text, func(t *toolView) any { return t.req.Tool.Name }),
 			"labels":      always(list, func(t *toolView) any { return t.req.Tool.Labels }),
+			"classes":     always(list, func(t *toolView) any { return classesIn(slices.Concat(t.req.Server.Labels, t.req.Tool.Labels)) }),
 			"annotations": always(cel.MapType(text, cel.DynType), func(t *toolView) any { return t.read() }),
 		},
 		requestType: {
@@ -66,6 +64,55 @@ func shapes() map[string]shape {
 			"why":        always(text, func(s *sqltext.Statement) any { return s.Why }),
 		},
 	}
+	maps.Copy(all, readShapes())
+	maps.Copy(all, circumstanceShapes())
+	return all
+}
+
+// readShapes is what rules see of texts that a function has read.
+func readShapes() map[string]shape {
+	text, number := cel.StringType, cel.IntType
+	return map[string]shape{
+		urlType: {
+			"scheme":  always(text, func(u *webaddr.URL) any { return u.Scheme }),
+			"host":    always(text, func(u *webaddr.URL) any { return u.Host.Name }),
+			"domain":  always(text, func(u *webaddr.URL) any { return u.Host.Domain }),
+			"ipClass": always(text, func(u *webaddr.URL) any { return u.Host.Class }),
+			"port":    always(number, func(u *webaddr.URL) any { return int64(u.Port) }),
+			"path":    always(text, func(u *webaddr.URL) any { return u.Path }),
+		},
+		hostType: {
+			"name":    always(text, func(h *webaddr.Host) any { return h.Name }),
+			"domain":  always(text, func(h *webaddr.Host) any { return h.Domain }),
+			"suffix":  always(text, func(h *webaddr.Host) any { return h.Suffix }),
+			"ipClass": always(text, func(h *webaddr.Host) any { return h.Class }),
+		},
+		pathType: {
+			"clean":     always(text, func(p *pathtext.Path) any { return p.Clean }),
+			"absolute":  always(cel.BoolType, func(p *pathtext.Path) any { return p.Absolute }),
+			"plain":     always(cel.BoolType, func(p *pathtext.Path) any { return p.Plain }),
+			"name":      always(text, func(p *pathtext.Path) any { return p.Name }),
+			"extension": always(text, func(p *pathtext.Path) any { return p.Extension }),
+		},
+		moneyType: {
+			"minor":    always(number, func(a *money.Amount) any { return a.Minor }),
+			"currency": always(text, func(a *money.Amount) any { return a.Currency }),
+		},
+	}
+}
+
+// classPrefix begins the labels of servers and tools that name a class of data, as data:health.
+const classPrefix = "data:"
+
+// classesIn are the classes of data among labels.
+func classesIn(labels []string) []string {
+	out := []string{}
+	for _, label := range labels {
+		if class, ok := strings.CutPrefix(label, classPrefix); ok && !slices.Contains(out, class) {
+			out = append(out, class)
+		}
+	}
+	return out
 }
 
 // understood gives what a statement says or, when it was not understood, an error: what it touches is not known then, and an empty list would
@@ -115,6 +162,9 @@ func known(path string, get func(*requestView) string) *types.FieldType {
 		Type: cel.StringType,
 		IsSet: func(v any) bool {
 			c, ok := v.(*requestView)
+			if ok && get(c) == "" && c.req.miss() {
+				c.req.gaps.guessed = true
+			}
 			return ok && get(c) != ""
 		},
 		GetFrom: func(v any) (any, error) {
@@ -123,6 +173,7 @@ func known(path string, get func(*requestView) string) *types.FieldType {
 				return nil, wrongType(c, v)
 			}
 			if get(c) == "" {
+				c.req.miss()
 				return nil, fmt.Errorf("%s is not known for this call", path)
 			}
 			return get(c), nil
@@ -173,6 +224,8 @@ type adapter struct {
 
 func (a *adapter) NativeToValue(v any) ref.Val {
 	switch v := v.(type) {
+	case ref.Val:
+		return v
 	case string:
 		return types.String(v)
 	case int64:
@@ -185,16 +238,20 @@ func (a *adapter) NativeToValue(v any) ref.Val {
 		return sortedMap{types.NewStringStringMap(a, v)}
 	case []any:
 		return types.NewDynamicList(a, v)
-	case *Principal:
+	case *principalView:
 		return object{name: principalType, value: v}
 	case *Agent:
 		return object{name: agentType, value: v}
-	case *Server:
+	case *serverView:
 		return object{name: serverType, value: v}
 	case *toolView:
 		return object{name: toolType, value: v}
 	case *requestView:
 		return object{name: requestType, value: v}
+	case *sessionView:
+		return object{name: sessionType, value: v}
+	case *Device:
+		return object{name: deviceType, value: v}
 	case *sqltext.Statement:
 		return object{name: sqlType, value: v}
 	case *memo:
@@ -236,7 +293,14 @@ func (o object) ConvertToType(t ref.Type) ref.Val {
 
 func (o object) Equal(other ref.Val) ref.Val {
 	o2, ok := other.(object)
-	return types.Bool(ok && o.name == o2.name && o.value == o2.value)
+	if !ok || o.name != o2.name {
+		return types.False
+	}
+	if a, ok := o.value.(*money.Amount); ok {
+		b, ok := o2.value.(*money.Amount)
+		return types.Bool(ok && *a == *b)
+	}
+	return types.Bool(o.value == o2.value)
 }
 
 func (o object) Type() ref.Type { return types.NewObjectType(o.name) }

@@ -60,7 +60,7 @@ func TestOnlyRulesWithoutABoundAreCountedWhileTheyRun(t *testing.T) {
 		`args.l.exists(x, args.l.exists(y, x == y))`: true, `args.text.matches(args.pattern)`: true,
 		`args.l.exists(x, x.a.contains("y"))`: true, `args.a.contains(args.b)`: true,
 	} {
-		e, err := compileExpression(env, when, cel.BoolType, nil)
+		e, err := compileExpression(env, when, cel.BoolType, names{})
 		if err != nil || e.tracked != tracked {
 			t.Errorf("%s: %+v %v", when, e, err)
 		}

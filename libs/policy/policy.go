@@ -7,7 +7,8 @@
 //
 //  1. Without a relation that lets the principal call the tool, it is blocked.
 //  2. Every policy that matches server and tool looks at the call. Among its rules that match, block wins over escalate, escalate over
-//     modify, modify over allow. A policy none of whose rules matches answers with its default: block unless it says allow.
+//     modify, modify over allow. A limit blocks when it is used up; otherwise it says nothing, like a redaction and an alert. A step-up blocks, but for blocks,
+//     until the person has signed in as it wants. A policy none of whose rules matches answers with its default: block unless it says allow.
 //  3. The answers of several policies are combined in the same order of precedence: each of them must let the call pass.
 //  4. Where no policy matches the tool, the relation is enough.
 //
@@ -28,6 +29,14 @@ const (
 	Block    = "block"
 	Escalate = "escalate"
 	Modify   = "modify"
+	// Redact takes something out of the result of a call that other rules let pass: the decision is then modify.
+	Redact = "redact"
+	// Limit blocks when it is used up and otherwise says nothing.
+	Limit = "limit"
+	// Alert says nothing but in the record.
+	Alert = "alert"
+	// StepUp refuses until the person has signed in as the rule wants; then it says nothing.
+	StepUp = "step-up"
 )
 
 // Request is one call that somebody would make. Evaluate does not change it; strings and slices in it may be shared.
@@ -44,14 +53,27 @@ type Request struct {
 	// Facts by FactNeed.Key or, where every matching policy defines the fact alike, by its name alone. A value is raw JSON (json.RawMessage)
 	// or what Decode returns; other values as encoding/json and structpb give them are accepted. A fact that could not be read is left out.
 	Facts map[string]any
+	// WithoutFacts leaves rules out that read facts, for the call that reads one: what such a rule would say is not known before it. A policy that has one
+	// of them does not answer with its default.
+	WithoutFacts bool
+	// Counts are the sums of CountNeed by their keys, with this call's own amount.
+	Counts map[string]float64
 	// At is the time of the call, as request.time.
 	At time.Time
 	// SourceIP and Country are request.ip and request.country. Empty means not known: a rule that uses it cannot be evaluated and blocks.
 	SourceIP, Country string
 	Relation          Relation
+	Session           Session
+	Device            Device
+	// Purpose is why the call is made: the token's word where it has one, otherwise the agent's own; empty is not known.
+	Purpose string
+	// Related are the relations that rules ask for, as far as they were looked up; see Settle. Unrelated says why they could not be.
+	Related   map[Relationship]bool
+	Unrelated string
 	// Trust and Taint are what the gateway knows of the server and the conversation. Nil means not known: a rule that uses it blocks.
 	Trust map[string]any
 	Taint []string
+	gaps  *gaps // of a call from the record
 }
 
 // Principal is the person a call is made for.
@@ -59,6 +81,8 @@ type Principal struct {
 	Name, Email, Department string
 	Roles, Groups, Teams    []string
 	Attributes              map[string]string
+	// Clearances are the classes of data that the person may see.
+	Clearances []string
 }
 
 // Agent is the program in between; its name is empty when there is none.
@@ -105,14 +129,26 @@ type Decision struct {
 	// for these arguments. Only the places named in Changed differ from the request's bytes. Otherwise nil.
 	Arguments json.RawMessage
 	Changed   []string
+	// Redact are pointers into the result, for RedactResult. A result in which one leads to nothing must not be shown, but for those that are in
+	// RedactIfThere too.
+	Redact        []string
+	RedactIfThere []string
 	// Rules lists every rule that was looked at: policies by name, rules in their order.
 	Rules []RuleOutcome
 	// NeedsFacts names, as policy/fact, what was missing when this was decided.
 	NeedsFacts []string
+	// GivenFacts names facts that nobody but the asker vouches for. Evaluate leaves it empty.
+	GivenFacts []string
 	// Alert is set when a rule that matched asks for one.
 	Alert bool
-	// Approval, with effect escalate, is the rule's with its defaults filled in. It is shared and must not be changed.
-	Approval *authzv1.Approval
+	// Asks are the relations that were missing when this was decided; see Settle.
+	Asks []Relationship
+	// StepUp, where the reason is REASON_STEP_UP, is what the sign-in must be like. It is shared and must not be changed.
+	StepUp *authzv1.StepUp
+	// Approvals, with effect escalate, are those of every rule that matched and asks for one, with their defaults filled in. All must be met. They
+	// are shared and must not be changed. Approval is the first.
+	Approvals []*authzv1.Approval
+	Approval  *authzv1.Approval
 }
 
 // RuleOutcome is what one rule said.
@@ -144,5 +180,10 @@ func (d Decision) Proto() *authzv1.Decision {
 		NeedsFacts:    d.NeedsFacts,
 		Alert:         d.Alert,
 		Approval:      d.Approval,
+		Approvals:     d.Approvals,
+		Redact:        d.Redact,
+		RedactIfThere: d.RedactIfThere,
+		StepUp:        d.StepUp,
+		GivenFacts:    d.GivenFacts,
 	}
 }

@@ -88,7 +88,11 @@ func TestT26ARuleThatCannotBeEvaluatedBlocks(t *testing.T) {
 		if when == `args.n * 9223372036854775807 * 4 > 1` {
 			d = one(t, when).Evaluate(ana(`{"n":3}`))
 		}
-		if d.Effect != policy.Block || d.Reason != faultv1.Reason_REASON_RULE_ERROR || d.Rule != "p/r" || !strings.Contains(d.Sentence, "rule p/r") ||
+		reason := faultv1.Reason_REASON_RULE_ERROR
+		if says == "no such overload" {
+			reason = faultv1.Reason_REASON_RULE_TYPE
+		}
+		if d.Effect != policy.Block || d.Reason != reason || !d.Alert || d.Rule != "p/r" || !strings.Contains(d.Sentence, "rule p/r") ||
 			!strings.Contains(d.Rules[0].Error, says) || d.Rules[0].Matched {
 			t.Errorf("%s: %+v", when, d)
 		}
@@ -114,12 +118,12 @@ func TestT26ARuleThatCostsTooMuchBlocks(t *testing.T) {
 	}
 	args := `{"l":[` + strings.Join(list, ",") + `]}`
 	d := one(t, `args.l.exists(x, args.l.exists(y, x + y < 0))`).Evaluate(ana(args))
-	if d.Effect != policy.Block || d.Reason != faultv1.Reason_REASON_RULE_ERROR || !strings.Contains(d.Rules[0].Error, "cost") {
+	if d.Effect != policy.Block || d.Reason != faultv1.Reason_REASON_RULE_COST || !d.Alert || !strings.Contains(d.Rules[0].Error, "cost") {
 		t.Errorf("%+v", d)
 	}
 	sql := one(t, `args.l.exists(x, sql("SELECT " + string(x) + args.pad).readOnly == false)`)
 	d = sql.Evaluate(ana(`{"pad":" FROM ` + strings.Repeat("a", 1000) + `","l":[` + strings.Join(list, ",") + `]}`))
-	if d.Reason != faultv1.Reason_REASON_RULE_ERROR || !strings.Contains(d.Rules[0].Error, "cost") {
+	if d.Reason != faultv1.Reason_REASON_RULE_COST || !strings.Contains(d.Rules[0].Error, "cost") {
 		t.Errorf("%+v", d)
 	}
 	if d := one(t, `args.l.exists(x, args.l.exists(y, x + y < 0))`).Evaluate(ana(`{"l":[1,2,3]}`)); d.Effect != policy.Allow {

@@ -12,10 +12,15 @@ import (
 type call struct {
 	req     *Request
 	facts   map[string]any // of the policy whose rule runs
+	sums    map[string]any // the counters of that policy
 	memo    memo
 	tool    toolView
 	request requestView
-	args    lazy
+	session sessionView
+	// principal and server remember what rules read of them: most rules of a call read the same.
+	principal principalView
+	server    serverView
+	args      lazy
 }
 
 // toolView and requestView are the parts of a call as rules see them.
@@ -58,13 +63,21 @@ func decodeMembers(raw json.RawMessage, what string) (map[string]any, error) {
 }
 
 func newCall(req *Request) *call {
-	c := &call{req: req}
-	c.tool.req, c.request.req = req, req
+	c := &call{}
+	c.start(req)
 	return c
+}
+
+func (c *call) start(req *Request) {
+	c.req, c.memo.req = req, req
+	c.tool.req, c.request.req, c.session.req, c.principal.req, c.server.req = req, req, req, req, req
 }
 
 // read gives the annotations or the error why not; a field's getter tells them apart.
 func (t *toolView) read() any {
+	if t.req.Tool.Annotations == nil && t.req.miss() {
+		return errUnrecorded
+	}
 	object, err := t.annotations.object(t.req.Tool.Annotations, "the tool's annotations")
 	if err != nil {
 		return err
@@ -76,10 +89,14 @@ func (t *toolView) read() any {
 func (c *call) ResolveName(name string) (any, bool) {
 	switch name {
 	case varPrincipal:
-		return &c.req.Principal, true
+		return &c.principal, true
 	case varArgs:
 		if c.req.Decoded != nil {
 			return c.req.Decoded, true
+		}
+		if c.req.gaps != nil && c.req.gaps.arguments {
+			c.req.gaps.missed = true
+			return types.WrapErr(errUnrecorded), true
 		}
 		object, err := c.args.object(c.req.Args, "the arguments")
 		if err != nil {
@@ -88,28 +105,50 @@ func (c *call) ResolveName(name string) (any, bool) {
 		return object, true
 	case varFacts:
 		return c.facts, true
+	case varCounters:
+		c.req.miss()
+		return c.sums, true
 	case varAgent:
 		return &c.req.Agent, true
 	case varServer:
-		return &c.req.Server, true
+		return &c.server, true
 	case varTool:
 		return &c.tool, true
 	case varRequest:
 		return &c.request, true
+	case varSession:
+		return c.circumstance(&c.session), true
+	case varDevice:
+		return c.circumstance(&c.req.Device), true
+	case varPurpose:
+		if c.req.Purpose == "" {
+			return c.circumstance(types.NullValue), true
+		}
+		return c.req.Purpose, true
 	case varMemo:
 		return &c.memo, true
 	case varTrust:
 		if c.req.Trust == nil {
+			c.req.miss()
 			return types.NewErr("what is known of the server's trust is not there for this call"), true
 		}
 		return c.req.Trust, true
 	case varTaint:
 		if c.req.Taint == nil {
+			c.req.miss()
 			return types.NewErr("the conversation's taint is not known for this call"), true
 		}
 		return c.req.Taint, true
 	}
 	return nil, false
+}
+
+// circumstance is a value, or the error of a rule that reads what the record does not hold.
+func (c *call) circumstance(value any) any {
+	if c.req.miss() {
+		return types.WrapErr(errUnrecorded)
+	}
+	return value
 }
 
 // Parent is nil: there is nothing around a call.

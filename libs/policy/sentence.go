@@ -18,6 +18,9 @@ func notGranted(req *Request) Decision {
 	case faultv1.Reason_REASON_AGENT:
 		d.Sentence = what + " was refused: agent " + orUnnamed(req.Agent.Name) + " may not call it for " + orSomebody(req.Principal.Name) +
 			"; call it yourself, or ask an administrator for a grant to the agent."
+	case faultv1.Reason_REASON_BLOCK_LISTED:
+		d.Sentence = what + " was refused: a block list keeps " + orSomebody(req.Principal.Name) + " from it, whatever is granted (" + d.Via +
+			"); ask an administrator to change the list."
 	default:
 		d.Sentence = what + " was refused (" + fault.Code(d.Reason) + "); ask an administrator."
 	}
@@ -40,38 +43,67 @@ func orUnnamed(s string) string {
 
 // sentence says in one sentence what was decided, by what, and for a refusal what to do.
 func sentence(req *Request, v *verdict, d *Decision) string {
-	what := req.Tool.Name + " on " + req.Server.Name
-	switch {
+	switch { // the ordinary call makes no sentence of its own
 	case v.weight == allowing && v.rule == nil:
 		return v.policy.allowed
 	case v.weight == allowing:
 		return v.rule.allowed
+	case v.weight == modifying && len(d.Redact) > 0 && len(d.Changed) == 0:
+		return v.rule.allowed + "; it takes " + strings.Join(d.Redact, ", ") + " out of the result"
 	case v.weight == modifying:
 		if len(d.Changed) == 0 {
 			return v.rule.allowed + "; it had nothing to change in the arguments"
 		}
 		return v.rule.allowed + "; it changed " + strings.Join(d.Changed, ", ") + " in the arguments"
-	case v.weight == escalating:
-		return needsApproval(what, v.rule)
+	}
+	what := req.Tool.Name + " on " + req.Server.Name
+	switch {
+	case v.weight == stepping:
+		return stepUpSentence(what, v.rule)
 	case v.rule == nil:
 		return what + " was refused: no rule of policy " + v.policy.name + " allows this call; ask an administrator if you need it."
 	case v.reason == faultv1.Reason_REASON_FACT_UNAVAILABLE:
 		return fmt.Sprintf("%s was refused: rule %s cannot be judged because %s; try again, and tell an administrator if it stays so.", what, v.rule.id, v.problem)
+	case v.reason == faultv1.Reason_REASON_RELATION_UNAVAILABLE:
+		return fmt.Sprintf("%s was refused: rule %s cannot be judged: %s; try again, and tell an administrator if it stays so.", what, v.rule.id, v.problem)
 	case v.problem != "":
 		return fmt.Sprintf("%s was refused: rule %s cannot be evaluated (%s); check the arguments, or ask an administrator to correct the rule.",
 			what, v.rule.id, v.problem)
+	case v.rule.limit != nil:
+		return fmt.Sprintf("%s was refused: %sat most %d calls in %s may pass (rule %s); try again later.",
+			what, limitReason(v.rule), v.rule.calls, v.rule.limit.window, v.rule.id)
 	case v.rule.reason != "":
 		return what + " was refused: " + trimStop(v.rule.reason) + " (rule " + v.rule.id + ")."
 	}
 	return what + " was refused by rule " + v.rule.id + "; make another call, or ask an administrator if you need this one."
 }
 
-func needsApproval(what string, r *rule) string {
+func stepUpSentence(what string, r *rule) string {
 	why := ""
 	if r.reason != "" {
-		why = ": " + trimStop(r.reason)
+		why = trimStop(r.reason) + "; "
 	}
-	return what + " needs " + approvers(r.approval) + why + " (rule " + r.id + ")."
+	return what + " was refused: " + why + "it needs a sign-in " + r.stepUp.words() + " (rule " + r.id + "). Sign in again and repeat the call."
+}
+
+func limitReason(r *rule) string {
+	if r.reason == "" {
+		return ""
+	}
+	return trimStop(r.reason) + "; "
+}
+
+// needsApproval names what every rule asks for, with its own reason.
+func needsApproval(what string, rules []*rule) string {
+	parts := make([]string, len(rules))
+	for i, r := range rules {
+		why := ""
+		if r.reason != "" {
+			why = ": " + trimStop(r.reason)
+		}
+		parts[i] = approvers(r.approval) + why + " (rule " + r.id + ")"
+	}
+	return what + " needs " + strings.Join(parts, ", and ") + "."
 }
 
 // approvers says who must approve, as "the approval of role supervisor".

@@ -1,9 +1,14 @@
 package record
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +23,9 @@ const (
 	ecsVersion = "9.5.0"
 	product    = "headgate"
 	dataset    = product + ".audit"
+
+	defaultNamespace = "default"
+	longestNamespace = 64 // 100 may be, with a hash behind
 )
 
 // ECS is the event as an Elastic Common Schema document of nested objects, ready for encoding/json. Headgate's own fields stand under "headgate".
@@ -28,7 +36,7 @@ func ECS(ev *eventsv1.Event) map[string]any {
 	d.put("ecs.version", ecsVersion)
 	d.put("data_stream.type", "logs")
 	d.put("data_stream.dataset", dataset)
-	d.put("data_stream.namespace", namespace(ev.GetTenant()))
+	d.put("data_stream.namespace", Namespace(ev.GetTenant()))
 	d.put("organization.id", ev.GetTenant())
 	d.event(ev)
 	d.principal(ev)
@@ -37,6 +45,10 @@ func ECS(ev *eventsv1.Event) map[string]any {
 	d.decision(ev.GetDecision())
 	d.payloads(ev)
 	d.change(ev.GetChange())
+	d.delegation(ev.GetPrincipal())
+	d.approval(ev)
+	d.trust(ev.GetTrust())
+	d.grants(ev)
 	d.put("trace.id", ev.GetTrace().GetTraceId())
 	d.put("span.id", ev.GetTrace().GetSpanId())
 	d.put("headgate.integrity.writer", ev.GetWriter())
@@ -70,12 +82,12 @@ func Reason(ev *eventsv1.Event) string {
 	case d.GetEffect() == Allow:
 		return "allowed: no rule forbids it"
 	default:
-		return ev.GetAction() + ": " + outcome(ev)
+		return ev.GetAction() + ": " + Outcome(ev)
 	}
 }
 
-// code is the machine's word for how it ended.
-func code(ev *eventsv1.Event) string {
+// Code is the machine's word for how it ended.
+func Code(ev *eventsv1.Event) string {
 	d := ev.GetDecision()
 	switch {
 	case d.GetReason() != faultv1.Reason_REASON_UNSPECIFIED:
@@ -85,11 +97,12 @@ func code(ev *eventsv1.Event) string {
 	case d.GetEffect() != "":
 		return d.GetEffect()
 	default:
-		return outcome(ev)
+		return Outcome(ev)
 	}
 }
 
-func outcome(ev *eventsv1.Event) string {
+// Outcome is how it ended in one word: success, failure or unknown.
+func Outcome(ev *eventsv1.Event) string {
 	switch ev.GetOutcome() {
 	case eventsv1.Outcome_OUTCOME_SUCCESS:
 		return "success"
@@ -146,8 +159,8 @@ func empty(value any) bool {
 }
 
 func (d document) event(ev *eventsv1.Event) {
-	kind := "event"
-	if ev.GetAlert() {
+	kind, alert := "event", Alert(ev)
+	if alert != "" {
 		kind = "alert"
 	}
 	category, types := categorize(ev)
@@ -156,9 +169,9 @@ func (d document) event(ev *eventsv1.Event) {
 	d.put("event.category", category)
 	d.put("event.type", types)
 	d.put("event.action", ev.GetAction())
-	d.put("event.outcome", outcome(ev))
+	d.put("event.outcome", Outcome(ev))
 	d.put("event.reason", Reason(ev))
-	d.put("event.code", code(ev))
+	d.put("event.code", Code(ev))
 	d.put("event.dataset", dataset)
 	d.put("event.module", product)
 	d.put("event.provider", ev.GetService())
@@ -166,18 +179,24 @@ func (d document) event(ev *eventsv1.Event) {
 	d.put("event.sequence", ev.GetSequence())
 	d.put("event.duration", ev.GetDurationNs())
 	d.put("error.type", errorType(ev))
+	d.put("headgate.alert.kind", alert)
 	d.put("headgate.call.id", ev.GetCallId())
 	d.put("headgate.call.phase", map[eventsv1.Phase]string{eventsv1.Phase_PHASE_STARTED: "started", eventsv1.Phase_PHASE_FINAL: "final"}[ev.GetPhase()])
 	d.put("headgate.session.hash", ev.GetSessionHash())
+	d.put("headgate.repeats", ev.GetRepeats())
 }
 
 // categorize chooses among the pairs of event.category and event.type that ECS allows together.
 func categorize(ev *eventsv1.Event) (category, types []string) {
 	switch {
-	case refused(ev.GetDecision()):
+	case refused(ev.GetDecision()), ev.GetAction() == ApprovalDenial, ev.GetAction() == ApprovalExpiry:
 		return []string{"api"}, []string{"access", "denied"}
 	case ev.GetChange() != nil:
 		return changed(ev.GetChange())
+	case ev.GetAction() == TrustMoved:
+		return []string{"configuration"}, []string{"change"}
+	case ev.GetAction() == ApprovalGrant:
+		return []string{"api"}, []string{"access", "allowed"}
 	case ev.GetPhase() == eventsv1.Phase_PHASE_STARTED:
 		return []string{"api"}, []string{"access", "start"}
 	case strings.HasPrefix(ev.GetAction(), "token-"), strings.HasPrefix(ev.GetAction(), "login"), strings.HasPrefix(ev.GetAction(), "sign-in"):
@@ -191,6 +210,12 @@ func categorize(ev *eventsv1.Event) (category, types []string) {
 
 func changed(c *eventsv1.Change) (category, types []string) {
 	what := "change"
+	switch c.GetAction() {
+	case "started", "restarted":
+		return []string{"process"}, []string{"start"}
+	case "stopped":
+		return []string{"process"}, []string{"end"}
+	}
 	switch {
 	case strings.HasPrefix(c.GetAction(), "creat"):
 		what = "creation"
@@ -251,13 +276,17 @@ func (d document) principal(ev *eventsv1.Event) {
 
 func (d document) request(ev *eventsv1.Event) {
 	r := ev.GetRequest()
-	if strings.HasPrefix(r.GetMethod(), "/headgate.") || strings.HasPrefix(r.GetMethod(), "headgate.") {
-		d.put("headgate.rpc.method", r.GetMethod())
-	} else {
+	switch {
+	case strings.HasPrefix(r.GetEndpoint(), "/headgate."): // of the API
+		d.put("headgate.rpc.method", r.GetEndpoint())
+		d.put("http.request.id", plain(r.GetId()))
+	case r.GetMethod() == http.MethodPost || r.GetMethod() == http.MethodGet || r.GetMethod() == http.MethodDelete: // refused before its message was read
+		d.put("http.request.method", r.GetMethod())
+	default:
 		d.put("mcp.method.name", r.GetMethod())
+		d.put("jsonrpc.request.id", plain(r.GetId()))
 	}
 	d.put("mcp.protocol.version", r.GetProtocolVersion())
-	d.put("jsonrpc.request.id", plain(r.GetId()))
 	d.put("url.path", r.GetEndpoint())
 	d.put("http.response.status_code", r.GetHttpStatus())
 	if r.GetErrorCode() != 0 {
@@ -283,14 +312,13 @@ func (d document) target(ev *eventsv1.Event) {
 	d.put("headgate.tool.labels", t.GetLabels())
 	d.put("related.hash", distinct(t.GetDefinitionHash()))
 	host, port, err := net.SplitHostPort(t.GetAddress())
-	if err != nil {
+	number, noPort := strconv.ParseUint(port, 10, 16)
+	if err != nil || noPort != nil { // "stdio:" and a program's name has no port
 		d.put("server.address", t.GetAddress())
 		return
 	}
 	d.put("server.address", host)
-	if number, err := strconv.ParseUint(port, 10, 16); err == nil {
-		d.put("server.port", int64(number))
-	}
+	d.put("server.port", int64(number))
 }
 
 func (d document) decision(v *eventsv1.Decision) {
@@ -312,12 +340,29 @@ func (d document) decision(v *eventsv1.Decision) {
 	d.put("headgate.decision.stage", v.GetStage())
 	d.put("headgate.decision.changed", v.GetChanged())
 	d.put("headgate.decision.shadow", v.GetShadow())
+	d.put("headgate.decision.matched", v.GetMatched())
+	d.put("headgate.decision.failed", v.GetFailed())
+	d.put("headgate.decision.facts", factNames(v))
 	d.put("headgate.decision.authz_revision", v.GetAuthzRevision())
+}
+
+// factNames are the facts that were read. Their values are in the record itself, where it has them.
+func factNames(v *eventsv1.Decision) []string {
+	var names []string
+	for _, f := range v.GetFacts() {
+		names = append(names, f.GetName())
+	}
+	return names
 }
 
 func (d document) payloads(ev *eventsv1.Event) {
 	d.put("headgate.args.hmac", ev.GetArguments().GetHmac())
 	d.put("headgate.args.bytes", ev.GetArguments().GetBytes())
+	d.put("headgate.args.sealed", ev.GetArguments().GetSealed().GetKey())
+	d.put("headgate.args.subject", ev.GetArguments().GetSubjectKey())
+	d.put("headgate.result.sealed", ev.GetResult().GetSealed().GetKey())
+	d.copied("gen_ai.tool.call.arguments", ev.GetArguments().GetDocument())
+	d.copied("gen_ai.tool.call.result", ev.GetResult().GetDocument())
 	d.put("headgate.result.hmac", ev.GetResult().GetHmac())
 	d.put("headgate.result.bytes", ev.GetResult().GetBytes())
 	d.put("headgate.result.is_error", ev.GetResult().GetIsError())
@@ -328,6 +373,40 @@ func (d document) payloads(ev *eventsv1.Event) {
 	d.put("headgate.findings.notes", ev.GetFindings().GetNotes())
 	if l := ev.GetList(); l != nil {
 		d.put("headgate.list", map[string]any{"total": l.GetTotal(), "shown": l.GetShown()})
+	}
+}
+
+// deepest is how deep a copy may be to be searched: a field of type flattened takes 20 levels, and refuses the whole record beyond.
+const deepest = 18
+
+// copied puts a copy as the JSON object that it is, if an index takes it. The record itself has it in any case.
+func (d document) copied(field, text string) {
+	if strings.HasPrefix(strings.TrimSpace(text), "{") && searchable([]byte(text)) {
+		d.put(field, json.RawMessage(text))
+	}
+}
+
+// searchable reports whether a document is JSON of members that have a name without NUL, no deeper than can be searched.
+func searchable(text []byte) bool {
+	depth, in := 0, json.NewDecoder(bytes.NewReader(text))
+	for {
+		token, err := in.Token()
+		switch t := token.(type) {
+		case json.Delim:
+			if depth++; t == '}' || t == ']' {
+				depth -= 2
+			}
+		case string:
+			if strings.ContainsRune(t, 0) {
+				return false
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return depth == 0
+		case err != nil || depth > deepest:
+			return false
+		}
 	}
 }
 
@@ -360,15 +439,21 @@ func distinct(values ...string) []string {
 	return out
 }
 
-// namespace is the tenant as a data stream's name may hold it.
-func namespace(tenant string) string {
+// Namespace is the tenant as a data stream's name may hold it. No two tenants share one: a hyphen becomes an underscore, which no tenant's name holds, and
+// what is no tenant's name at all is told apart by its hash. Records that belong to no tenant are in "default".
+func Namespace(tenant string) string {
 	if tenant == "" {
-		return "default"
+		return defaultNamespace
 	}
-	return strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' {
+	slug := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 			return r
 		}
 		return '_'
-	}, strings.ToLower(tenant))
+	}, tenant)
+	if strings.ReplaceAll(tenant, "-", "_") == slug && !strings.Contains(tenant, "_") && tenant != defaultNamespace && len(slug) <= longestNamespace {
+		return slug
+	}
+	sum := sha256.Sum256([]byte(tenant))
+	return slug[:min(len(slug), longestNamespace)] + "__" + hex.EncodeToString(sum[:8])
 }

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,7 +47,7 @@ func call() *eventsv1.Event {
 		Decision: &eventsv1.Decision{
 			Id: "dec_1", Effect: record.Allow, Rule: "tickets/support-may-close", Policy: "tickets", PolicyVersion: 12,
 			Via:    "ana → role support → server tickets",
-			Shadow: []string{"tickets/stricter"}, AuthzRevision: 42,
+			Shadow: []string{"tickets/stricter"}, AuthzRevision: 42, Matched: []string{"tickets/support", "tickets/stricter"}, Failed: []string{"tickets/broken"},
 		},
 		Arguments: &eventsv1.Payload{Hmac: "8c69", Bytes: 34}, Result: &eventsv1.Payload{Hmac: "fe12", Bytes: 150},
 		Credential: &eventsv1.Credential{Connection: "tickets", LeaseId: "lease_1"},
@@ -195,4 +196,24 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestNoTwoTenantsShareANamespace(t *testing.T) {
+	seen := map[string]string{}
+	for _, tenant := range []string{"", "default", "acme", "a-b", "a_b", "A-B", "a.b", "a/b", "..", "*", "é", "ACME", strings.Repeat("a", 64), strings.Repeat("a", 65),
+		strings.Repeat("a", 66), "a b", "a,b", "a\x00b", "default__37a8eec1ce19687d"} {
+		got := record.Namespace(tenant)
+		if other, taken := seen[got]; taken {
+			t.Errorf("%q and %q are both in %s", tenant, other, got)
+		}
+		seen[got] = tenant
+		if len(got) > 100 || strings.ContainsFunc(got, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' }) {
+			t.Errorf("%q is in %q, which no data stream may be named", tenant, got)
+		}
+	}
+	for tenant, want := range map[string]string{"": "default", "acme": "acme", "a-b": "a_b"} {
+		if got := record.Namespace(tenant); got != want {
+			t.Errorf("%q is in %q, want %q", tenant, got, want)
+		}
+	}
 }

@@ -210,7 +210,11 @@ func (f *Follower[M]) age(now time.Time) time.Duration {
 	if heard == nil {
 		return math.MaxInt64
 	}
-	return max(now.Sub(*heard), 0)
+	passed := now.Sub(*heard)
+	if passed < -f.cfg.StaleAfter { // the clock was set back: by it, nothing would ever be old
+		return math.MaxInt64
+	}
+	return max(passed, 0)
 }
 
 // Revision is the revision of the copy; 0 while there is none.

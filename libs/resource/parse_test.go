@@ -56,7 +56,7 @@ func TestWhatIsWrongIsNamedByFileLineAndField(t *testing.T) {
 	nested := "apiVersion: headgate/v1\nkind: Tenant\nmetadata: {name: a, tenant: b}\n"
 	tests := map[string]struct{ yaml, want string }{
 		"unknown field":           {head + "spec:\n  emial: a@b.example\n", `it.yaml:5: spec.emial: there is no such field; did you mean email?`},
-		"unknown field, far":      {head + "spec:\n  zzzzzzzzzzz: 1\n", `it.yaml:5: spec.zzzzzzzzzzz: there is no such field; known are attributes, department`},
+		"unknown field, far":      {head + "spec:\n  zzzzzzzzzzz: 1\n", `it.yaml:5: spec.zzzzzzzzzzz: there is no such field; known are attributes, clearances, department`},
 		"wrong case":              {head + "Spec: {}\n", `it.yaml:4: Spec: there is no such field; did you mean spec?`},
 		"proto name":              {head + "spec: {display_name: Ana}\n", `it.yaml:4: spec.display_name: is written displayName`},
 		"number for string":       {head + "spec: {department: 12}\n", `it.yaml:4: spec.department: must be a string, is a number; put it in quotes`},

@@ -47,8 +47,10 @@ func kinds() []kind {
 		{"Person", "identity", (*identityv1.Person)(nil)},
 		{"Group", "identity", (*identityv1.Group)(nil)},
 		{"Agent", "identity", (*identityv1.Agent)(nil)},
+		{"BlockList", "identity", (*identityv1.BlockList)(nil)},
 		{"Connection", "credentials", (*credentialsv1.Connection)(nil)},
 		{"Server", "trust", (*trustv1.Server)(nil)},
+		{"Calendar", "authz", (*authzv1.Calendar)(nil)},
 		{"Policy", "authz", (*authzv1.Policy)(nil)},
 	}
 }

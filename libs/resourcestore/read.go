@@ -118,6 +118,11 @@ func ReadAll(ctx context.Context, from Reader) (objects []resource.Object, revis
 	return objects, revision, nil
 }
 
+// OfTenant reads one kind's resources of a tenant, by name.
+func OfTenant(ctx context.Context, from Reader, kind, tenant string) ([]resource.Object, error) {
+	return collect(ctx, from, kind, "SELECT document FROM resources WHERE kind = ? AND tenant = ? ORDER BY name", kind, tenant)
+}
+
 // Deleted names a resource that is gone.
 type Deleted struct{ Kind, Tenant, Name string }
 

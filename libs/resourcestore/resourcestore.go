@@ -62,7 +62,9 @@ func (s *Store) Apply(ctx context.Context, objects []resource.Object, dryRun boo
 		if err != nil {
 			return err
 		}
-		changed, list, err := s.put(ctx, tx, objects, before+1)
+		was := earlier{}
+		ctx := context.WithValue(ctx, earlierKey{}, was)
+		changed, list, err := s.put(ctx, tx, objects, before+1, was)
 		if err != nil {
 			return err
 		}
@@ -89,6 +91,17 @@ func (s *Store) Apply(ctx context.Context, objects []resource.Object, dryRun boo
 	return changes, revision, nil
 }
 
+type (
+	earlierKey struct{}
+	earlier    map[string]resource.Object
+)
+
+// Before is what a resource was before the change that an Also is called for, with the context of that call; nil for one that is new.
+func Before(ctx context.Context, object resource.Object) resource.Object {
+	was, _ := ctx.Value(earlierKey{}).(earlier)
+	return was[resource.Key(object)]
+}
+
 var errDryRun = errors.New("dry run")
 
 func check(objects []resource.Object) error {
@@ -106,7 +119,7 @@ func check(objects []resource.Object) error {
 	return nil
 }
 
-func (s *Store) put(ctx context.Context, tx *sqlstore.Tx, objects []resource.Object, revision int64) ([]resource.Object, []*resourcev1.Change, error) {
+func (s *Store) put(ctx context.Context, tx *sqlstore.Tx, objects []resource.Object, revision int64, before earlier) ([]resource.Object, []*resourcev1.Change, error) {
 	var changed []resource.Object
 	changes := make([]*resourcev1.Change, 0, len(objects))
 	for _, given := range objects {
@@ -114,8 +127,11 @@ func (s *Store) put(ctx context.Context, tx *sqlstore.Tx, objects []resource.Obj
 		m := object.GetMetadata()
 		change := &resourcev1.Change{Kind: object.GetKind(), Tenant: m.GetTenant(), Name: m.GetName(), Action: resourcev1.Action_ACTION_CREATED, Version: 1}
 		changes = append(changes, change)
-		oldVersion, oldHash, err := current(ctx, tx, change)
+		oldVersion, oldHash, was, err := current(ctx, tx, change)
 		if err != nil {
+			return nil, nil, err
+		}
+		if err := claimOf(ctx).take(was, object); err != nil {
 			return nil, nil, err
 		}
 		m.Hash = resource.Hash(object)
@@ -130,17 +146,25 @@ func (s *Store) put(ctx context.Context, tx *sqlstore.Tx, objects []resource.Obj
 		if err := write(ctx, tx, object, oldHash, revision); err != nil {
 			return nil, nil, err
 		}
+		if was != nil {
+			before[resource.Key(object)] = was
+		}
 		changed = append(changed, object)
 	}
 	return changed, changes, nil
 }
 
-func current(ctx context.Context, tx *sqlstore.Tx, c *resourcev1.Change) (version int64, hash string, err error) {
-	row := tx.QueryRow(ctx, "SELECT version, hash FROM resources WHERE kind = ? AND tenant = ? AND name = ?", c.GetKind(), c.GetTenant(), c.GetName())
-	if err := row.Scan(&version, &hash); err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return 0, "", fmt.Errorf("reading %s %s: %w", c.GetKind(), c.GetName(), err)
+func current(ctx context.Context, tx *sqlstore.Tx, c *resourcev1.Change) (version int64, hash string, was resource.Object, err error) {
+	var document string
+	row := tx.QueryRow(ctx, "SELECT version, hash, document FROM resources WHERE kind = ? AND tenant = ? AND name = ?", c.GetKind(), c.GetTenant(), c.GetName())
+	switch err := row.Scan(&version, &hash, &document); {
+	case errors.Is(err, sql.ErrNoRows):
+		return 0, "", nil, nil
+	case err != nil:
+		return 0, "", nil, fmt.Errorf("reading %s %s: %w", c.GetKind(), c.GetName(), err)
 	}
-	return version, hash, nil
+	was, err = decode(c.GetKind(), document)
+	return version, hash, was, err
 }
 
 func write(ctx context.Context, tx *sqlstore.Tx, object resource.Object, oldHash string, revision int64) error {
@@ -173,6 +197,9 @@ func (s *Store) Delete(ctx context.Context, kind, tenant, name string, also Also
 		}
 		object, err := Read(ctx, tx, kind, tenant, name)
 		if err != nil {
+			return err
+		}
+		if err := claimOf(ctx).take(object, nil); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "DELETE FROM resources WHERE kind = ? AND tenant = ? AND name = ?", kind, tenant, name); err != nil {

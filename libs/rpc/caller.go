@@ -56,6 +56,14 @@ func (c Caller) String() string {
 	}
 }
 
+// Author names the caller where their tenant is known: "person ana", "service edge". A person of another tenant has it before their name.
+func (c Caller) Author(tenant string) string {
+	if c.Person == nil || c.Person.GetTenant() != tenant {
+		return c.String()
+	}
+	return "person " + c.Person.GetName()
+}
+
 // Tenant returns the tenant that a handler must use. A person's is their own: the request names the same or none. A service and a platform
 // administrator belong to no customer, so the request names one.
 func Tenant(ctx context.Context, requested string) (string, error) {

@@ -210,3 +210,16 @@ func Health(ctx context.Context, c *Conn) error {
 	}
 	return nil
 }
+
+// Peer is a client of a service that need not be among the peers; nil where it is not.
+func Peer[T any](service string, knows func(service string) bool, dial func(service string) (*Conn, error), newClient func(connect.HTTPClient, string, ...connect.ClientOption) T) (T, error) {
+	var none T
+	if !knows(service) {
+		return none, nil
+	}
+	conn, err := dial(service)
+	if err != nil {
+		return none, err
+	}
+	return Client(conn, newClient), nil
+}

@@ -1,11 +1,13 @@
 package rpc
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"time"
 
 	"connectrpc.com/connect"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
@@ -13,6 +15,7 @@ import (
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/ids"
+	"headgate.dev/libs/record"
 )
 
 // action is the event.action of calls of the API.
@@ -32,7 +35,7 @@ func (m *Mux) recordFinal(c *call, tenant string, took time.Duration, f *fault.E
 	ev.Phase = eventsv1.Phase_PHASE_FINAL
 	ev.DurationNs = took.Nanoseconds()
 	ev.Outcome = eventsv1.Outcome_OUTCOME_SUCCESS
-	ev.Decision = &eventsv1.Decision{Effect: "allow", Sentence: "allowed by the access rule of " + c.method.procedure, Stage: "access"}
+	ev.Decision = &eventsv1.Decision{Effect: "allow", Sentence: "allowed by the access rule of " + c.method.procedure + c.note, Stage: "access"}
 	ev.Request.HttpStatus = http.StatusOK
 	if f != nil {
 		code := codes[f.Reason]
@@ -78,17 +81,47 @@ func (m *Mux) event(c *call, tenant string) *eventsv1.Event {
 	if tenant == "" {
 		tenant = c.caller.Person.GetTenant()
 	}
-	_, name, _ := strings.Cut(strings.Trim(c.method.procedure, "/"), "/")
-	p := c.caller.Person
-	return &eventsv1.Event{
+	return c.by().Sign(&eventsv1.Event{
 		Id: ids.New(), Action: action, Time: timestamppb.New(m.cfg.Now()), Tenant: tenant, Service: ServiceName(m.cfg.Self), CallId: c.callID,
-		Principal: &eventsv1.Principal{
-			Person: p.GetName(), Email: p.GetEmail(), DisplayName: p.GetDisplayName(), Roles: p.GetRoles(), Agent: p.GetAgent(),
-			ClientId: p.GetClientId(), TokenId: p.GetTokenId(),
-		},
-		Source:  &eventsv1.Source{Ip: c.sourceIP, UserAgent: cut(c.userAgent, 256)},
-		Request: &eventsv1.Request{Method: name, Endpoint: c.method.procedure, Id: `"` + c.id + `"`},
+	})
+}
+
+// Note adds to the record of the call what it is about, where the method's name does not say it. What is noted must not be secret.
+func Note(ctx context.Context, about string) { callFrom(ctx).note = ": " + cut(about, 1000) }
+
+// By is who calls, from where and in which request, for the records of what the call does. They have the request in common with the records of the call itself.
+func By(ctx context.Context) record.By {
+	c := callFrom(ctx)
+	if c.method == nil { // a handler that is called without the mux
+		return record.By{Principal: CallerFrom(ctx).principal()}
 	}
+	by := c.by()
+	by.Trace = traceOf(ctx)
+	return by
+}
+
+func (c *call) by() record.By {
+	_, name, _ := strings.Cut(strings.Trim(c.method.procedure, "/"), "/")
+	return record.By{
+		Principal: c.caller.principal(),
+		Source:    &eventsv1.Source{Ip: c.sourceIP, UserAgent: cut(c.userAgent, 256)},
+		Request:   &eventsv1.Request{Method: name, Endpoint: c.method.procedure, Id: `"` + c.id + `"`},
+	}
+}
+
+func (c Caller) principal() *eventsv1.Principal {
+	if c.Person != nil {
+		return record.Person(c.Person)
+	}
+	return record.Service(ServiceName(c.Service))
+}
+
+func traceOf(ctx context.Context) *eventsv1.Trace {
+	span := trace.SpanContextFromContext(ctx)
+	if !span.IsValid() {
+		return nil
+	}
+	return &eventsv1.Trace{TraceId: span.TraceID().String(), SpanId: span.SpanID().String()}
 }
 
 // cut shortens what a client says of itself.

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -135,7 +136,7 @@ func TestOnePortSpeaksConnectAndGRPCAndJSON(t *testing.T) {
 func secured(t *testing.T, a *rpctest.Authority, service string) (address string, cert string) {
 	t.Helper()
 	cert, key := a.Service(t, service)
-	tlsConfig, err := rpc.ServerTLS(cert, key, a.File)
+	tlsConfig, err := rpc.ServerTLS(slog.New(slog.DiscardHandler), cert, key, a.File)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +148,7 @@ func secured(t *testing.T, a *rpctest.Authority, service string) (address string
 func clientTLS(t *testing.T, a *rpctest.Authority, roots, name string, uris ...string) *tls.Config {
 	t.Helper()
 	cert, key := a.Issue(t, name, uris...)
-	cfg, err := rpc.ClientTLS(cert, key, roots)
+	cfg, err := rpc.ClientTLS(slog.New(slog.DiscardHandler), cert, key, roots)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,10 +310,10 @@ func TestTLSFilesThatDoNotFitAreRefusedWithTheirNames(t *testing.T) {
 	for name, files := range map[string][3]string{
 		"missing": {cert, key, "/nowhere/ca.pem"}, "another key": {cert, otherKey, a.File}, "empty ca": {cert, key, empty}, "none": {"", "", ""},
 	} {
-		if _, err := rpc.ServerTLS(files[0], files[1], files[2]); err == nil || !strings.Contains(err.Error(), "TLS") {
+		if _, err := rpc.ServerTLS(slog.New(slog.DiscardHandler), files[0], files[1], files[2]); err == nil || !strings.Contains(err.Error(), "TLS") {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := rpc.ClientTLS(files[0], files[1], files[2]); err == nil {
+		if _, err := rpc.ClientTLS(slog.New(slog.DiscardHandler), files[0], files[1], files[2]); err == nil {
 			t.Errorf("%s: the client takes it", name)
 		}
 	}
@@ -328,7 +329,7 @@ func TestAServerThatStopsEndsStreamsAndFinishesCalls(t *testing.T) {
 	}
 	a := rpctest.NewAuthority(t)
 	cert, key := a.Service(t, "identity")
-	tlsConfig, err := rpc.ServerTLS(cert, key, a.File)
+	tlsConfig, err := rpc.ServerTLS(slog.New(slog.DiscardHandler), cert, key, a.File)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,6 +56,16 @@ func (l Log) level() slog.Level {
 	return level
 }
 
+// ReadOwn is a service's own part of its configuration file, which is checked whole: for commands that prepare what the service needs.
+func ReadOwn[C any](file string) (C, error) {
+	cfg, err := load[C](file)
+	if err != nil {
+		var none C
+		return none, err
+	}
+	return cfg.Service, nil
+}
+
 // load reads and checks a configuration file.
 func load[C any](file string) (*Config[C], error) {
 	data, err := os.ReadFile(file)

@@ -22,6 +22,7 @@ import (
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/journal"
 	"headgate.dev/libs/kafka"
+	"headgate.dev/libs/life"
 	"headgate.dev/libs/rpc"
 )
 
@@ -44,6 +45,7 @@ type process struct {
 	journal     *journal.Writer
 	publisher   *kafka.Publisher
 	registry    *prometheus.Registry
+	life        life.Config
 	telemetry   rpc.Telemetry
 }
 
@@ -51,10 +53,10 @@ func (p *process) open(listen, diagnostics string, files TLS, peers map[string]s
 	var err error
 	p.peers, p.conns, p.brokers = peers, map[string]*rpc.Conn{}, k.Brokers
 	if !files.empty() {
-		if p.server, err = rpc.ServerTLS(files.Cert, files.Key, files.CA); err != nil {
+		if p.server, err = rpc.ServerTLS(p.log, files.Cert, files.Key, files.CA); err != nil {
 			return err
 		}
-		if p.client, err = rpc.ClientTLS(files.Cert, files.Key, files.CA); err != nil {
+		if p.client, err = rpc.ClientTLS(p.log, files.Cert, files.Key, files.CA); err != nil {
 			return err
 		}
 	}
@@ -110,8 +112,10 @@ func (p *process) measure() error {
 }
 
 func (p *process) deps() Deps {
-	return Deps{Dial: p.dial, Journal: p.journal, Log: p.log, Now: p.now, Metrics: p.registry, Telemetry: p.telemetry}
+	return Deps{Dial: p.dial, Knows: p.knows, DialAt: p.dialAt, Journal: p.journal, Log: p.log, Now: p.now, Metrics: p.registry, Telemetry: p.telemetry}
 }
+
+func (p *process) knows(service string) bool { return p.peers[service] != "" }
 
 // dial is called while the service is built, by one goroutine.
 func (p *process) dial(service string) (*rpc.Conn, error) {
@@ -128,6 +132,10 @@ func (p *process) dial(service string) (*rpc.Conn, error) {
 	}
 	p.conns[service] = conn
 	return conn, nil
+}
+
+func (p *process) dialAt(service, url string) (*rpc.Conn, error) {
+	return rpc.Dial(rpc.DialConfig{URL: url, TLS: p.client, Service: rpc.ServiceByName(service), Telemetry: p.telemetry})
 }
 
 // authenticator is who checks access tokens.
@@ -163,6 +171,8 @@ func (p *process) serve(ctx context.Context, service Service) error {
 	stages.start("the audit journal", p.journal.Run)
 	stages.start("the shipping of the audit journal", journal.NewShipper(p.journal, p.publisher, p.log).Run)
 	stages.start("the wait for the last records", p.waitShipped)
+	p.life.Sink = p.journal
+	stages.start("the record of the service's own life", func(ctx context.Context) error { return life.Run(ctx, p.life) })
 	stages.start("the diagnostics server", func(ctx context.Context) error { return rpc.Serve(ctx, diagnostics, status.handler(), nil) })
 	stages.start("the service", service.Run)
 	stages.start("the RPC server", func(ctx context.Context) error {

@@ -22,6 +22,7 @@ import (
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/journal"
+	"headgate.dev/libs/life"
 	"headgate.dev/libs/rpc"
 )
 
@@ -40,10 +41,17 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (*identityv1.Caller, error)
 }
 
+// Describer is a Service that says more of what it leans on, a line each, to whoever asks at its diagnostics: the edge.
+type Describer interface{ Describe() []string }
+
 // Deps is what a service is built from.
 type Deps struct {
 	// Dial is the way to another service, by its name; it must be among the configuration's peers.
 	Dial func(service string) (*rpc.Conn, error)
+	// Knows says whether another service is among the configuration's peers, for one that can be done without.
+	Knows func(service string) bool
+	// DialAt is the way to one process of a service whose URL the service itself gave out.
+	DialAt func(service, url string) (*rpc.Conn, error)
 	// Journal is the service's own. The caller runs, ships and closes it.
 	Journal   *journal.Writer
 	Log       *slog.Logger
@@ -57,7 +65,11 @@ func Main[C any](name string, build func(cfg C, d Deps) (Service, error)) {
 	syscall.Umask(0o077) // what it writes is for its user alone
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	if err := Run(ctx, name, os.Args[1:], build); err != nil {
+	err := Private()
+	if err == nil {
+		err = Run(ctx, name, os.Args[1:], build)
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "headgate %s: %v\n", name, err)
 		os.Exit(1)
 	}
@@ -95,7 +107,11 @@ func run[C any](ctx context.Context, name string, args []string, stdout, stderr 
 		return nil
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: cfg.Log.level()})).With("service", name)
-	p := &process{name: name, log: log, now: clock.System}
+	understood, err := yaml.Marshal(cfg)
+	if err != nil {
+		return err
+	}
+	p := &process{name: name, log: log, now: clock.System, life: life.Config{Service: name, Configuration: understood, Dir: cfg.Journal.Dir}}
 	if err := p.open(cfg.Listen, cfg.Diagnostics, cfg.TLS, cfg.Peers, cfg.Journal, cfg.Kafka); err != nil {
 		return errors.Join(err, p.close())
 	}

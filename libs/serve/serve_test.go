@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -60,13 +61,13 @@ func TestServicesRunTogetherAndTheirRecordsReachKafka(t *testing.T) {
 		t.Error(err)
 	}
 	code, text := get(t, "http://"+trust.diagnostics+"/readyz?verbose")
-	for _, line := range []string{"[+] service: ready", "[+] journal: 2 records written", "[+] kafka: ", "[+] peer identity: answers"} {
+	for _, line := range []string{"[+] service: ready", "[+] journal: 4 records written", "[+] kafka: ", "[+] peer identity: answers"} {
 		if code != http.StatusOK || !strings.Contains(text, line) {
 			t.Errorf("readyz: %d without %q:\n%s", code, line, text)
 		}
 	}
 	_, text = get(t, "http://"+trust.diagnostics+"/metrics")
-	for _, name := range []string{"headgate_journal_written_records 2", "go_goroutines", "headgate_rpc_faults_total", "rpc_server_"} {
+	for _, name := range []string{"headgate_journal_written_records 4", "go_goroutines", "headgate_rpc_faults_total", "rpc_server_"} {
 		if !strings.Contains(text, name) {
 			t.Errorf("there is no metric %s", name)
 		}
@@ -77,7 +78,18 @@ func TestServicesRunTogetherAndTheirRecordsReachKafka(t *testing.T) {
 	if err := trust.stop(); err != nil {
 		t.Errorf("the end: %v", err)
 	}
-	if events := s.shipped(2); len(events) != 2 || events[0].GetPhase() != eventsv1.Phase_PHASE_STARTED || events[1].GetPhase() != eventsv1.Phase_PHASE_FINAL ||
+	lives, events := map[string][]string{}, []*eventsv1.Event{}
+	for _, ev := range s.shipped(7) { // both started with a first configuration, one was called and has stopped
+		if ev.GetChange() != nil {
+			lives[ev.GetService()] = append(lives[ev.GetService()], ev.GetAction())
+		} else {
+			events = append(events, ev)
+		}
+	}
+	if got := fmt.Sprint(lives["trust"], lives["identity"]); got != "[service-started configuration-changed service-stopped] [service-started configuration-changed]" {
+		t.Errorf("their lives are recorded as %s", got)
+	}
+	if len(events) != 2 || events[0].GetPhase() != eventsv1.Phase_PHASE_STARTED || events[1].GetPhase() != eventsv1.Phase_PHASE_FINAL ||
 		events[1].GetService() != "trust" || events[1].GetPrincipal().GetPerson() != "root" || events[1].GetRequest().GetMethod() != "Rotate" {
 		t.Errorf("in Kafka: %v", events)
 	}
@@ -114,7 +126,7 @@ func TestReadinessNamesWhatIsMissing(t *testing.T) {
 	service.missing = fault.New(faultv1.Reason_REASON_UNAVAILABLE, "There is no copy of trust yet.")
 	up := s.start("identity", s.config("identity", ""), identityService{service})
 	code, text := get(t, "http://"+up.diagnostics+"/readyz?verbose")
-	if code != http.StatusServiceUnavailable || !strings.Contains(text, "[-] service: There is no copy of trust yet.") {
+	if code != http.StatusServiceUnavailable || !strings.Contains(text, "[-] service: There is no copy of trust yet.\n    trust: stale for 3 s\n") {
 		t.Errorf("readyz: %d %s", code, text)
 	}
 	if code, text = get(t, "http://"+up.diagnostics+"/readyz"); code != http.StatusServiceUnavailable || strings.Contains(text, "trust") {

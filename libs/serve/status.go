@@ -55,9 +55,22 @@ func (s *status) ready(w http.ResponseWriter, r *http.Request) {
 		code, text = http.StatusServiceUnavailable, "not ready\n"
 	}
 	if _, verbose := r.URL.Query()["verbose"]; verbose {
-		text = line("service", missing, "ready") + s.leansOn(ctx) + text
+		text = line("service", missing, "ready") + s.described() + s.leansOn(ctx) + text
 	}
 	say(w, code, text)
+}
+
+// described is what the service says of itself.
+func (s *status) described() string {
+	d, is := s.service.(Describer)
+	if !is {
+		return ""
+	}
+	var b strings.Builder
+	for _, said := range d.Describe() {
+		_, _ = fmt.Fprintln(&b, "    "+said)
+	}
+	return b.String()
 }
 
 // leansOn is a line for the journal, for Kafka and for every peer.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +30,13 @@ import (
 	"headgate.dev/libs/secret"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also the programs that tests need as processes of their own.
+func TestMain(m *testing.M) {
+	if program(os.Args[1:]) {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // ownConfig is a service's own part of the configuration.
 type ownConfig struct {
@@ -72,6 +79,8 @@ func (s *testService) Run(ctx context.Context) error {
 }
 
 func (s *testService) Ready(context.Context) error { return s.missing }
+
+func (s *testService) Describe() []string { return []string{"trust: stale for 3 s"} }
 
 func (s *testService) WhoAmI(ctx context.Context, _ *connect.Request[identityv1.WhoAmIRequest]) (*connect.Response[identityv1.WhoAmIResponse], error) {
 	return connect.NewResponse(&identityv1.WhoAmIResponse{Caller: rpc.CallerFrom(ctx).Person}), nil
@@ -191,7 +200,7 @@ func (s *site) start(name, file string, service Service) *started {
 func (s *site) client(up *started, token string) identityv1connect.IdentityServiceClient {
 	s.t.Helper()
 	cert, key := s.authority.Service(s.t, "console")
-	tlsConfig, err := rpc.ClientTLS(cert, key, s.authority.File)
+	tlsConfig, err := rpc.ClientTLS(slog.New(slog.DiscardHandler), cert, key, s.authority.File)
 	if err != nil {
 		s.t.Fatal(err)
 	}

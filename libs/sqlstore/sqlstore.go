@@ -134,6 +134,25 @@ func (db *DB) Driver() string { return db.driver }
 // Close ends all connections.
 func (db *DB) Close() error { return db.sql.Close() }
 
+// EmptyLog moves what SQLite's log has into the database's file and empties it. busy says that others still read an older state after that wait; the driver does not
+// end its waiting with a context.
+func (db *DB) EmptyLog(ctx context.Context, wait time.Duration) (busy bool, err error) {
+	conn, err := db.sql.Conn(ctx)
+	if err != nil {
+		return false, err
+	}
+	var before int
+	if err := conn.QueryRowContext(ctx, "PRAGMA busy_timeout").Scan(&before); err != nil {
+		return false, errors.Join(err, conn.Close())
+	}
+	var set, frames, moved int
+	if err = conn.QueryRowContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", wait.Milliseconds())).Scan(&set); err == nil {
+		err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
+	}
+	restored := conn.QueryRowContext(context.WithoutCancel(ctx), fmt.Sprintf("PRAGMA busy_timeout = %d", before)).Scan(&set)
+	return busy, errors.Join(err, restored, conn.Close())
+}
+
 // Ping reports whether the database answers.
 func (db *DB) Ping(ctx context.Context) error {
 	if err := db.sql.PingContext(ctx); err != nil {

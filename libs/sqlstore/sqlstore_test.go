@@ -193,3 +193,37 @@ func TestTimesSortAsText(t *testing.T) {
 		t.Errorf("%s, %v, %v", text, back, err)
 	}
 }
+
+func TestAStatementIsKeptForManyTransactions(t *testing.T) {
+	sqltest.Each(t, migrations(), func(t *testing.T, db *sqlstore.DB) {
+		insert, err := db.Prepare(t.Context(), "INSERT INTO notes (id, text) VALUES (?, 'is ? it') ON CONFLICT (id) DO NOTHING")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for round := range 3 {
+			err := db.Tx(t.Context(), func(tx *sqlstore.Tx) error {
+				one := tx.Prepared(t.Context(), insert)
+				for id := range 2 + round {
+					done, err := one.Exec(t.Context(), id)
+					if err != nil {
+						return err
+					}
+					if n, err := done.RowsAffected(); err != nil || n == 1 != (round == 0 || id == 1+round) {
+						t.Errorf("round %d, %d: %d rows, %v", round, id, n, err)
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if n := count(t, db); n != 4 {
+			t.Errorf("%d rows", n)
+		}
+		var none *sqlstore.Statement
+		if err := errors.Join(insert.Close(), none.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -25,6 +25,11 @@ type wire struct {
 	Audience []string `json:"aud"`
 	IssuedAt int64    `json:"iat"`
 	Expires  int64    `json:"exp"`
+	AuthTime int64    `json:"auth_time,omitempty"`
+	ACR      string   `json:"acr,omitempty"`
+	AMR      []string `json:"amr,omitempty"`
+	Device   *Device  `json:"device,omitempty"`
+	Purpose  string   `json:"purpose,omitempty"`
 }
 
 type actor struct {
@@ -75,7 +80,10 @@ func Sign(key jose.JSONWebKey, c Claims) (string, error) {
 func toWire(c Claims) wire {
 	w := wire{
 		Issuer: c.Issuer, Subject: c.Tenant + "/" + c.Subject, Tenant: c.Tenant, ClientID: c.ClientID, ID: c.ID, Audience: c.Audience,
-		IssuedAt: c.IssuedAt.Unix(), Expires: c.Expires.Unix(),
+		IssuedAt: c.IssuedAt.Unix(), Expires: c.Expires.Unix(), ACR: c.ACR, AMR: c.AMR, Device: c.Device, Purpose: c.Purpose,
+	}
+	if !c.AuthTime.IsZero() {
+		w.AuthTime = c.AuthTime.Unix()
 	}
 	if c.Agent != "" {
 		w.Act = &actor{Subject: c.Agent}

@@ -26,6 +26,21 @@ type Claims struct {
 	Audience []string
 	IssuedAt time.Time
 	Expires  time.Time
+	// AuthTime is when the person signed in; zero when the token does not say. ACR says how, and AMR by what means (RFC 9068, 2.2.1).
+	AuthTime time.Time
+	ACR      string
+	AMR      []string
+	// Device is what the issuer knows of the person's device; nil when it says nothing.
+	Device *Device
+	// Purpose is what the token was issued for; empty when it does not say.
+	Purpose string
+}
+
+// Device is a device as an issuer that manages devices knows it. What is nil it does not say.
+type Device struct {
+	ID        *string `json:"id,omitempty"`
+	Managed   *bool   `json:"managed,omitempty"`
+	Compliant *bool   `json:"compliant,omitempty"`
 }
 
 // GoodFor reports whether the token may be used at a resource, a URL: one of its audiences is that resource or lies above it.

@@ -111,7 +111,13 @@ func fromWire(w wire) (*Claims, error) {
 	}
 	c := &Claims{
 		Issuer: w.Issuer, Subject: person, Tenant: w.Tenant, ClientID: w.ClientID, ID: w.ID, Audience: w.Audience,
-		IssuedAt: time.Unix(w.IssuedAt, 0).UTC(), Expires: time.Unix(w.Expires, 0).UTC(),
+		IssuedAt: time.Unix(w.IssuedAt, 0).UTC(), Expires: time.Unix(w.Expires, 0).UTC(), ACR: w.ACR, AMR: w.AMR, Device: w.Device, Purpose: w.Purpose,
+	}
+	if w.AuthTime < 0 {
+		return nil, refuse("it names a time of sign-in that is none")
+	}
+	if w.AuthTime > 0 {
+		c.AuthTime = time.Unix(w.AuthTime, 0).UTC()
 	}
 	if w.Act != nil {
 		if w.Act.Subject == "" {

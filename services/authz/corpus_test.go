@@ -1,6 +1,7 @@
 package authz_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -28,8 +30,10 @@ type corpus struct {
 	groups  map[string]*band
 	roles   map[string][]gift
 	agents  map[string]*helper
+	lists   []refusal
 	ended   string
 	holding string
+	began   time.Time
 }
 
 type someone struct {
@@ -50,10 +54,17 @@ type helper struct {
 	gifts         []gift
 }
 
+// refusal is a block list.
+type refusal struct {
+	people, groups, agents, tools []string
+	server                        string
+	ended                         bool
+}
+
 func newCorpus(seed uint64) *corpus {
 	c := &corpus{
 		random: rand.New(rand.NewPCG(seed, 26)), people: map[string]*someone{}, groups: map[string]*band{}, roles: map[string][]gift{}, agents: map[string]*helper{},
-		ended: time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), holding: time.Now().Add(time.Hour).UTC().Format(time.RFC3339),
+		began: time.Now(), ended: time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), holding: time.Now().Add(time.Hour).UTC().Format(time.RFC3339),
 	}
 	for i := range 12 {
 		name := fmt.Sprintf("role%d", i)
@@ -77,7 +88,38 @@ func newCorpus(seed uint64) *corpus {
 		delegators := map[string]any{"people": a.people, "roles": a.roles}
 		c.declare("Agent", name, map[string]any{"disabled": a.disabled, "delegators": delegators, "grants": written(a.gifts)})
 	}
+	for i := range 4 {
+		b := refusal{
+			people: c.some("person", 22, 2), groups: c.some("group", 8, 1), agents: c.some("agent", 10, 2), tools: []string{"*"},
+			server: fmt.Sprintf("s%d", i), ended: c.random.IntN(4) == 0,
+		}
+		if c.random.IntN(3) > 0 {
+			b.tools = []string{"t0", "t3"}
+		} else if c.random.IntN(2) == 0 {
+			b.server = "*"
+		}
+		spec := map[string]any{"people": b.people, "groups": b.groups, "agents": b.agents, "targets": []any{
+			map[string]any{"server": b.server, "tools": b.tools, "cannot": []string{"see", "call"}[c.random.IntN(2)]},
+		}}
+		if b.ended {
+			spec["until"] = c.ended
+		}
+		c.lists = append(c.lists, b)
+		c.declare("BlockList", fmt.Sprintf("list%d", i), spec)
+	}
 	return c
+}
+
+// kept reports whether a block list keeps a caller from a tool.
+func (c *corpus) kept(req *authzv1.DecideRequest) bool {
+	return slices.ContainsFunc(c.lists, func(b refusal) bool {
+		about := (b.server == "*" || b.server == req.GetServer()) && (slices.Contains(b.tools, "*") || slices.Contains(b.tools, req.GetTool()))
+		named := slices.Contains(b.people, req.GetPerson()) || req.GetAgent() != "" && slices.Contains(b.agents, req.GetAgent()) ||
+			slices.ContainsFunc(b.groups, func(g string) bool {
+				return c.groups[g] != nil && slices.Contains(c.groups[g].members, req.GetPerson())
+			})
+		return about && named && !b.ended
+	})
 }
 
 func (c *corpus) declare(kind, name string, spec map[string]any) {
@@ -150,6 +192,9 @@ func (c *corpus) given(gifts []gift, server, tool string) bool {
 
 // may works out who may call what, without paths and tuples.
 func (c *corpus) may(req *authzv1.DecideRequest) bool {
+	if c.kept(req) {
+		return false
+	}
 	roles := c.rolesOf(req.GetPerson())
 	mine := slices.ContainsFunc(roles, func(r string) bool { return c.given(c.roles[r], req.GetServer(), req.GetTool()) })
 	if req.GetAgent() == "" || !mine {
@@ -177,6 +222,17 @@ func (c *corpus) request() *authzv1.DecideRequest {
 		}})}}
 	}
 	req.SourceIp = []string{"", "192.0.2.7", "198.51.100.1"}[r.IntN(3)]
+	if r.IntN(2) == 0 {
+		req.Session = &authzv1.Session{Acr: []string{"", "mfa"}[r.IntN(2)], Client: []string{"", "claude"}[r.IntN(2)], Purpose: []string{"", "", "audit"}[r.IntN(3)]}
+		if r.IntN(2) == 0 {
+			req.Session.AuthTime = timestamppb.New(c.began.Add(-time.Duration(r.IntN(4)) * time.Hour))
+			req.Session.Started = timestamppb.New(c.began.Add(-time.Duration(1+r.IntN(12)) * time.Hour))
+		}
+	}
+	if r.IntN(2) == 0 {
+		req.Device = &authzv1.Device{Managed: [](*bool){nil, proto.Bool(true), proto.Bool(false)}[r.IntN(3)]}
+	}
+	req.Purpose, req.Country = []string{"", "support", "research"}[r.IntN(3)], []string{"", "DE", "US"}[r.IntN(3)]
 	return req
 }
 
@@ -210,6 +266,12 @@ spec:
   match: {server: "*", tools: [t2]}
   default: allow
   rules:
+    - {name: unmanaged, when: "device.managed == false || device.managed && purpose == 'research'", effect: block}
+    - {name: long, when: 'has(session.started) && session.age > duration("8h")', effect: block}
+    - {name: fresh, when: 'request.ip == "192.0.2.7"', effect: step-up, stepUp: {acrValues: [mfa], maxAge: 90m}}
+    - {name: abroad, when: 'has(request.country) && !inRegion(request.country, "EEA")', effect: escalate, approval: {by: "role:role1"}}
+    - {name: claude, when: 'session.client == "claude" && session.purpose == "audit"', effect: block, shadow: true}
+    - {name: related, when: 'related("role:role1", "assignee") && !related("group:group2", "member")', effect: alert}
     - {name: agents-not, when: 'agent.name == "agent1"', effect: block}
     - {name: not-from-there, when: 'request.ip == "198.51.100.1"', effect: block, reason: "Not from that network."}
 `
@@ -254,6 +316,25 @@ func newMirror(t *testing.T, h *harness, c *corpus, policies []*authzv1.Policy) 
 	return m
 }
 
+// related works out a person's relations without OpenFGA.
+func (m *mirror) related(person string) func([]policy.Relationship) ([]bool, error) {
+	return func(asked []policy.Relationship) ([]bool, error) {
+		held := make([]bool, len(asked))
+		for i, one := range asked {
+			kind, name, _ := strings.Cut(one.Object, ":")
+			p := m.corpus.people[person]
+			switch {
+			case p == nil || p.disabled:
+			case kind == "role":
+				held[i] = slices.Contains(m.corpus.rolesOf(person), name)
+			case kind == "group":
+				held[i] = m.corpus.groups[name] != nil && slices.Contains(m.corpus.groups[name].members, person)
+			}
+		}
+		return held, nil
+	}
+}
+
 func (m *mirror) decide(req *authzv1.DecideRequest) *authzv1.Decision {
 	now := time.Now()
 	relation := m.people[req.GetPerson()].Lookup(req.GetServer(), req.GetTool(), now)
@@ -277,10 +358,12 @@ func (m *mirror) decide(req *authzv1.DecideRequest) *authzv1.Decision {
 		}
 		slices.Sort(who.Groups)
 	}
-	return m.bundle.Evaluate(&policy.Request{
+	return m.bundle.Settle(&policy.Request{
 		Tenant: "acme", Principal: who, Agent: policy.Agent{Name: req.GetAgent()}, Server: policy.Server{Name: req.GetServer()},
 		Tool: policy.Tool{Name: req.GetTool()}, Args: req.GetArguments(), Facts: req.GetFacts().AsMap(), At: now, SourceIP: req.GetSourceIp(), Relation: relation,
-	}).Proto()
+		Session: policy.SessionOf(req.GetSession()), Device: policy.DeviceOf(req.GetDevice()), Country: req.GetCountry(),
+		Purpose: cmp.Or(req.GetSession().GetPurpose(), req.GetPurpose()),
+	}, m.related(req.GetPerson())).Proto()
 }
 
 func TestDecideSaysWhatAnEdgeSaysOnItsReplica(t *testing.T) {
@@ -321,7 +404,9 @@ func TestDecideSaysWhatAnEdgeSaysOnItsReplica(t *testing.T) {
 		if want := m.decide(req); !proto.Equal(got[i], want) {
 			t.Fatalf("%v:\n got %v\nwant %v", req, got[i], want)
 		}
-		related := got[i].GetReason() != faultv1.Reason_REASON_NOT_GRANTED && got[i].GetReason() != faultv1.Reason_REASON_AGENT
+		related := !slices.Contains([]faultv1.Reason{
+			faultv1.Reason_REASON_NOT_GRANTED, faultv1.Reason_REASON_AGENT, faultv1.Reason_REASON_BLOCK_LISTED,
+		}, got[i].GetReason())
 		if related != c.may(req) {
 			t.Fatalf("%v: %v, but may: %v", req, got[i], c.may(req))
 		}
@@ -330,7 +415,7 @@ func TestDecideSaysWhatAnEdgeSaysOnItsReplica(t *testing.T) {
 	t.Log(outcomes)
 	for _, outcome := range []string{
 		"allow REASON_UNSPECIFIED", "modify REASON_UNSPECIFIED", "escalate REASON_APPROVAL_REQUIRED", "block REASON_RULE", "block REASON_RULE_ERROR",
-		"block REASON_FACT_UNAVAILABLE", "block REASON_NOT_GRANTED", "block REASON_AGENT",
+		"block REASON_FACT_UNAVAILABLE", "block REASON_NOT_GRANTED", "block REASON_AGENT", "block REASON_BLOCK_LISTED",
 	} {
 		if outcomes[outcome] == 0 {
 			t.Errorf("the corpus has no %s", outcome)

@@ -1,12 +1,16 @@
 package authz_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,11 +27,15 @@ type faulty struct {
 }
 
 const (
-	works   int32 = iota
-	down          // every request fails
-	frozen        // writes fail
-	garbled       // answers are not OpenFGA's
-	mute          // questions are answered with nothing
+	works       int32 = iota
+	down              // every request fails
+	frozen            // writes fail
+	unread            // what is held cannot be read
+	garbled           // answers are not OpenFGA's
+	mute              // questions are answered with nothing
+	slow              // nothing is answered before the one who asks gives up
+	modelless         // questions are asked of a model that the store does not have
+	contextless       // questions arrive without what conditions need
 )
 
 func newFaulty(t *testing.T) *faulty {
@@ -48,7 +56,7 @@ func newFaulty(t *testing.T) *faulty {
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		write := strings.HasSuffix(r.URL.Path, "/write")
 		switch mode := f.mode.Load(); {
-		case mode == down, mode == frozen && write:
+		case mode == down, mode == frozen && write, mode == unread && strings.HasSuffix(r.URL.Path, "/read"):
 			http.Error(w, `{"code":"internal_error"}`, http.StatusInternalServerError)
 		case mode == garbled:
 			w.Header().Set("Content-Type", "application/json")
@@ -56,6 +64,23 @@ func newFaulty(t *testing.T) *faulty {
 		case mode == mute:
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write([]byte(`{}`))
+		case mode == slow:
+			_, _ = io.Copy(io.Discard, r.Body) // only then it is seen that the one who asked has gone
+			<-r.Context().Done()
+		case mode == modelless:
+			changeBody(r, func(body map[string]any) { body["authorization_model_id"] = "01ARZ3NDEKTSV4RRFFQ69G5FAV" })
+			proxy.ServeHTTP(w, r)
+		case mode == contextless:
+			changeBody(r, func(body map[string]any) {
+				delete(body, "context")
+				checks, _ := body["checks"].([]any)
+				for _, one := range checks {
+					if check, ok := one.(map[string]any); ok {
+						delete(check, "context")
+					}
+				}
+			})
+			proxy.ServeHTTP(w, r)
 		default:
 			if write {
 				f.writes.Add(1)
@@ -66,6 +91,21 @@ func newFaulty(t *testing.T) *faulty {
 	t.Cleanup(front.Close)
 	f.config.URL = front.URL
 	return f
+}
+
+// changeBody changes what is asked on its way to the real server.
+func changeBody(r *http.Request, change func(map[string]any)) {
+	var body map[string]any
+	if json.NewDecoder(r.Body).Decode(&body) != nil || body == nil {
+		return
+	}
+	change(body)
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(raw)), int64(len(raw))
+	r.Header.Set("Content-Length", strconv.Itoa(len(raw)))
 }
 
 func (f *faulty) option(c *authz.Config) { c.OpenFGA = f.config }

@@ -44,7 +44,7 @@ spec:
     - {name: everybody may, expect: allow}
 `
 
-func applying(t *testing.T, yaml string) *authzv1.ApplyRequest {
+func applying(t testing.TB, yaml string) *authzv1.ApplyRequest {
 	t.Helper()
 	located, err := resource.Parse("it.yaml", []byte(yaml))
 	if err != nil {

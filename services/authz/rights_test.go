@@ -1,8 +1,11 @@
 package authz_test
 
 import (
+	"strings"
 	"testing"
 	"time"
+
+	"connectrpc.com/connect"
 
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -39,7 +42,7 @@ spec:
     - {server: crm, tools: ["*"], can: see}
 `
 
-func newAcme(t *testing.T) *identity {
+func newAcme(t testing.TB) *identity {
 	t.Helper()
 	id := newIdentity()
 	id.apply(t, acme)
@@ -65,6 +68,103 @@ func TestRolesGiveTheirHoldersToolsByThemselvesAndThroughGroups(t *testing.T) {
 			t.Errorf("%s on %s: %v", person, server, d)
 		}
 	}
+}
+
+func TestRolesComeThroughGroupsWithinGroupsDepartmentsAndTeams(t *testing.T) {
+	h := start(t, newAcme(t))
+	h.settled(h.identity.apply(t, `
+{apiVersion: headgate/v1, kind: Person, metadata: {name: dora, tenant: acme}, spec: {department: "Care: EU #1", teams: [desk]}}
+---
+{apiVersion: headgate/v1, kind: Group, metadata: {name: emea, tenant: acme}, spec: {members: [carl]}}
+---
+{apiVersion: headgate/v1, kind: Group, metadata: {name: world, tenant: acme}, spec: {groups: [emea], roles: [support]}}
+---
+{apiVersion: headgate/v1, kind: Role, metadata: {name: wiki, tenant: acme}, spec: {departments: ["Care: EU #1"], grants: [{server: wiki, tools: ["*"], can: call}]}}
+---
+{apiVersion: headgate/v1, kind: Role, metadata: {name: desk, tenant: acme}, spec: {teams: [desk], grants: [{server: phone, tools: [ring], can: call}]}}`))
+	same(t, "carl", h.rights("acme", "carl", ""),
+		"see crm/*: carl → group emea → group world → role support → server crm",
+		"call crm/read_customer: carl → group emea → group world → role support → tool crm.read_customer",
+		"call tickets/*: carl → group emea → group world → role support → server tickets")
+	same(t, "dora", h.rights("acme", "dora", ""),
+		"call phone/ring: dora → team desk → role desk → tool phone.ring",
+		"call wiki/*: dora → department Care: EU #1 → role wiki → server wiki")
+	for who, tool := range map[string][2]string{"carl": {"tickets", "close_ticket"}, "dora": {"phone", "ring"}} {
+		if d := h.decide(call(who, "", tool[0], tool[1])); d.GetEffect() != "allow" {
+			t.Errorf("%s: %v", who, d)
+		}
+	}
+	// The agent may act for who holds support, also far within.
+	if d := h.decide(call("carl", "scout", "tickets", "close_ticket")); d.GetEffect() != "allow" {
+		t.Errorf("carl through the agent: %v", d)
+	}
+	h.settled(h.identity.apply(t, `{apiVersion: headgate/v1, kind: Group, metadata: {name: world, tenant: acme}, spec: {groups: [], roles: [support]}}`))
+	same(t, "carl outside", h.rights("acme", "carl", ""))
+	if d := h.decide(call("carl", "", "tickets", "close_ticket")); d.GetReason() != faultv1.Reason_REASON_NOT_GRANTED {
+		t.Errorf("carl outside: %v", d)
+	}
+}
+
+const blockLists = `
+{apiVersion: headgate/v1, kind: BlockList, metadata: {name: no-closing, tenant: acme}, spec: {groups: [care], targets: [{server: tickets, tools: [close_ticket], cannot: call}]}}
+---
+{apiVersion: headgate/v1, kind: BlockList, metadata: {name: no-crm, tenant: acme}, spec: {people: [ana], targets: [{server: crm, tools: ["*"], cannot: see}]}}
+---
+{apiVersion: headgate/v1, kind: BlockList, metadata: {name: rogue, tenant: acme}, spec: {agents: [scout], targets: [{server: "*", tools: ["*"], cannot: call}]}}`
+
+func TestWhatIsBlockListedIsRefusedWhateverIsGranted(t *testing.T) {
+	h := start(t, newAcme(t))
+	h.settled(h.identity.apply(t, blockLists))
+	for name, test := range map[string]struct {
+		req *authzv1.DecideRequest
+		via string // of the list, empty where nothing keeps the caller from it
+	}{
+		"a member of a listed group":        {call("ben", "", "tickets", "close_ticket"), "ben → group care → block list no-closing"},
+		"another tool":                      {call("ben", "", "tickets", "list_tickets"), ""},
+		"somebody else":                     {call("ana", "", "tickets", "close_ticket"), ""},
+		"a listed person":                   {call("ana", "", "crm", "read_customer"), "ana → block list no-crm"},
+		"a listed agent, whoever it is for": {call("ana", "scout", "tickets", "close_ticket"), "agent scout → block list rogue"},
+	} {
+		d, batch := h.decide(test.req), h.batch(test.req)
+		explained, err := h.as("acme", "desk", "app").Explain(t.Context(), connect.NewRequest(&authzv1.ExplainRequest{Call: test.req}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for way, one := range map[string]*authzv1.Decision{"decide": d, "batch": batch, "explain": explained.Msg.GetDecision()} {
+			blocked := one.GetEffect() == "block" && one.GetReason() == faultv1.Reason_REASON_BLOCK_LISTED && strings.Contains(one.GetVia(), test.via) &&
+				strings.Contains(one.GetSentence(), "a block list keeps "+test.req.GetPerson()) && strings.Contains(one.GetSentence(), test.via)
+			if test.via == "" && one.GetEffect() != "allow" || test.via != "" && !blocked {
+				t.Errorf("%s, %s: %v", name, way, one)
+			}
+		}
+	}
+	for name, about := range map[string]struct {
+		object, relation string
+		want             bool
+	}{
+		"may not call": {"mcp_server:crm", "can_see", false}, "is kept from it": {"mcp_server:crm", "hidden", true}, "not from that": {"mcp_server:tickets", "blocked", false},
+	} {
+		answer, err := h.edge.Related(t.Context(), connect.NewRequest(&authzv1.RelatedRequest{
+			Tenant: "acme", Person: "ana", Relationships: []*authzv1.Relationship{{Object: about.object, Relation: about.relation}},
+		}))
+		if err != nil || answer.Msg.GetHeld()[0] != about.want {
+			t.Errorf("%s: %v, %v", name, answer, err)
+		}
+	}
+	h.settled(h.identity.remove("BlockList", "acme", "no-closing"))
+	if d := h.decide(call("ben", "", "tickets", "close_ticket")); d.GetEffect() != "allow" {
+		t.Errorf("after the list is gone: %v", d)
+	}
+}
+
+// batch is the answer of BatchDecide about one call.
+func (h *harness) batch(req *authzv1.DecideRequest) *authzv1.Decision {
+	h.t.Helper()
+	answer, err := h.as("acme", "desk", "app").BatchDecide(h.t.Context(), connect.NewRequest(&authzv1.BatchDecideRequest{Tenant: "acme", Calls: []*authzv1.DecideRequest{req}}))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return answer.Msg.GetDecisions()[0]
 }
 
 func TestWhoHasNoRoleGetsNothing(t *testing.T) {

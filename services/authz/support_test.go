@@ -16,6 +16,7 @@ import (
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
 
+	"headgate.dev/proto/gen/headgate/audit/v1/auditv1connect"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	"headgate.dev/proto/gen/headgate/authz/v1/authzv1connect"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
@@ -24,6 +25,7 @@ import (
 	"headgate.dev/proto/gen/headgate/identity/v1/identityv1connect"
 	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
 
+	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/journal"
 	"headgate.dev/libs/replica"
@@ -31,6 +33,7 @@ import (
 	"headgate.dev/libs/rpc"
 	"headgate.dev/libs/secret"
 	"headgate.dev/libs/sqlstore"
+	"headgate.dev/proto/gen/headgate/trust/v1/trustv1connect"
 	"headgate.dev/services/authz"
 	"headgate.dev/services/authz/internal/openfga"
 )
@@ -84,7 +87,7 @@ func (id *identity) Watch(ctx context.Context, _ *connect.Request[identityv1.Wat
 }
 
 // apply declares resources in one change and returns its revision.
-func (id *identity) apply(t *testing.T, yaml string) int64 {
+func (id *identity) apply(t testing.TB, yaml string) int64 {
 	t.Helper()
 	located, err := resource.Parse("it.yaml", []byte(yaml))
 	if err != nil {
@@ -162,14 +165,31 @@ func (r *record) fill(full bool) {
 
 // watch is a clock that can be moved.
 type watch struct {
-	mu  sync.Mutex
-	off time.Duration
+	mu    sync.Mutex
+	off   time.Duration
+	wrong time.Duration // by which it goes wrong, though no time has passed
+}
+
+// steady is the time that passes.
+func (w *watch) steady() func() time.Duration {
+	real := clock.NewSteady()
+	return func() time.Duration {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return real() + w.off
+	}
+}
+
+func (w *watch) jump(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrong += d
 }
 
 func (w *watch) now() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return time.Now().Add(w.off).UTC()
+	return time.Now().Add(w.off + w.wrong).UTC()
 }
 
 func (w *watch) forward(d time.Duration) {
@@ -180,8 +200,9 @@ func (w *watch) forward(d time.Duration) {
 
 // harness is the service as its callers see it.
 type harness struct {
-	t        *testing.T
+	t        testing.TB
 	identity *identity
+	trust    *trust
 	journal  *record
 	clock    *watch
 	mux      *rpc.Mux
@@ -199,18 +220,34 @@ func on(dir string) option {
 }
 
 // start runs the service until the test ends and waits until it is ready.
-func start(t *testing.T, id *identity, options ...option) *harness {
+func start(t testing.TB, id *identity, options ...option) *harness {
 	t.Helper()
 	h := launch(t, id, options...)
 	h.ready()
 	return h
 }
 
-func launch(t *testing.T, id *identity, options ...option) *harness {
+// recorded is start with an audit service that knows what was used.
+func recorded(t testing.TB, id *identity, audit *records) *harness {
+	t.Helper()
+	h := launchWith(t, id, audit.client(t))
+	h.ready()
+	return h
+}
+
+func launch(t testing.TB, id *identity, options ...option) *harness {
+	t.Helper()
+	return launchWith(t, id, nil, options...)
+}
+
+func launchWith(t testing.TB, id *identity, audit auditv1connect.AuditServiceClient, options ...option) *harness {
 	t.Helper()
 	h := &harness{t: t, identity: id, journal: &record{}, clock: &watch{}}
 	behind := rpc.NewMux(rpc.MuxConfig{Self: optionsv1.Service_SERVICE_IDENTITY})
 	rpc.Handle[identityv1connect.IdentityServiceHandler](behind, identityv1connect.NewIdentityServiceHandler, id)
+	h.trust = newTrust()
+	beside := rpc.NewMux(rpc.MuxConfig{Self: optionsv1.Service_SERVICE_TRUST})
+	rpc.Handle[trustv1connect.TrustServiceHandler](beside, trustv1connect.NewTrustServiceHandler, h.trust)
 	cfg := authz.Config{Database: sqlstore.Config{}}
 	on(t.TempDir())(&cfg)
 	for _, o := range options {
@@ -218,7 +255,9 @@ func launch(t *testing.T, id *identity, options ...option) *harness {
 	}
 	service, err := authz.New(cfg, authz.Deps{
 		Identity: rpc.Client(rpc.InProcess(behind, optionsv1.Service_SERVICE_AUTHZ), identityv1connect.NewIdentityServiceClient),
-		Journal:  h.journal, Log: slog.New(slog.DiscardHandler), Now: h.clock.now,
+		Trust:    rpc.Client(rpc.InProcess(beside, optionsv1.Service_SERVICE_AUTHZ), trustv1connect.NewTrustServiceClient),
+		Audit:    audit,
+		Journal:  h.journal, Log: slog.New(slog.DiscardHandler), Now: h.clock.now, Steady: h.clock.steady(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -250,15 +289,20 @@ func (h *harness) ready() {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 10*time.Second)
 	defer cancel()
-	if err := h.service.Ready(ctx); err != nil {
-		h.t.Fatalf("ready: %v (%v)", err, errors.Unwrap(err))
-	}
+	eventually(h.t, 20*time.Second, func() bool { // the database may not have been asked yet
+		err := h.service.Ready(ctx)
+		if err != nil && ctx.Err() != nil {
+			h.t.Fatalf("ready: %v (%v)", err, errors.Unwrap(err))
+		}
+		return err == nil
+	})
 }
 
 // people are known by tokens "tenant/name/right".
 func people(_ context.Context, token string) (*identityv1.Caller, error) {
 	var rights = map[string]optionsv1.Role{
 		"admin": optionsv1.Role_ROLE_ADMIN, "app": optionsv1.Role_ROLE_APP, "security": optionsv1.Role_ROLE_SECURITY, "platform": optionsv1.Role_ROLE_PLATFORM,
+		"registrar": optionsv1.Role_ROLE_REGISTRAR,
 	}
 	parts := strings.Split(token, "/")
 	if len(parts) != 3 {
@@ -327,7 +371,7 @@ func (h *harness) settled(revision int64) {
 
 // follower is an edge that watches.
 type follower struct {
-	t        *testing.T
+	t        testing.TB
 	messages chan *authzv1.WatchResponse
 	ended    chan error
 	stop     func()
@@ -383,7 +427,7 @@ func changedFor(tenant, person, agent string) func(*authzv1.WatchResponse) bool 
 }
 
 // eventually polls, because what it waits for has no event.
-func eventually(t *testing.T, within time.Duration, holds func() bool) {
+func eventually(t testing.TB, within time.Duration, holds func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
@@ -397,7 +441,7 @@ func eventually(t *testing.T, within time.Duration, holds func() bool) {
 	}
 }
 
-func same(t *testing.T, about string, got []string, want ...string) {
+func same(t testing.TB, about string, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
 		t.Errorf("%s:\n got %q\nwant %q", about, got, want)

@@ -25,7 +25,7 @@ func TestRemovingARoleRemovesItsTuplesAndTellsWatchersWithinASecond(t *testing.T
 	fga := newFaulty(t)
 	h := start(t, newAcme(t), fga.option)
 	same(t, "tuples of ana", about(fga.tuples(t, "acme"), "user:ana"),
-		"agent:scout owner user:ana", "organization:acme member user:ana", "role:support assignee user:ana")
+		"agent:scout owner user:ana", "department:care member user:ana", "organization:acme member user:ana", "role:support assignee user:ana")
 	edge := h.follow()
 	edge.until(time.Second, (*authzv1.WatchResponse).GetSnapshot)
 

@@ -7,6 +7,7 @@ import (
 	"connectrpc.com/connect"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/record"
 	credentialsv1 "headgate.dev/proto/gen/headgate/credentials/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	resourcev1 "headgate.dev/proto/gen/headgate/resource/v1"
@@ -73,6 +74,20 @@ func TestASecretAloneIsReplaced(t *testing.T) {
 	applied := h.journal.of("resource-applied")
 	if last := applied[len(applied)-1]; len(applied) != 2 || last.GetChange().GetReason() != "the secret was replaced" {
 		t.Errorf("the records: %v", applied)
+	}
+	h.revoked("the secret was replaced")
+}
+
+// revoked holds the last record of a credential that ended against what it must say.
+func (h *harness) revoked(why string) {
+	h.t.Helper()
+	all := h.journal.of(record.CredentialRevoked)
+	if len(all) == 0 {
+		h.t.Fatal("nothing says that the credential ended")
+	}
+	ev := all[len(all)-1]
+	if ev.GetCredential().GetConnection() != "crm" || ev.GetTarget().GetServer() != "crm" || ev.GetChange().GetReason() != why || ev.GetPrincipal().GetPerson() != "adam" {
+		h.t.Errorf("recorded %v", ev)
 	}
 }
 
@@ -163,6 +178,7 @@ func TestDeleteDestroysTheSecret(t *testing.T) {
 	if n := len(h.journal.of("resource-deleted")); n != 1 {
 		t.Errorf("%d records", n)
 	}
+	h.revoked("the connection was deleted")
 }
 
 func TestTenantsDoNotSeeEachOthersConnections(t *testing.T) {

@@ -2,6 +2,7 @@ package edge_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"net"
 	"strings"
@@ -15,10 +16,10 @@ import (
 )
 
 // lean is an upstream that costs as little as can be, so that a benchmark sees the edge.
-func lean(b *testing.B) (url string) {
+func lean(b *testing.B, size int, tools ...string) (url string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(b, err)
-	text := `{"content":[{"type":"text","text":"` + strings.Repeat("x", 100) + `"}]}`
+	text := `{"content":[{"type":"text","text":"` + strings.Repeat("x", size) + `"}]}`
 	s := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) {
 		body := ctx.PostBody()
 		method, _ := mcp.Text(body, "method")
@@ -30,7 +31,7 @@ func lean(b *testing.B) (url string) {
 		case "initialize":
 			ctx.SetBody(mcp.Result(id, []byte(`{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"u","version":"1"}}`)))
 		case "tools/list":
-			ctx.SetBody(mcp.Result(id, []byte(`{"tools":[`+echoTool+`]}`)))
+			ctx.SetBody(mcp.Result(id, []byte(`{"tools":[`+strings.Join(tools, ",")+`]}`)))
 		case "tools/call":
 			ctx.SetBody(mcp.Result(id, []byte(text)))
 		default:
@@ -84,7 +85,7 @@ func hammer(b *testing.B, address, path string, headers map[string]string, body 
 				b.Error(err)
 				return
 			}
-			if err := res.Read(reader); err != nil || res.StatusCode() != 200 || strings.Contains(string(res.Body()), `"isError":true`) {
+			if err := res.Read(reader); err != nil || res.StatusCode() != 200 || bytes.Contains(res.Body()[:min(200, len(res.Body()))], []byte(`"isError":true`)) {
 				b.Errorf("%v %d %s", err, res.StatusCode(), res.Body())
 				return
 			}
@@ -99,8 +100,13 @@ func processor(b *testing.B) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-func BenchmarkCall(b *testing.B) {
-	url := lean(b)
+func BenchmarkCall(b *testing.B) { call(b, 100) }
+
+// BenchmarkLargeCall has an answer of 256 KiB.
+func BenchmarkLargeCall(b *testing.B) { call(b, 256<<10) }
+
+func call(b *testing.B, size int) {
+	url := lean(b, size, echoTool)
 	w := newWorld(b)
 	w.person("ana", nil)
 	w.server("echo", url, []string{echoTool}, nil)
@@ -126,5 +132,31 @@ func BenchmarkCall(b *testing.B) {
 		hammer(b, at, "/mcp/echo", map[string]string{
 			"MCP-Protocol-Version": mcp.V20260728, "Mcp-Method": "tools/call", "Mcp-Name": "echo", "Authorization": token,
 		}, modern)
+	})
+}
+
+// BenchmarkList is a list of 1,000 tools of which the caller may see 900.
+func BenchmarkList(b *testing.B) {
+	tools := make([]string, 1000)
+	for i := range tools {
+		tools[i] = fmt.Sprintf(`{"name":"tool_%d","description":"Does what the tool with the number %d does, and nothing else.","inputSchema":{"type":"object","properties":{"text":{"type":"string"},"n":{"type":"integer"}}}}`, i, i)
+	}
+	url := lean(b, 1, tools...)
+	w := newWorld(b)
+	w.person("ana", nil)
+	w.server("echo", url, tools, nil)
+	for i := range 900 {
+		w.grant("person/ana", "echo", fmt.Sprint("tool_", i), "call")
+	}
+	h := start(b, w, nil)
+	h.blind.Store(true)
+	token := "Bearer " + h.tokenFor("ana", h.base+"/mcp", nil)
+	upstreamAt := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/mcp")
+	list := `{"jsonrpc":"2.0","id":7,"method":"tools/list"}`
+	b.Run("direct", func(b *testing.B) {
+		hammer(b, upstreamAt, "/mcp", map[string]string{"MCP-Protocol-Version": mcp.V20251125}, list)
+	})
+	b.Run("edge", func(b *testing.B) {
+		hammer(b, strings.TrimPrefix(h.base, "http://"), "/mcp/echo", map[string]string{"MCP-Protocol-Version": mcp.V20251125, "Authorization": token}, list)
 	})
 }

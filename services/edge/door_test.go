@@ -1,10 +1,7 @@
 package edge_test
 
 import (
-	"bufio"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -292,53 +289,6 @@ func TestT20HeadersMustSayWhatTheBodySays(t *testing.T) {
 	}
 }
 
-func TestSmugglingIsRefused(t *testing.T) {
-	u := newUpstream(t, echoTool)
-	h := start(t, support(t, u), nil)
-	ana := h.client("ana", "/mcp/echo", false)
-	body, _ := ana.body("tools/call", `{"name":"echo","arguments":{}}`)
-	host := strings.TrimPrefix(h.base, "http://")
-	common := "Host: " + host + "\r\nContent-Type: application/json\r\nAccept: application/json\r\nMCP-Protocol-Version: 2025-11-25\r\n"
-	auth := "Authorization: Bearer " + ana.token + "\r\n"
-	length := fmt.Sprintf("Content-Length: %d\r\n", len(body))
-	chunked := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)
-	for name, c := range map[string]struct {
-		raw  string
-		want string
-	}{
-		"plain":              {"POST /mcp/echo HTTP/1.1\r\n" + common + auth + length + "\r\n" + body, "200"},
-		"chunked":            {"POST /mcp/echo HTTP/1.1\r\n" + common + auth + "Transfer-Encoding: chunked\r\n\r\n" + chunked, "200"},
-		"length and chunked": {"POST /mcp/echo HTTP/1.1\r\n" + common + auth + length + "Transfer-Encoding: chunked\r\n\r\n" + chunked, "400"},
-		"chunked and length": {"POST /mcp/echo HTTP/1.1\r\n" + common + auth + "transfer-encoding: chunked\r\n" + length + "\r\n" + chunked, "400"},
-		"two lengths":        {"POST /mcp/echo HTTP/1.1\r\n" + common + auth + length + "Content-Length: 1\r\n\r\n" + body, "400"},
-		"the same twice":     {"POST /mcp/echo HTTP/1.1\r\n" + common + auth + length + length + "\r\n" + body, "400"},
-		"a folded header":    {"POST /mcp/echo HTTP/1.1\r\n" + common + auth + "X-A: b\r\n c: d\r\n" + length + "\r\n" + body, "400"},
-		"a folded host":      {"POST /mcp/echo HTTP/1.1\r\n" + common + auth + "X-A:\r\n\tb\r\n" + length + "\r\n" + body, "400"},
-		"absolute form":      {"POST http://" + host + "/mcp/echo HTTP/1.1\r\n" + common + auth + length + "\r\n" + body, "400"},
-		"foreign absolute":   {"POST http://evil.example/mcp/echo HTTP/1.1\r\n" + common + auth + length + "\r\n" + body, "4"},
-		"two tokens":         {"POST /mcp/echo HTTP/1.1\r\n" + common + auth + auth + length + "\r\n" + body, "400"},
-		"space before colon": {"POST /mcp/echo HTTP/1.1\r\n" + common + auth + "Content-Length : 2\r\n\r\n" + body, "400"},
-		"two hosts":          {"POST /mcp/echo HTTP/1.1\r\nHost: " + host + "\r\n" + common + auth + length + "\r\n" + body, "400"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			before := len(u.called())
-			conn, err := net.Dial("tcp", host)
-			must(t, err)
-			defer conn.Close()
-			must(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
-			_, err = io.WriteString(conn, c.raw)
-			must(t, err)
-			line, err := bufio.NewReader(conn).ReadString('\n')
-			if err != nil || !strings.HasPrefix(line, "HTTP/1.1 "+c.want) {
-				t.Fatalf("%q %v", line, err)
-			}
-			if called := len(u.called()) - before; (called == 1) != (c.want == "200") {
-				t.Errorf("%d calls upstream", called)
-			}
-		})
-	}
-}
-
 func TestProtectedResourceMetadataNamesTheIssuer(t *testing.T) {
 	h := start(t, support(t, newUpstream(t, echoTool)), nil)
 	for path, resource := range map[string]string{"": "/mcp", "/mcp": "/mcp", "/mcp/echo": "/mcp/echo", "/mcp/nowhere": "/mcp/nowhere"} {
@@ -378,15 +328,23 @@ func TestProbesSayWhatIsMissing(t *testing.T) {
 			t.Errorf("%s: %d %q", path, status, body)
 		}
 	}
-	status, body := ask("/readyz?verbose")
+	if status, body := ask("/readyz?verbose"); status != 200 || body != "ok\n" {
+		t.Errorf("whoever reaches the endpoint is told: %d %q", status, body)
+	}
+	inside := func() string { return strings.Join(h.edge.Describe(), "\n") }
 	for _, name := range []string{"identity: fresh", "authz: fresh", "trust: fresh"} {
-		if status != 200 || !strings.Contains(body, name) {
-			t.Errorf("%d %q lacks %s", status, body, name)
+		if !strings.Contains(inside(), name) {
+			t.Errorf("%q lacks %s", inside(), name)
 		}
 	}
 	h.silence("trust")
 	eventually(t, 15*time.Second, "the silence is seen", func() bool {
 		status, body := ask("/readyz?verbose")
-		return status == 503 && strings.Contains(body, "the service trust") && strings.Contains(body, "trust: stale")
+		for _, name := range []string{"identity", "authz", "trust", "credentials", "audit"} {
+			if strings.Contains(body, name) {
+				t.Fatalf("whoever reaches the endpoint is told: %q", body)
+			}
+		}
+		return status == 503 && strings.Contains(body, "not ready") && strings.Contains(inside(), "trust: stale")
 	})
 }

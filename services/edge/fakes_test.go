@@ -3,8 +3,10 @@ package edge_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 	"headgate.dev/proto/gen/headgate/authz/v1/authzv1connect"
 	credentialsv1 "headgate.dev/proto/gen/headgate/credentials/v1"
 	"headgate.dev/proto/gen/headgate/credentials/v1/credentialsv1connect"
+	"headgate.dev/proto/gen/headgate/edge/v1/edgev1connect"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
@@ -43,6 +46,17 @@ type world struct {
 	mu       sync.Mutex
 	revision int64
 	silent   map[string]bool
+	ahead    atomic.Int64 // nanoseconds that have passed for the edge, and not for the test
+	wrong    atomic.Int64 // nanoseconds by which the edge's clock goes wrong
+	// unresolved says that authz cannot resolve what anybody may use.
+	unresolved atomic.Bool
+	// countless says that edges cannot hear what others counted.
+	countless atomic.Bool
+	// related are the relations of people, as ana#ticket:T-1#owner; unrelated says that authz cannot look them up.
+	related   map[string]bool
+	unrelated atomic.Bool
+	// foreign says that the relations have none of what is asked for.
+	foreign atomic.Bool
 
 	key     jose.JSONWebKey
 	people  map[string]*identityv1.Person
@@ -51,16 +65,21 @@ type world struct {
 	revoked []*identityv1.Revocation
 
 	policies map[string]*authzv1.Policy
-	rights   map[string][]*authzv1.Entitlement // by "person/x" or "agent/x"
-	acting   map[string][]string               // agent → people
+	// calendars are those of the tenant, in the snapshot and in what calendar sends.
+	calendars []*authzv1.Calendar
+	rights    map[string][]*authzv1.Entitlement // by "person/x" or "agent/x"
+	acting    map[string][]string               // agent → people
 
 	servers map[string]*trustv1.ServerState
 	kills   []*trustv1.Kill
 	reports []*trustv1.ReportRequest
 
+	subjects subjects // who gives out keys to seal with; nil for nobody
+
 	leases   map[string]*credentialsv1.LeaseResponse // by server
 	leaseErr error
-	leasing  func(*credentialsv1.LeaseRequest) // when set, before each lease
+	edges    func(url string) (edgev1connect.EdgeServiceClient, error) // the way to other edges
+	leasing  func(*credentialsv1.LeaseRequest)                         // when set, before each lease
 	asked    []*credentialsv1.LeaseRequest
 
 	identityHub *replica.Hub[*identityv1.WatchResponse]
@@ -148,6 +167,7 @@ func (w *world) rules(context.Context) (*authzv1.WatchResponse, error) {
 		return nil, fault.New(faultv1.Reason_REASON_UNAVAILABLE, "Silent.")
 	}
 	m := &authzv1.WatchResponse{Snapshot: true, Revision: w.revision, DirectoryRevision: w.revision}
+	m.Calendars = w.calendars
 	for _, p := range w.policies {
 		m.Upserts = append(m.Upserts, p)
 	}
@@ -310,7 +330,35 @@ func (s authzService) Watch(ctx context.Context, _ *connect.Request[authzv1.Watc
 	return s.w.authzHub.Serve(ctx, out.Send)
 }
 
+// ShareCounts has no other edges to tell of.
+func (s authzService) ShareCounts(_ context.Context, r *connect.Request[authzv1.ShareCountsRequest]) (*connect.Response[authzv1.ShareCountsResponse], error) {
+	if s.w.countless.Load() {
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("down"))
+	}
+	return connect.NewResponse(&authzv1.ShareCountsResponse{Epoch: "one", Cursor: r.Msg.GetCursor()}), nil
+}
+
+// Related knows what the test said.
+func (s authzService) Related(_ context.Context, r *connect.Request[authzv1.RelatedRequest]) (*connect.Response[authzv1.RelatedResponse], error) {
+	if s.w.unrelated.Load() {
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("down"))
+	}
+	if s.w.foreign.Load() {
+		return nil, fault.Invalid("The relations know no objects of type %q.", "nonsense")
+	}
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	answer := &authzv1.RelatedResponse{}
+	for _, one := range r.Msg.GetRelationships() {
+		answer.Held = append(answer.Held, s.w.related[r.Msg.GetPerson()+"#"+one.GetObject()+"#"+one.GetRelation()])
+	}
+	return connect.NewResponse(answer), nil
+}
+
 func (s authzService) Entitlements(_ context.Context, r *connect.Request[authzv1.EntitlementsRequest]) (*connect.Response[authzv1.EntitlementsResponse], error) {
+	if s.w.unresolved.Load() {
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("OpenFGA is down"))
+	}
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	answer := &authzv1.EntitlementsResponse{Revision: s.w.revision}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,8 @@ import (
 
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/journal"
@@ -36,7 +39,22 @@ import (
 	"headgate.dev/services/edge"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also the program that edges start in tests: its own file, with the word program first.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "program" {
+		program()
+		return
+	}
+	if len(os.Args) > 2 && os.Args[1] == chaosProgram {
+		chaos(os.Args[2])
+		return
+	}
+	if len(os.Args) > 2 && os.Args[1] == fixtureProgram {
+		serveStdio(os.Args[2:])
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // harness is a running edge in its world.
 type harness struct {
@@ -45,9 +63,14 @@ type harness struct {
 	base    string
 	edge    *edge.Edge
 	journal *journal.Writer
-	logged  *locked
-	http    *http.Client
-	status  edgev1connect.EdgeServiceClient
+	// journalDir is where the journal's files are.
+	journalDir string
+	logged     *locked
+	metrics    *prometheus.Registry
+	http       *http.Client
+	status     edgev1connect.EdgeServiceClient
+	rpcs       *rpc.Mux // its own
+	end        func()   // ends the edge as its operator does, and waits
 
 	ids    atomic.Uint64
 	broken atomic.Bool // the test broke the journal
@@ -94,10 +117,11 @@ func (h *harness) Publish(_ context.Context, batch []journal.Message) error {
 // start runs an edge over a world; the world may be changed before and after.
 func start(t testing.TB, w *world, change func(*edge.Config)) *harness {
 	t.Helper()
-	h := &harness{world: w, t: t, logged: &locked{}, http: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	steady := clock.NewSteady()
+	h := &harness{world: w, t: t, journalDir: t.TempDir(), logged: &locked{}, metrics: prometheus.NewRegistry(), http: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	log := slog.New(slog.NewTextHandler(h.logged, nil))
 	var err error
-	h.journal, err = journal.Open(journal.Config{Dir: t.TempDir(), SyncEvery: 5 * time.Millisecond}, "edge", log, clock.System)
+	h.journal, err = journal.Open(journal.Config{Dir: h.journalDir, SyncEvery: 5 * time.Millisecond}, "edge", log, clock.System)
 	must(t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -119,26 +143,34 @@ func start(t testing.TB, w *world, change func(*edge.Config)) *harness {
 		Credentials: rpc.Client(w.mux(optionsv1.Service_SERVICE_CREDENTIALS, func(m *rpc.Mux) {
 			rpc.Handle(m, credentialsv1connect.NewCredentialsServiceHandler, credentialsv1connect.CredentialsServiceHandler(credentialsService{w: w}))
 		}), credentialsv1connect.NewCredentialsServiceClient),
-		Journal: h.journal, Log: log, Listener: ln,
+		Audit: w.subjects, Journal: h.journal, Log: log, Listener: ln, Edge: w.edges, Metrics: h.metrics, Now: func() time.Time { return clock.System().Add(time.Duration(w.ahead.Load() + w.wrong.Load())) },
+		Steady: func() time.Duration { return steady() + time.Duration(w.ahead.Load()) },
 	})
 	must(t, err)
 	own := rpc.NewMux(rpc.MuxConfig{Self: optionsv1.Service_SERVICE_EDGE, Record: func(*eventsv1.Event) error { return nil }})
 	h.edge.Register(own)
 	must(t, own.Check())
+	h.rpcs = own
 	h.status = rpc.Client(rpc.InProcess(own, optionsv1.Service_SERVICE_CONSOLE), edgev1connect.NewEdgeServiceClient)
 	ctx, cancel := context.WithCancel(context.Background())
-	var all sync.WaitGroup
-	run := func(f func(context.Context) error) {
-		all.Go(func() {
+	served, stopServing := context.WithCancel(ctx)
+	var serving, all sync.WaitGroup
+	run := func(group *sync.WaitGroup, ctx context.Context, f func(context.Context) error) {
+		group.Go(func() {
 			if err := f(ctx); err != nil && ctx.Err() == nil && !h.broken.Load() {
 				t.Errorf("ended early: %v", err)
 			}
 		})
 	}
-	run(h.edge.Run)
-	run(h.journal.Run)
-	run(journal.NewShipper(h.journal, h, log).Run)
+	run(&serving, served, h.edge.Run)
+	run(&all, ctx, h.journal.Run)
+	run(&all, ctx, journal.NewShipper(h.journal, h, log).Run)
+	h.end = func() {
+		stopServing()
+		serving.Wait()
+	}
 	t.Cleanup(func() {
+		h.end() // the journal takes the records of the last calls
 		cancel()
 		all.Wait()
 		_ = h.journal.Close()
@@ -151,6 +183,14 @@ func start(t testing.TB, w *world, change func(*edge.Config)) *harness {
 	defer stop()
 	must(t, h.edge.Ready(ready))
 	return h
+}
+
+// behind lets this edge's clients reach it under a URL that others share with it, as behind a load balancer.
+func (h *harness) behind(url string) {
+	own := strings.TrimPrefix(h.base, "http://")
+	h.base, h.http.Transport = url, &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, own)
+	}}
 }
 
 func must(t testing.TB, err error) {
@@ -180,7 +220,7 @@ func eventually(t testing.TB, limit time.Duration, what string, holds func() boo
 func (h *harness) find(what string, fits func(*eventsv1.Event) bool) *eventsv1.Event {
 	h.t.Helper()
 	var found *eventsv1.Event
-	eventually(h.t, 5*time.Second, "a record: "+what, func() bool {
+	eventually(h.t, 20*time.Second, "a record: "+what, func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		for i := len(h.records) - 1; i >= 0; i-- {
@@ -216,6 +256,8 @@ type client struct {
 	path    string
 	modern  bool
 	session string
+	// version is of a client of the revisions with sessions, 2025-11-25 unless it says another. Capabilities are those of a client of 2026-07-28.
+	version, capabilities string
 }
 
 func (h *harness) client(person, path string, modern bool) *client {
@@ -269,10 +311,14 @@ const modernMeta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-
 func (c *client) body(method, params string) (string, string) {
 	id := strconv.FormatUint(c.h.ids.Add(1), 10)
 	if c.modern {
+		meta := modernMeta
+		if c.capabilities != "" {
+			meta = strings.Replace(meta, `clientCapabilities":{}`, `clientCapabilities":`+c.capabilities, 1)
+		}
 		if params == "" || params == "{}" {
-			params = "{" + modernMeta + "}"
+			params = "{" + meta + "}"
 		} else {
-			params = "{" + modernMeta + "," + params[1:]
+			params = "{" + meta + "," + params[1:]
 		}
 	}
 	if params == "" {
@@ -294,7 +340,13 @@ func (c *client) header(method, name string) http.Header {
 		}
 	} else if c.session != "" {
 		hd.Set("Mcp-Session-Id", c.session)
-		hd.Set("MCP-Protocol-Version", mcp.V20251125)
+		switch c.version {
+		case "":
+			hd.Set("MCP-Protocol-Version", mcp.V20251125)
+		case mcp.V20250326: // it has no such header
+		default:
+			hd.Set("MCP-Protocol-Version", c.version)
+		}
 	}
 	return hd
 }
@@ -302,6 +354,11 @@ func (c *client) header(method, name string) http.Header {
 func (c *client) send(method, params string) reply {
 	body, id := c.body(method, params)
 	name, _ := mcp.Text([]byte(params), "name")
+	for _, member := range []string{"uri", "taskId"} {
+		if named, ok := mcp.Text([]byte(params), member); ok {
+			name = named
+		}
+	}
 	r := c.post(body, c.header(method, name))
 	r.id = id
 	return r
@@ -364,4 +421,29 @@ func (h *harness) replicasAt(revision int64) bool {
 
 func (h *harness) agentToken(person, agent string) string {
 	return h.tokenFor(person, h.base+"/mcp", func(c *token.Claims) { c.Agent = agent })
+}
+
+// stream calls a tool with a progress token and a text, and answers the notices that came before the answer.
+func (c *client) stream(tool, text string) (notices [][]byte, last reply) {
+	c.h.t.Helper()
+	body, id := c.body("tools/call", `{"name":"`+tool+`","arguments":{"text":"`+text+`"}}`)
+	body = strings.Replace(body, `"_meta":{`, `"_meta":{"progressToken":"the same",`, 1)
+	q, err := http.NewRequest(http.MethodPost, c.h.base+c.path, strings.NewReader(body))
+	must(c.h.t, err)
+	q.Header = c.header("tools/call", tool)
+	res, err := c.h.http.Do(q)
+	must(c.h.t, err)
+	defer res.Body.Close()
+	events := mcp.NewEventReader(res.Body, 0)
+	for {
+		ev, err := events.Next()
+		if err != nil {
+			return notices, last
+		}
+		if mcp.Get(ev.Data, "method") != nil {
+			notices = append(notices, ev.Data)
+			continue
+		}
+		last = reply{status: res.StatusCode, body: ev.Data, id: id}
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/mcp"
+	"headgate.dev/libs/record"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -78,7 +79,7 @@ func TestARefusedCallSaysWhyAndIsRecorded(t *testing.T) {
 // settled waits until the edge holds all that the world published.
 func (h *harness) settled() {
 	h.t.Helper()
-	eventually(h.t, 5*time.Second, "the edge hears of it", func() bool { return h.replicasAt(h.at()) })
+	eventually(h.t, 20*time.Second, "the edge hears of it", func() bool { return h.replicasAt(h.at()) })
 }
 
 func TestEscalationNamesTheApprover(t *testing.T) {
@@ -91,6 +92,12 @@ func TestEscalationNamesTheApprover(t *testing.T) {
 	got := h.client("ana", "/mcp/echo", true).call("echo", `{}`)
 	if by, _ := mcp.Text(got.body, "result", "_meta", mcp.MetaDecision, "approval", "by"); by != "role:supervisor" {
 		t.Fatalf("%s", got.body)
+	}
+	final := h.final(got.id)
+	asked := final.GetApproval()
+	if asked.GetState() != record.ApprovalAsked || asked.GetId() == "" || !slices.Equal(asked.GetApprovers(), []string{"role:supervisor"}) ||
+		asked.GetArgumentsHmac() != final.GetArguments().GetHmac() || !asked.GetAskedAt().AsTime().Equal(final.GetTime().AsTime()) {
+		t.Errorf("recorded %v", asked)
 	}
 }
 
@@ -319,7 +326,7 @@ func TestMethodsThatAreNotServed(t *testing.T) {
 		u := newUpstream(t, echoTool)
 		h := start(t, support(t, u), nil)
 		ana := h.client("ana", "/mcp/echo", modern)
-		for _, method := range []string{"prompts/list", "resources/list", "logging/setLevel", "tasks/list", "x"} {
+		for _, method := range []string{"tasks/list", "sampling/createMessage", "x"} {
 			r := ana.send(method, "")
 			status := http.StatusOK
 			if modern {

@@ -97,11 +97,18 @@ func shown(t *testing.T, url string, modern bool) []string {
 		send(speaker.Initialize(json.RawMessage("1")))
 		send(speaker.Initialized())
 	}
-	tools, _, _, err := libmcp.Tools(libmcp.Get(send(speaker.ListTools(json.RawMessage("2"), nil)), "result"))
-	must(t, err)
 	var raw []string
-	for _, tool := range tools {
-		raw = append(raw, string(tool.Raw))
+	for next := (*string)(nil); raw == nil || next != nil; {
+		page := libmcp.Get(send(speaker.ListTools(json.RawMessage("2"), next)), "result")
+		tools, _, _, err := libmcp.Tools(page)
+		must(t, err)
+		for _, tool := range tools {
+			raw = append(raw, string(tool.Raw))
+		}
+		next = nil
+		if cursor, more := libmcp.Text(page, "nextCursor"); more {
+			next = &cursor
+		}
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	return raw

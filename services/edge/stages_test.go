@@ -3,6 +3,7 @@ package edge_test
 import (
 	"context"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -89,8 +90,8 @@ func (lending) Lease(context.Context, *connect.Request[credentialsv1.LeaseReques
 }
 
 func lendStage(b *testing.B) {
-	l := lend.New(lending{}, clock.System)
-	r := guard.LeaseRequest{Caller: &guard.Caller{Tenant: "acme", Person: "ana"}, Server: &guard.Server{Tenant: "acme", Name: "echo", Address: "echo.example:443"}, Tool: "echo"}
+	l := lend.New(lending{}, os.LookupEnv, clock.System)
+	r := guard.LeaseRequest{Caller: &guard.Caller{Tenant: "acme", Person: "ana"}, Server: &guard.Server{Tenant: "acme", Name: "echo", Address: "echo.example:443", Private: true}, Tool: "echo"}
 	repeat(b, func() error { _, err := l.Lease(context.Background(), r); return err })
 }
 

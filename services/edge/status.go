@@ -9,6 +9,8 @@ import (
 	"headgate.dev/libs/journal"
 	edgev1 "headgate.dev/proto/gen/headgate/edge/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+	"headgate.dev/services/edge/internal/guard"
+	"headgate.dev/services/edge/internal/peers"
 	"headgate.dev/services/edge/internal/replicas"
 )
 
@@ -18,6 +20,7 @@ const unavailable = faultv1.Reason_REASON_UNAVAILABLE
 type status struct {
 	replicas *replicas.Replicas
 	journal  *journal.Writer
+	guard    *guard.Guard
 }
 
 // Status implements edgev1connect.EdgeServiceHandler.
@@ -30,4 +33,9 @@ func (s *status) Status(context.Context, *connect.Request[edgev1.StatusRequest])
 		})
 	}
 	return connect.NewResponse(answer), nil
+}
+
+// Relay implements edgev1connect.EdgeServiceHandler.
+func (s *status) Relay(ctx context.Context, r *connect.Request[edgev1.RelayRequest], to *connect.ServerStream[edgev1.RelayResponse]) error {
+	return peers.Serve(ctx, s.guard, r.Msg, to.Send)
 }

@@ -68,8 +68,8 @@ func TestT22ChaosUpstreamsGiveAClearErrorInBoundedTime(t *testing.T) {
 		"duplicate keys": {faultv1.Reason_REASON_UPSTREAM, func(w http.ResponseWriter, _ *http.Request, m *mcp.Message) {
 			write(w, 200, `{"jsonrpc":"2.0","id":`+string(m.ID)+`,"result":{"content":[],"content":[]}}`)
 		}},
-		"asks for input": {faultv1.Reason_REASON_UPSTREAM, func(w http.ResponseWriter, _ *http.Request, m *mcp.Message) {
-			write(w, 200, string(mcp.Result(m.ID, []byte(`{"resultType":"input_required","requestState":"x"}`))))
+		"asks for what was not offered": {faultv1.Reason_REASON_METHOD, func(w http.ResponseWriter, _ *http.Request, m *mcp.Message) {
+			write(w, 200, string(mcp.Result(m.ID, []byte(`{"resultType":"input_required","inputRequests":{"a":{"method":"roots/list"}}}`))))
 		}},
 		"a stream that stops": {faultv1.Reason_REASON_UPSTREAM, func(w http.ResponseWriter, _ *http.Request, _ *mcp.Message) {
 			w.Header().Set("Content-Type", "text/event-stream")
@@ -191,7 +191,7 @@ func TestProgressIsStreamedBeforeTheAnswer(t *testing.T) {
 		release := make(chan struct{})
 		u.replies(progress(release))
 		body, id := ana.body("tools/call", `{"name":"echo","arguments":{}}`)
-		q, err := http.NewRequest(http.MethodPost, h.base+"/mcp/echo", strings.NewReader(body))
+		q, err := http.NewRequest(http.MethodPost, h.base+"/mcp/echo", strings.NewReader(asksProgress(body, `"p"`)))
 		must(t, err)
 		q.Header = ana.header("tools/call", "echo")
 		res, err := h.http.Do(q)

@@ -1,12 +1,14 @@
 package identity_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
 
+	"headgate.dev/libs/record"
 	"headgate.dev/libs/resource"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -152,6 +154,63 @@ func TestOnlyThePlatformsAdministratorTouchesTheSystemTenant(t *testing.T) {
 	if _, err := h.apply(h.admin(), disabled); reason(err) != faultv1.Reason_REASON_CONFLICT {
 		t.Errorf("disabled: %v", err)
 	}
+}
+
+// A hash says that a role is another one now; an auditor asks who got what.
+func TestARecordOfAChangeSaysWhoGotAndLostWhichRight(t *testing.T) {
+	h := start(t, nil)
+	h.mustApply(acme)
+	role := func(grants string) string {
+		return "apiVersion: headgate/v1\nkind: Role\nmetadata: {name: night, tenant: acme}\nspec: {grants: [" + grants + "]}\n"
+	}
+	const ana = "apiVersion: headgate/v1\nkind: Person\nmetadata: {name: ana, tenant: acme}\n"
+	for _, c := range []struct{ document, want string }{
+		{role("{server: tickets, tools: [read, close], can: call, until: 2026-12-24T18:00:00Z}"),
+			"given role:night call tickets.close until 2026-12-24T18:00:00Z, given role:night call tickets.read until 2026-12-24T18:00:00Z"},
+		{role("{server: tickets, tools: [read], can: call, until: 2027-01-01T00:00:00Z}"),
+			"taken role:night call tickets.close until 2026-12-24T18:00:00Z, " +
+				"changed role:night call tickets.read until 2027-01-01T00:00:00Z, before until 2026-12-24T18:00:00Z"},
+		{ana + "spec: {email: ana@acme.example, displayName: Ana, roles: [night]}\n", "taken person:ana role:support, given person:ana role:night"},
+		{ana + "spec: {email: ana@acme.example, displayName: Ana, roles: [night], disabled: true}\n", "taken person:ana sign in"},
+		{"apiVersion: headgate/v1\nkind: Group\nmetadata: {name: care, tenant: acme}\nspec: {members: [boss], roles: [support]}\n",
+			"taken group:care role:auditor, taken person:ana member of group:care, taken person:nobody member of group:care, given person:boss member of group:care"},
+		{"apiVersion: headgate/v1\nkind: Agent\nmetadata: {name: helper, tenant: acme}\nspec: {owner: ana, delegators: {roles: [night]}}\n",
+			"taken agent:helper act for person:ana, given agent:helper act for role:night"},
+	} {
+		h.mustApply(c.document)
+		if got := granted(h.journal.last("resource-applied")); got != c.want {
+			t.Errorf("%s\n got %s\nwant %s", c.document, got, c.want)
+		}
+	}
+	remove := connect.NewRequest(&identityv1.DeleteRequest{Kind: "Role", Name: "night", Tenant: "acme"})
+	if _, err := h.as(h.admin()).Delete(t.Context(), remove); err != nil {
+		t.Fatal(err)
+	}
+	if got := granted(h.journal.last("resource-deleted")); got != "taken role:night call tickets.read until 2027-01-01T00:00:00Z" {
+		t.Errorf("deleted: %s", got)
+	}
+}
+
+func TestARecordOfAGroupOfThousandsStaysSmall(t *testing.T) {
+	h := start(t, nil)
+	h.mustApply(acme)
+	var members []string
+	for i := range 5000 {
+		members = append(members, fmt.Sprintf("p%d", i))
+	}
+	h.mustApply("apiVersion: headgate/v1\nkind: Group\nmetadata: {name: all, tenant: acme}\nspec: {members: [" + strings.Join(members, ", ") + "]}\n")
+	ev := h.journal.last("resource-applied")
+	if notes := ev.GetFindings().GetNotes(); len(ev.GetGrants()) != 200 || len(notes) != 1 || !strings.HasPrefix(notes[0], "4800 more rights") {
+		t.Errorf("%d rights, %q", len(ev.GetGrants()), notes)
+	}
+}
+
+func granted(ev *eventsv1.Event) string {
+	var all []string
+	for _, g := range ev.GetGrants() {
+		all = append(all, g.GetWhat()+" "+record.Granted(g))
+	}
+	return strings.Join(all, ", ")
 }
 
 func TestEveryChangeIsRecordedBeforeItHolds(t *testing.T) {

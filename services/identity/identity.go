@@ -101,7 +101,7 @@ func open(ctx context.Context, cfg Config, deps Deps, db *sqlstore.DB) (*Identit
 		return nil, err
 	}
 	desk := access.New(access.Config{Issuer: cfg.Issuer, API: cfg.APIAudience, MCP: cfg.MCPAudience}, d, deps.Journal, deps.Now)
-	if err := d.Bootstrap(ctx, desk.Recorder(record.Service("identity"))); err != nil {
+	if err := d.Bootstrap(ctx, desk.Recorder(record.Itself("identity"))); err != nil {
 		return nil, err
 	}
 	if err := letIn(desk, cfg.BootstrapTokenFile); err != nil {
@@ -119,7 +119,7 @@ func letIn(desk *access.Desk, path string) error {
 		return nil
 	}
 	grant := access.Grant{Tenant: directory.SystemTenant, Person: directory.SystemPerson, ClientID: "headgate", TTL: directory.LongestToken}
-	raw, _, err := desk.Issue(grant, record.Service("identity"))
+	raw, _, err := desk.Issue(grant, record.Itself("identity"))
 	if err != nil {
 		return err
 	}

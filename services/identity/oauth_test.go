@@ -13,6 +13,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 )
@@ -53,6 +54,10 @@ func TestAPersonSignsInWithCodeAndPKCEAndTheTokenIsGoodForItsAudience(t *testing
 	info, err := app.provider.UserInfo(t.Context(), oauth2.StaticTokenSource(got))
 	if err != nil || info.Subject != "acme/ana" || info.Email != "ana@acme.example" {
 		t.Errorf("userinfo %v, %v", info, err)
+	}
+	if ev := h.journal.last("sign-in"); ev.GetSource().GetIp() != "127.0.0.1" || ev.GetSource().GetUserAgent() == "" || ev.GetPrincipal().GetPerson() != "ana" || ev.GetPrincipal().GetClientId() != "cli" || ev.GetTenant() != "acme" ||
+		ev.GetOutcome() != eventsv1.Outcome_OUTCOME_SUCCESS {
+		t.Errorf("recorded: %v", ev)
 	}
 	if ev := h.journal.last("token-issued"); ev.GetPrincipal().GetPerson() != "ana" || !strings.Contains(ev.GetChange().GetReason(), "at client cli") {
 		t.Errorf("recorded: %v", ev)
@@ -281,6 +286,14 @@ func TestASignInIsFinishedByTheBrowserThatBeganIt(t *testing.T) {
 		if a := attacker.post("/oauth2/login", url.Values{"request": {id}, "person": {person}}); a.status != http.StatusForbidden {
 			t.Errorf("signed in as %q: %d %v", person, a.status, a.left)
 		}
+		if ev := h.journal.last("sign-in"); ev.GetTenant() != "system" || ev.GetSource().GetIp() != "127.0.0.1" || ev.GetOutcome() != eventsv1.Outcome_OUTCOME_FAILURE || ev.GetDecision().GetEffect() != "block" {
+			t.Errorf("%q was refused and recorded as %v", person, ev)
+		}
+	}
+	h.mustApply("apiVersion: headgate/v1\nkind: Person\nmetadata: {name: gone, tenant: acme}\nspec: {disabled: true}\n")
+	attacker.post("/oauth2/login", url.Values{"request": {id}, "person": {"acme/gone"}})
+	if ev := h.journal.last("sign-in"); ev.GetTenant() != "acme" || ev.GetPrincipal().GetPerson() != "gone" || ev.GetOutcome() != eventsv1.Outcome_OUTCOME_FAILURE {
+		t.Errorf("a disabled person was refused and recorded as %v", ev)
 	}
 	if a := attacker.post("/oauth2/login", url.Values{"request": {id}, "person": {"acme/ana"}}); a.left == nil {
 		t.Errorf("not finished: %d %s", a.status, a.body)

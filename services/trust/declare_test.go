@@ -14,6 +14,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"headgate.dev/libs/clock"
+	"headgate.dev/libs/egress"
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/sqlstore"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -26,18 +27,24 @@ import (
 func TestAServerThatCannotBeIsRefused(t *testing.T) {
 	h := start(t, t.TempDir())
 	for name, change := range map[string]func(*trustv1.ServerSpec){
-		"no host":              func(s *trustv1.ServerSpec) { s.Url = "http:///mcp" },
-		"another scheme":       func(s *trustv1.ServerSpec) { s.Url = "ftp://a.example/mcp" },
-		"a password":           func(s *trustv1.ServerSpec) { s.Url = "https://me:secret@a.example/mcp" },
-		"a fragment":           func(s *trustv1.ServerSpec) { s.Url = "https://a.example/mcp#x" },
-		"port 0":               func(s *trustv1.ServerSpec) { s.Url = "https://a.example:0/mcp" },
-		"an endless timeout":   func(s *trustv1.ServerSpec) { s.Timeout = "9999m" },
-		"no timeout":           func(s *trustv1.ServerSpec) { s.Timeout = "0s" },
-		"a CA without TLS":     func(s *trustv1.ServerSpec) { s.Ca = "-----BEGIN CERTIFICATE-----" },
-		"a CA that is none":    func(s *trustv1.ServerSpec) { s.Url, s.Ca = "https://a.example", "trust me" },
-		"a label with a blank": func(s *trustv1.ServerSpec) { s.Labels = []string{"reads private"} },
-		"another approval":     func(s *trustv1.ServerSpec) { s.Approve = "always" },
-		"a tool that is none":  func(s *trustv1.ServerSpec) { s.ToolLabels = map[string]*trustv1.Labels{"a b": {}} },
+		"no host":            func(s *trustv1.ServerSpec) { s.Url = "http:///mcp" },
+		"another scheme":     func(s *trustv1.ServerSpec) { s.Url = "ftp://a.example/mcp" },
+		"a password":         func(s *trustv1.ServerSpec) { s.Url = "https://me:secret@a.example/mcp" },
+		"a fragment":         func(s *trustv1.ServerSpec) { s.Url = "https://a.example/mcp#x" },
+		"port 0":             func(s *trustv1.ServerSpec) { s.Url = "https://a.example:0/mcp" },
+		"an endless timeout": func(s *trustv1.ServerSpec) { s.Timeout = "9999m" },
+		"no timeout":         func(s *trustv1.ServerSpec) { s.Timeout = "0s" },
+		"a CA without TLS":   func(s *trustv1.ServerSpec) { s.Ca = "-----BEGIN CERTIFICATE-----" },
+		"a CA that is none":  func(s *trustv1.ServerSpec) { s.Url, s.Ca = "https://a.example", "trust me" },
+		"a pin that is none": func(s *trustv1.ServerSpec) { s.Pins = []string{"sha256/abc"} },
+		"pins without TLS": func(s *trustv1.ServerSpec) {
+			s.Url, s.Pins = "http://a.example", []string{"sha256/" + strings.Repeat("A", 43) + "="}
+		},
+		"a client certificate without TLS": func(s *trustv1.ServerSpec) { s.Url, s.ClientCertificate = "http://a.example", "core" },
+		"insecure with TLS":                func(s *trustv1.ServerSpec) { s.Insecure = true },
+		"a label with a blank":             func(s *trustv1.ServerSpec) { s.Labels = []string{"reads private"} },
+		"another approval":                 func(s *trustv1.ServerSpec) { s.Approve = "always" },
+		"a tool that is none":              func(s *trustv1.ServerSpec) { s.ToolLabels = map[string]*trustv1.Labels{"a b": {}} },
 	} {
 		err := h.apply(echo("https://a.example/mcp", func(s *trustv1.Server) { change(s.GetSpec()) }))
 		if !fault.Is(err, faultv1.Reason_REASON_INVALID) || strings.Contains(err.Error(), "secret") {
@@ -49,6 +56,23 @@ func TestAServerThatCannotBeIsRefused(t *testing.T) {
 	}
 	if n := len(h.journal.of("resource-applied")); n != 0 {
 		t.Errorf("%d records of what was not applied", n)
+	}
+}
+
+func TestT13AnAddressOfThePlatformsOwnSecretsCannotBeDeclared(t *testing.T) {
+	h := start(t, t.TempDir())
+	for _, url := range []string{
+		"http://169.254.169.254/latest/meta-data", "https://169.254.169.254/mcp", "http://[fd00:ec2::254]/mcp", "http://[::ffff:169.254.169.254]/mcp",
+		"http://[64:ff9b::a9fe:a9fe]:8080/mcp", "http://0.0.0.0:8080/mcp", "http://[::]/mcp", "http://168.63.129.16/mcp", "http://[fe80::1]/mcp",
+	} {
+		if err := h.apply(echo(url)); !fault.Is(err, faultv1.Reason_REASON_INVALID) || !strings.Contains(err.Error(), "spec.url is at") {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+	for _, url := range []string{"http://10.0.0.1/mcp", "http://127.0.0.1:9/mcp", "http://[fd12::1]/mcp"} {
+		if err := h.apply(echo(url)); err != nil {
+			t.Errorf("%s: %v", url, err)
+		}
 	}
 }
 
@@ -128,6 +152,8 @@ func TestAConfigurationThatCannotWorkIsRefused(t *testing.T) {
 	database := sqlstore.Config{Path: filepath.Join(t.TempDir(), "trust.db")}
 	for name, cfg := range map[string]trust.Config{
 		"no database": {}, "a negative pace": {Database: database, PollEvery: -1}, "an endless look": {Database: database, LookTimeout: 1 << 50},
+		"half of a client certificate":         {Database: database, ClientCertificates: egress.Certificates{"core": {Certificate: "/a.pem"}}},
+		"a client certificate that is no file": {Database: database, ClientCertificates: egress.Certificates{"core": {Certificate: "/a.pem", Key: "/b.pem"}}},
 	} {
 		if _, err := trust.New(cfg, deps); err == nil {
 			t.Error(name)

@@ -86,6 +86,46 @@ func TestAKillOfWhatIsNotThereSaysThatNothingWasStopped(t *testing.T) {
 	}
 }
 
+// Each step of a server, and of somebody who is stopped, says from where to where trust moved.
+func TestRecordsSayHowTrustMoved(t *testing.T) {
+	h := start(t, t.TempDir())
+	u, other := serve(t, tool("a", "one")), serve(t, tool("a", "one"))
+	h.mustApply(echo(u.url, initial))
+	h.edge.knows("approved: a:approved")
+	if _, err := h.as("acme/sam").Quarantine(t.Context(), connect.NewRequest(&trustv1.QuarantineRequest{Name: "echo", Reason: "odd calls"})); err != nil {
+		t.Fatal(err)
+	}
+	for _, what := range []string{"server echo", "person ana"} {
+		if err := h.kill(what); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.revive(what); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := h.approve("", "a"); err != nil {
+		t.Fatal(err)
+	}
+	h.mustApply(echo(other.url, initial))
+	for action, want := range map[string]string{
+		"server-approved":    "server:echo pending to approved, server:echo quarantined to approved",
+		"server-quarantined": "server:echo approved to quarantined",
+		"kill":               "server:echo quarantined to stopped, person:ana not-stopped to stopped",
+		"revive":             "server:echo stopped to quarantined, person:ana stopped to not-stopped",
+		"resource-applied":   "server:echo approved to pending",
+	} {
+		var moves []string
+		for _, ev := range h.journal.of(action) {
+			if m := ev.GetTrust(); m != nil {
+				moves = append(moves, m.GetSubject()+" "+m.GetPreviousBand()+" to "+m.GetBand())
+			}
+		}
+		if got := strings.Join(moves, ", "); got != want {
+			t.Errorf("%s: %s, want %s", action, got, want)
+		}
+	}
+}
+
 func TestQuarantineStopsAServerUntilItIsApprovedAgain(t *testing.T) {
 	h := start(t, t.TempDir())
 	u := serve(t, tool("a", "one"), tool("b", "two"))
@@ -333,6 +373,21 @@ func TestAServerWhoseCredentialIsNotLentIsNotLookedAt(t *testing.T) {
 	u := serve(t, tool("a", "one"))
 	h.mustApply(echo(u.url, initial))
 	if state := h.refresh(); told(state) != "pending:" || !strings.Contains(state.GetNote(), "allowHosts") {
+		t.Errorf("%v", state)
+	}
+}
+
+// TestT18NoLookSendsACredentialWhereOthersCanReadIt: the address is one of those for documentation, where nothing is.
+func TestT18NoLookSendsACredentialWhereOthersCanReadIt(t *testing.T) {
+	h := start(t, t.TempDir())
+	h.lender.mu.Lock()
+	h.lender.answer = &credentialsv1.LeaseResponse{
+		LeaseId: "lease_1", Connection: "echo", Headers: []*credentialsv1.Header{{Name: "Authorization", Value: "Bearer first-secret"}},
+		Secrets: []string{"first-secret"}, ExpiresAt: timestamppb.New(time.Now().Add(5 * time.Minute)),
+	}
+	h.lender.mu.Unlock()
+	h.mustApply(echo("http://192.0.2.2:9400/mcp", initial))
+	if state := h.refresh(); told(state) != "pending:" || !strings.Contains(state.GetNote(), "spec.insecure: true") {
 		t.Errorf("%v", state)
 	}
 }

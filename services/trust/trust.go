@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"headgate.dev/libs/clock"
+	"headgate.dev/libs/egress"
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/record"
 	"headgate.dev/libs/resourcestore"
@@ -32,6 +33,8 @@ type Config struct {
 	PollEvery time.Duration `yaml:"pollEvery"`
 	// LookTimeout bounds each request of a look: 10s when zero.
 	LookTimeout time.Duration `yaml:"lookTimeout"`
+	// ClientCertificates are those that Server resources can name, the same names as in the edges' configuration.
+	ClientCertificates egress.Certificates `yaml:"clientCertificates"`
 }
 
 // Check says what is wrong with the configuration.
@@ -42,6 +45,9 @@ func (c Config) Check() error {
 		return fault.Invalid("pollEvery: must not be negative, is %s", c.PollEvery)
 	case c.LookTimeout < 0 || c.LookTimeout > longest:
 		return fault.Invalid("lookTimeout: must be at most %s, is %s", longest, c.LookTimeout)
+	}
+	if err := c.ClientCertificates.Check(); err != nil {
+		return fault.Invalid("%s", err)
 	}
 	return c.Database.Check()
 }
@@ -77,6 +83,10 @@ func New(cfg Config, deps Deps) (*Trust, error) {
 	if cfg.LookTimeout > 0 {
 		limits.Request = cfg.LookTimeout
 	}
+	as, err := cfg.ClientCertificates.Open(deps.Log)
+	if err != nil {
+		return nil, fault.Invalid("%s", err)
+	}
 	ctx := context.Background()
 	db, err := sqlstore.Open(ctx, cfg.Database, resourcestore.Migrations(), store.Migrations())
 	if err != nil {
@@ -90,7 +100,7 @@ func New(cfg Config, deps Deps) (*Trust, error) {
 		}
 		return nil, err
 	}
-	looker := watch.NewLooker(known, lease.New(deps.Credentials, deps.Now), limits, deps.Now)
+	looker := watch.NewLooker(known, lease.New(deps.Credentials, deps.Now), as, limits, deps.Now)
 	t := &Trust{db: db, registry: known, watcher: watch.New(looker, cfg.PollEvery, deps.Log)}
 	t.handler = &handlers.Handler{Registry: known, Resources: resources, Watcher: t.watcher, Looker: looker}
 	for _, key := range known.Keys() {

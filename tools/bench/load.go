@@ -1,129 +1,160 @@
 package main
 
 import (
-	"bytes"
-	"fmt"
+	"context"
+	"math/rand/v2"
 	"net/url"
+	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sys/unix"
 )
 
-// era is how a call is framed.
-type era struct {
-	name    string
-	body    []byte
-	headers map[string]string
+// outcome is what a load saw.
+type outcome struct {
+	calls, failures int64
+	perSecond       float64
+	latencies       *hdrhistogram.Histogram // in µs
 }
 
-func eras() []era {
-	return []era{
-		{name: "2025-11-25",
-			body:    []byte(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"text":"the quick brown fox","n":3}}}`),
-			headers: map[string]string{"MCP-Protocol-Version": "2025-11-25"}},
-		{name: "2026-07-28",
-			body: []byte(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"text":"the quick brown fox","n":3},"_meta":{` +
-				`"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`),
-			headers: map[string]string{"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "echo"}},
-	}
+func (o outcome) at(quantile float64) time.Duration {
+	return time.Duration(o.latencies.ValueAtQuantile(quantile)) * time.Microsecond
 }
 
-// target is one thing in front of the upstream, or the upstream itself.
-type target struct {
-	name    string
-	process string
-	url     string
-	token   string
-	pid     int
+// pack is callers that share the connections to one address.
+type pack struct {
+	client *fasthttp.HostClient
+	of     request
+
+	mu   sync.Mutex
+	seen outcome
 }
 
-// sample is what one closed-loop round measured.
-type sample struct {
-	calls     int64
-	failures  int64
-	perSecond float64
-	p50, p99  time.Duration
-	// cpu is what each process of the run spent on a call, what came after the last answer included.
-	cpu     map[string]time.Duration
-	foreign float64
-	backlog int64
-}
-
-// load runs a closed loop: each caller sends its next call when the last was answered. A failed call counts as none.
-func load(t target, e era, callers int, length time.Duration) (sample, error) {
-	to, err := url.Parse(t.url)
+func newPack(of request, callers int) (*pack, error) {
+	to, err := url.Parse(of.url)
 	if err != nil {
-		return sample{}, err
+		return nil, err
 	}
-	client := &fasthttp.HostClient{Addr: to.Host, MaxConns: callers, MaxIdemponentCallAttempts: 1}
-	var calls, failures atomic.Int64
-	latencies := hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)
-	var mu sync.Mutex
+	client := &fasthttp.HostClient{Addr: to.Host, MaxConns: callers, MaxIdemponentCallAttempts: 1, NoDefaultUserAgentHeader: true}
+	return &pack{client: client, of: of, seen: outcome{latencies: histogram()}}, nil
+}
+
+func histogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)
+}
+
+// caller is one of a pack. It is used by one goroutine.
+type caller struct {
+	of              *pack
+	in              *fasthttp.Request
+	out             *fasthttp.Response
+	calls, failures int64
+	latencies       *hdrhistogram.Histogram
+}
+
+func (p *pack) caller() *caller {
+	c := &caller{of: p, in: fasthttp.AcquireRequest(), out: fasthttp.AcquireResponse(), latencies: histogram()}
+	p.of.into(c.in)
+	return c
+}
+
+// call makes one call; its latency counts from since. One that failed counts as none.
+func (c *caller) call(since time.Time) {
+	err := c.of.client.Do(c.in, c.out)
+	if err != nil || c.out.StatusCode() != fasthttp.StatusOK || !c.of.of.good(c.out.Body()) {
+		c.failures++
+		return
+	}
+	if c.latencies.RecordValue(max(1, time.Since(since).Microseconds())) != nil {
+		c.failures++
+		return
+	}
+	c.calls++
+}
+
+// done adds what a caller saw to what the pack saw.
+func (c *caller) done() {
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	c.of.seen.calls += c.calls
+	c.of.seen.failures += c.failures
+	c.of.seen.latencies.Merge(c.latencies)
+}
+
+// closedLoop has each caller send its next call when the last was answered.
+func closedLoop(of request, callers int, length time.Duration) (outcome, error) {
+	p, err := newPack(of, callers)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer p.client.CloseIdleConnections()
 	var group sync.WaitGroup
 	start := time.Now()
+	end := start.Add(length)
 	for range callers {
 		group.Go(func() {
-			mine := caller(client, t, e, start.Add(length), &calls, &failures)
-			mu.Lock()
-			defer mu.Unlock()
-			latencies.Merge(mine)
+			c := p.caller()
+			defer c.done()
+			for now := time.Now(); now.Before(end); now = time.Now() {
+				c.call(now)
+			}
 		})
 	}
 	group.Wait()
-	took := time.Since(start)
-	return sample{calls: calls.Load(), failures: failures.Load(), perSecond: float64(calls.Load()) / took.Seconds(),
-		p50: time.Duration(latencies.ValueAtQuantile(50)) * time.Microsecond, p99: time.Duration(latencies.ValueAtQuantile(99)) * time.Microsecond}, nil
+	p.seen.perSecond = float64(p.seen.calls) / time.Since(start).Seconds()
+	return p.seen, nil
 }
 
-func caller(client *fasthttp.HostClient, t target, e era, end time.Time, calls, failures *atomic.Int64) *hdrhistogram.Histogram {
-	latencies := hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)
-	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
-	request.SetRequestURI(t.url)
-	request.Header.SetMethod(fasthttp.MethodPost)
-	request.Header.SetContentType("application/json")
-	request.Header.Set("Accept", "application/json, text/event-stream")
-	request.Header.Set("Authorization", "Bearer "+t.token)
-	for name, value := range e.headers {
-		request.Header.Set(name, value)
+// crowd is how many calls of an open loop may be under way at once; what comes while all are waits, and its latency with it.
+const crowd = 256
+
+// openLoop sends calls at a rate, at times that do not depend on answers: those of a Poisson process. Each latency counts from when its call was due.
+func openLoop(ctx context.Context, of request, rate float64, length time.Duration) (outcome, error) {
+	p, err := newPack(of, crowd)
+	if err != nil {
+		return outcome{}, err
 	}
-	request.SetBody(e.body)
-	for time.Now().Before(end) {
-		began := time.Now()
-		err := client.Do(request, response)
-		if err != nil || response.StatusCode() != fasthttp.StatusOK || !bytes.Contains(response.Body(), []byte(`aaaa"}]`)) {
-			failures.Add(1)
-			continue
-		}
-		calls.Add(1)
-		if err := latencies.RecordValue(max(1, time.Since(began).Microseconds())); err != nil {
-			failures.Add(1)
-		}
+	defer p.client.CloseIdleConnections()
+	due := make(chan time.Time, int(rate*length.Seconds())*2+crowd)
+	var group sync.WaitGroup
+	for range crowd {
+		group.Go(func() {
+			c := p.caller()
+			defer c.done()
+			for at := range due {
+				c.call(at)
+			}
+		})
 	}
-	return latencies
+	start := time.Now()
+	err = pace(ctx, rate, start.Add(length), func(at time.Time) { due <- at })
+	close(due)
+	group.Wait()
+	p.seen.perSecond = float64(p.seen.calls) / time.Since(start).Seconds()
+	return p.seen, err
 }
 
-// probe makes one call and says what came back when it is not the expected answer.
-func probe(t target, e era) error {
-	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
-	defer fasthttp.ReleaseRequest(request)
-	defer fasthttp.ReleaseResponse(response)
-	request.SetRequestURI(t.url)
-	request.Header.SetMethod(fasthttp.MethodPost)
-	request.Header.SetContentType("application/json")
-	request.Header.Set("Accept", "application/json, text/event-stream")
-	request.Header.Set("Authorization", "Bearer "+t.token)
-	for name, value := range e.headers {
-		request.Header.Set(name, value)
-	}
-	request.SetBody(e.body)
-	if err := fasthttp.Do(request, response); err != nil {
+// pace calls send when calls are due. It has a thread of its own and the kernel's own clock: Go's timers are a millisecond wide.
+func pace(ctx context.Context, rate float64, end time.Time, send func(time.Time)) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
 		return err
 	}
-	if !bytes.Contains(response.Body(), []byte(`aaaa"}]`)) {
-		return fmt.Errorf("%s answered %d %.300s", t.name, response.StatusCode(), response.Body())
+	gaps := rand.New(rand.NewPCG(1, 2)) // the same times for all
+	for at := time.Now(); ctx.Err() == nil; {
+		at = at.Add(time.Duration(gaps.ExpFloat64() / rate * float64(time.Second)))
+		if at.After(end) {
+			return nil
+		}
+		if wait := time.Until(at); wait > 0 {
+			nap := unix.NsecToTimespec(int64(wait))
+			_ = unix.Nanosleep(&nap, nil) // woken early, it only comes early
+		}
+		send(at)
 	}
-	return nil
+	return ctx.Err()
 }

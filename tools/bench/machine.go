@@ -3,13 +3,13 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,11 +28,17 @@ type usage struct {
 func (f *field) use() (usage, error) {
 	u := usage{at: time.Now(), each: map[string]time.Duration{}}
 	for name, pid := range f.pids() {
-		used, err := proc.CPU(pid)
-		if err != nil {
-			return u, err
+		family := []int{pid}
+		if name == "nginx" {
+			family = proc.Family(pid)
 		}
-		u.each[name] = used
+		for _, one := range family {
+			used, err := proc.CPU(one)
+			if err != nil {
+				return u, err
+			}
+			u.each[name] += used
+		}
 	}
 	var err error
 	u.busy, err = busy()
@@ -90,53 +96,101 @@ func busy() (time.Duration, error) {
 	return time.Duration(sum) * time.Second / ticksPerSecond, nil
 }
 
-// diagnostics is the address of the edge's diagnostics.
-func diagnostics(dir string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(dir, "edge.yaml"))
-	if err != nil {
-		return "", err
-	}
-	var config struct {
-		Diagnostics string `json:"diagnostics"`
-	}
-	return config.Diagnostics, json.Unmarshal(text, &config)
+// machine is what figures were taken on.
+type machine struct {
+	Processors int    `json:"processors"`
+	System     string `json:"system"`
+	Go         string `json:"go"`
 }
 
-// backlog is how many records the edge has written and not yet shipped.
-func (f *field) backlog() (int64, error) {
-	response, err := http.Get("http://" + f.diagnostics + "/metrics")
+func here() machine {
+	return machine{Processors: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version()}
+}
+
+// The names under which every Go process of the run says what it allocated, and edges what they wrote.
+const (
+	statMallocs = "go_memstats_mallocs_total"
+	statBytes   = "go_memstats_alloc_bytes_total"
+	statHeap    = "go_memstats_heap_inuse_bytes"
+	statStacks  = "go_memstats_stack_inuse_bytes"
+	statWritten = "headgate_journal_written_records"
+	statShipped = "headgate_journal_shipped_records"
+)
+
+// stat reads numbers that a process says of itself.
+func stat(address string, names ...string) (map[string]float64, error) {
+	response, err := http.Get("http://" + address + "/metrics")
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	var written, shipped float64
+	out := map[string]float64{}
 	lines := bufio.NewScanner(response.Body)
 	for lines.Scan() {
-		if text, ok := strings.CutPrefix(lines.Text(), "headgate_journal_written_records "); ok {
-			written, err = strconv.ParseFloat(text, 64)
-		} else if text, ok := strings.CutPrefix(lines.Text(), "headgate_journal_shipped_records "); ok {
-			shipped, err = strconv.ParseFloat(text, 64)
+		name, value, ok := strings.Cut(lines.Text(), " ")
+		if !ok || !slices.Contains(names, name) {
+			continue
 		}
+		if out[name], err = strconv.ParseFloat(value, 64); err != nil {
+			return nil, err
+		}
+	}
+	if len(out) < len(names) {
+		return nil, fmt.Errorf("http://%s/metrics does not say all of %s", address, strings.Join(names, ", "))
+	}
+	return out, lines.Err()
+}
+
+// edges are where the edges say their statistics.
+func (f *field) edges() []string {
+	var all []string
+	for _, t := range f.targets {
+		if t.gate() && !slices.Contains(all, t.stats) {
+			all = append(all, t.stats)
+		}
+	}
+	return all
+}
+
+// backlog is how many records the edges have written and not yet shipped.
+func (f *field) backlog() (int64, error) {
+	var left int64
+	for _, address := range f.edges() {
+		stats, err := stat(address, statWritten, statShipped)
 		if err != nil {
 			return 0, err
 		}
+		left += int64(stats[statWritten] - stats[statShipped])
 	}
-	return int64(written - shipped), lines.Err()
+	return left, nil
 }
 
-// settled waits until everything is shipped: what is left of one measurement must not run during the next.
+// settled waits until everything is shipped: what is left of one measurement must not run during the next. It does not ask often, because answering
+// costs the edge.
 func (f *field) settled() error {
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if left, err := f.backlog(); err != nil || left == 0 {
 			return err
 		}
 	}
-	return fmt.Errorf("the edge's journal is not shipped within a minute")
+	return fmt.Errorf("the edges' journals are not shipped within a minute")
 }
 
-// profile fetches a processor profile of the edge while a measurement runs.
-func (f *field) profile(file string, length time.Duration) error {
-	response, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", f.diagnostics, max(1, int(length.Seconds()))))
+// profile fetches profiles of an edge while a measurement runs: of the processor, and what was allocated since it began.
+func profile(dir, name, address string, length time.Duration) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for kind, query := range map[string]string{"cpu": fmt.Sprintf("profile?seconds=%d", max(1, int(length.Seconds()))), "allocs": "allocs"} {
+		if err := fetch("http://"+address+"/debug/pprof/"+query, filepath.Join(dir, name+"-"+kind+".prof")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fetch(from, file string) error {
+	response, err := http.Get(from)
 	if err != nil {
 		return err
 	}

@@ -1,35 +1,18 @@
-// Command bench measures what Headgate costs: the same calls direct, through bare proxies and through Headgate with everything on,
-// in interleaved rounds of one run. Only the ratios mean anything elsewhere.
+// Command bench measures what Headgate costs: the same requests direct, through bare proxies and through Headgate with everything on, in interleaved
+// rounds of one run. Only the ratios mean anything elsewhere.
 package main
 
 import (
 	"context"
-	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
-
-// config is what the flags say.
-type config struct {
-	rounds  int
-	length  time.Duration
-	size    int
-	mode    string
-	out     string
-	callers []int
-	eras    []string
-	quiet   float64
-	// upstream is the kind of server that is called.
-	upstream string
-	profile  string
-	binary   string
-}
 
 func main() {
 	if len(os.Args) > 2 && os.Args[1] == "role" {
@@ -39,85 +22,86 @@ func main() {
 		}
 		return
 	}
-	var c config
-	flag.IntVar(&c.rounds, "rounds", 5, "interleaved rounds")
-	flag.DurationVar(&c.length, "length", 2*time.Second, "length of one measurement")
-	flag.IntVar(&c.size, "size", 1024, "bytes of text in a reply")
-	flag.StringVar(&c.mode, "journal", "spool", "spool or strict")
-	flag.StringVar(&c.out, "out", "", "file for the figures as JSON")
-	callers := flag.String("callers", "1,16,64", "how many callers at once, a list")
-	only := flag.String("eras", "2025-11-25,2026-07-28", "which revisions of the protocol, a list")
-	flag.Float64Var(&c.quiet, "quiet", 0.05, "share of the machine that others may take; a measurement with more is repeated, four times at most")
-	flag.StringVar(&c.profile, "profile", "", "file for a processor profile of the edge while it is measured")
-	flag.StringVar(&c.upstream, "upstream", plainUpstream, plainUpstream+" or "+leanUpstream+": what the called server is made of")
-	flag.StringVar(&c.binary, "binary", "", "the headgate binary to measure; built from this tree when empty")
-	flag.Parse()
-	if err := lists(&c, *callers, *only); err != nil {
+	c, err := flags(os.Args[1:])
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(2)
 	}
-	if err := run(context.Background(), c); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err = run(ctx, c)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// lists reads the flags that are lists.
-func lists(c *config, callers, only string) error {
-	for one := range strings.SplitSeq(callers, ",") {
-		n, err := strconv.Atoi(one)
-		if err != nil || n < 1 {
-			return fmt.Errorf("-callers: %q is not a number of callers", one)
-		}
-		c.callers = append(c.callers, n)
-	}
-	c.eras = strings.Split(only, ",")
-	for _, name := range c.eras {
-		if !slices.ContainsFunc(eras(), func(e era) bool { return e.name == name }) {
-			return fmt.Errorf("-eras: %q is not one of them", name)
-		}
-	}
-	if c.mode != "spool" && c.mode != "strict" {
-		return fmt.Errorf("-journal: %q is neither spool nor strict", c.mode)
-	}
-	if c.upstream != plainUpstream && c.upstream != leanUpstream {
-		return fmt.Errorf("-upstream: %q is neither %s nor %s", c.upstream, plainUpstream, leanUpstream)
-	}
-	return nil
+// part is one thing that can be measured.
+type part struct {
+	name    string
+	measure func(ctx context.Context, f *field, c *config, r *report) error
 }
 
-func run(ctx context.Context, c config) error {
+// parts in the order in which they run: streams need an edge that did nothing before, which is a new process, so they come last.
+func parts() []part {
+	return []part{{"stages", stages}, {"calls", calls}, {"sizes", sizes}, {"open", open}, {"lists", lists}, {"audit", audit}, {"streams", streams}}
+}
+
+func run(ctx context.Context, c *config) error {
 	dir, err := os.MkdirTemp("", "headgate-bench-")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	field, err := build(ctx, dir, c)
+	before, err := load(c.store)
 	if err != nil {
 		return err
 	}
-	defer field.stop()
-	results, err := measure(field, c)
-	if err != nil {
-		return err
+	now := &report{Taken: time.Now().UTC().Truncate(time.Second), On: here()}
+	f := &field{dir: dir}
+	defer f.stop()
+	if !slices.Equal(c.parts, []string{"stages"}) {
+		if err := f.build(ctx, c); err != nil {
+			return err
+		}
 	}
-	results.print(os.Stdout)
-	if c.out == "" {
+	if c.hold {
+		return f.hold(ctx)
+	}
+	for _, p := range parts() {
+		if !slices.Contains(c.parts, p.name) {
+			continue
+		}
+		began := time.Now()
+		if err := p.measure(ctx, f, c, now); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		fmt.Fprintf(os.Stderr, "bench: %s measured in %s\n", p.name, time.Since(began).Round(time.Second))
+	}
+	now.print(os.Stdout)
+	now.goals().print(os.Stdout)
+	now.compare(before, os.Stdout)
+	if c.store == "" {
 		return nil
 	}
-	encoded, err := json.MarshalIndent(results.rows, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(c.out), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(c.out, append(encoded, '\n'), 0o644)
+	return now.over(before).save(c.store)
 }
 
-// median of a copy; the input keeps its order.
-func median[T int64 | float64 | time.Duration](values []T) T {
-	sorted := slices.Clone(values)
-	slices.Sort(sorted)
-	return sorted[len(sorted)/2]
+// hold keeps everything running for who measures by hand.
+func (f *field) hold(ctx context.Context) error {
+	for _, t := range f.targets {
+		fmt.Printf("%s\tpid %d\t%s\n", t.name, t.pid, t.url)
+	}
+	for _, t := range f.targets {
+		if t.token != "" {
+			file := filepath.Join(f.dir, "token")
+			fmt.Printf("the token is in %s\n", file)
+			if err := os.WriteFile(file, []byte(strings.TrimSpace(t.token)), 0o600); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	<-ctx.Done()
+	return nil
 }

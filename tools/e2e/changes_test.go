@@ -9,10 +9,10 @@ import (
 	"headgate.dev/tools/e2e/product"
 )
 
-// everywhere is a client of a person for each edge.
+// everywhere is a client of a person for each edge. Behind a balancer, any client is at each in turn.
 func (s *scene) everywhere(person, server string, modern bool) []*product.Client {
 	clients := []*product.Client{s.Client(person, server, modern)}
-	if s.Stack() == nil {
+	if s.shape != product.Stack {
 		return clients
 	}
 	clients = nil

@@ -26,15 +26,16 @@ func foreignClients(t *testing.T, s *scene) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for _, version := range []string{"2025-11-25", "2026-07-28"} {
-		t.Run("official Go SDK "+version, func(t *testing.T) { goSDK(ctx, t, s, version) })
+		t.Run("official Go SDK "+version, func(t *testing.T) {
+			goSDK(ctx, t, s, version, &mcp.StreamableClientTransport{Endpoint: s.MCP("echo"), HTTPClient: &http.Client{Transport: bearer{s.Token("ana")}}})
+		})
 		t.Run("mcp-go "+version, func(t *testing.T) { mcpGo(ctx, t, s, version) })
 	}
 }
 
-func goSDK(ctx context.Context, t *testing.T, s *scene, version string) {
+func goSDK(ctx context.Context, t *testing.T, s *scene, version string, way mcp.Transport) {
 	client := mcp.NewClient(&mcp.Implementation{Name: "go-sdk", Version: "1"}, &mcp.ClientOptions{})
-	session, err := client.Connect(ctx, &mcp.StreamableClientTransport{Endpoint: s.MCP("echo"), HTTPClient: &http.Client{Transport: bearer{s.Token("ana")}}},
-		&mcp.ClientSessionOptions{ProtocolVersion: version})
+	session, err := client.Connect(ctx, way, &mcp.ClientSessionOptions{ProtocolVersion: version})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"headgate.dev/tools/arch"
 	"headgate.dev/tools/e2e/product"
@@ -102,6 +103,19 @@ func seedInForce(t *testing.T, c *company) {
 	if got := strings.Join(actions["updated"], ", "); !strings.Contains(got, "Policy crm-lists") || len(actions["created"])+len(actions["deleted"]) > 0 || len(actions["unchanged"]) < 20 {
 		t.Errorf("a dry run of one changed policy says %v", actions)
 	}
+	misspelt := c.file(t, "misspelt.yaml", `apiVersion: headgate/v1
+kind: Policy
+metadata: {name: misspelt, tenant: acme}
+spec:
+  match: {server: tickets, tools: [close_tikcet]}
+  rules: [{name: r, when: '"suppport" in principal.roles', effect: allow}]
+`)
+	code, out, words := c.CLI("admin", "apply", "--dry-run", "-f", misspelt)
+	for _, says := range []string{`warning: misspelt: Rule r: the role "suppport" is not known; the nearest is "support".`, `the nearest is "close_ticket"`} {
+		if code != 0 || !strings.Contains(out, "created") || !strings.Contains(words, says) {
+			t.Errorf("a dry run of a misspelt policy: exit %d: %s%s", code, out, words)
+		}
+	}
 	if code, _, _ := c.CLI("admin", "diff", "-f", seed); code != 0 {
 		t.Error("a dry run changed something")
 	}
@@ -146,6 +160,14 @@ func demoCommands(t *testing.T, c *company) {
 		{"admin", 1, "Nothing was stopped", []string{"kill", "tool", "crm.ghost"}},
 		{"sam", 0, "a right that you do not have", []string{"doctor"}},
 		{"admin", 2, "--effect takes", []string{"audit", "search", "--effect", "explode"}},
+		{"sam", 4, "", []string{"grants", "unused"}},
+		{"admin", 2, "--days takes", []string{"grants", "unused", "--days", "0"}},
+		{"admin", 0, "The records begin later", []string{"grants", "unused", "--days", "30"}},
+		{"admin", 0, "and no other", []string{"relations", "check"}},
+		{"admin", 0, "and no other", []string{"relations", "mend"}},
+		{"sam", 4, "", []string{"relations", "mend"}},
+		{"admin", 0, "in use, carried by this version", []string{"relations", "models"}},
+		{"admin", 1, "No other model was in use before", []string{"relations", "use", "previous"}},
 		{"admin", 2, "24h", []string{"token", "sam", "--ttl", "48h"}},
 		{"admin", 2, "", []string{"audit", "search", "--limit", "0"}},
 	} {
@@ -160,6 +182,48 @@ func demoCommands(t *testing.T, c *company) {
 		t.Errorf("diff of what get printed: exit %d: %s%s", code, out, words)
 	}
 	searches(t, c)
+	attributed(t, c)
+}
+
+// attributed looks at what the record says of administrators and services: who did it, from where, in which request; whom somebody looked up; that services began.
+func attributed(t *testing.T, c *company) {
+	t.Helper()
+	requests := map[string]bool{}
+	looked := false
+	for _, call := range c.Records("--action", "api-call") {
+		if !strings.HasPrefix(call.Get("headgate.rpc.method"), "/headgate.") || call.Get("mcp.method.name") != "" || call.Get("source.ip") == "" {
+			t.Errorf("a call of the API is recorded as %v", call)
+			break
+		}
+		requests[call.Get("http.request.id")] = true
+		looked = looked || call.Get("headgate.rpc.method") == "/headgate.audit.v1.AuditService/Search" && strings.Contains(call.Get("event.reason"), `person="sam"`)
+	}
+	if !looked {
+		t.Error("nobody can tell whom the record was searched for")
+	}
+	for _, action := range []string{"resource-applied", "kill", "token-issued", "server-approved"} {
+		found := c.Records("--action", action)
+		if len(found) == 0 {
+			t.Errorf("no record of %s", action)
+		}
+		for _, record := range found {
+			own := strings.HasPrefix(record.Get("user.id"), "service:")
+			if !own && (record.Get("source.ip") == "" || !requests[record.Get("http.request.id")]) {
+				t.Errorf("%s is recorded as %v", action, record)
+				break
+			}
+		}
+	}
+	for _, service := range []string{"identity", "authz", "trust", "credentials", "audit", "edge"} {
+		if len(c.Records("--action", "service-started", "-q", service)) == 0 {
+			t.Errorf("nothing says when %s started", service)
+		}
+	}
+	for _, record := range c.Records("-q", "unauthenticated") {
+		if record.Get("event.provider") == "edge" && (record.Get("organization.id") != "system" || record.Get("http.request.method") == "") {
+			t.Errorf("a request of nobody is recorded as %v", record)
+		}
+	}
 }
 
 // searches tries each filter of the record: what it finds fits, and it finds something.
@@ -177,7 +241,7 @@ func searches(t *testing.T, c *company) {
 		{[]string{"--effect", "modify"}, "headgate.decision.effect", "modify"},
 		{[]string{"--action", "kill"}, "event.action", "kill"},
 		{[]string{"--tenant", "acme", "--action", "tool-call"}, "organization.id", "acme"},
-		{[]string{"-q", "seniors-deploy"}, "rule.name", "seniors-deploy"},
+		{[]string{"-q", "seniors-deploy", "--rule", "deployments/seniors-deploy"}, "rule.name", "seniors-deploy"},
 		{[]string{"-q", "nobody-deletes-all", "--person", "adam"}, "event.kind", "alert"},
 	} {
 		found := c.Records(filter.args...)
@@ -198,6 +262,14 @@ func searches(t *testing.T, c *company) {
 	}
 	if found := c.Records("--limit", "3"); len(found) != 3 {
 		t.Errorf("--limit 3 finds %d records", len(found))
+	}
+	// What there is more of is behind the cursor that a search ends with, and an instant says when as well as how long ago.
+	_, out, words := c.CLI("admin", "audit", "search", "--limit", "2", "-o", "json", "--since", "2020-01-01", "--until", time.Now().UTC().Format(time.RFC3339Nano))
+	_, cursor, _ := strings.Cut(strings.TrimSpace(words), "--cursor ")
+	_, rest, _ := c.CLI("admin", "audit", "search", "--limit", "1", "-o", "json", "--cursor", cursor)
+	var first, behind []product.Record
+	if json.Unmarshal([]byte(out), &first) != nil || json.Unmarshal([]byte(rest), &behind) != nil || len(first) != 2 || len(behind) != 1 || behind[0].Get("event.id") == first[1].Get("event.id") {
+		t.Errorf("the cursor %q of %s goes on with %s", cursor, out, rest)
 	}
 	// A person of a tenant reads its record with the right to, and no other tenant's.
 	if code, out, _ := c.CLI("olga", "audit", "search", "--person", "sam", "-o", "json"); code != 0 || !strings.Contains(out, "sam") {

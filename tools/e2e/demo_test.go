@@ -8,16 +8,19 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	mcpgo "github.com/mark3labs/mcp-go/client"
 	"github.com/mark3labs/mcp-go/client/transport"
 	mcpgoproto "github.com/mark3labs/mcp-go/mcp"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"headgate.dev/libs/policy/sqltext/sqltexttest"
 	"headgate.dev/tools/e2e/product"
 )
 
@@ -46,6 +49,8 @@ func TestDemo(t *testing.T) {
 		{"a hostile server learns nothing and hides nothing", hostileResults},
 		{"a server that drifts loses the tool until a person approved it", drifts},
 		{"the seed passes its own tests and is what is in force", seedInForce},
+		{"a decision is explained, and a policy is tried on recorded calls", explained},
+		{"what a repository declares is changed by it alone, and pruned", owned},
 		{"the command line answers with the documented codes", demoCommands},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, c) })
@@ -60,7 +65,7 @@ type worker interface {
 
 // kinds are the clients that each case is tried with.
 func kinds() []string {
-	return []string{"go-sdk 2025-11-25", "go-sdk 2026-07-28", "mcp-go 2025-11-25", "mcp-go 2026-07-28"}
+	return []string{"go-sdk 2025-11-25", "go-sdk 2026-07-28", "mcp-go 2025-11-25", "mcp-go 2026-07-28", "stdio 2025-11-25", "stdio 2026-07-28"}
 }
 
 // as opens an endpoint with a kind of client and a token.
@@ -69,10 +74,13 @@ func (c *company) as(t *testing.T, kind, token, server string) worker {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	library, version, _ := strings.Cut(kind, " ")
-	if library == "go-sdk" {
-		client := mcp.NewClient(&mcp.Implementation{Name: "go-sdk", Version: "1"}, &mcp.ClientOptions{})
-		session, err := client.Connect(ctx, &mcp.StreamableClientTransport{Endpoint: c.MCP(server), HTTPClient: &http.Client{Transport: bearer{token}}},
-			&mcp.ClientSessionOptions{ProtocolVersion: version})
+	if library == "go-sdk" || library == "stdio" {
+		var way mcp.Transport = &mcp.StreamableClientTransport{Endpoint: c.MCP(server), HTTPClient: &http.Client{Transport: bearer{token}}}
+		if library == "stdio" {
+			way = &mcp.CommandTransport{Command: bridge(t, c.Product, server, "HEADGATE_TOKEN="+token)}
+		}
+		client := mcp.NewClient(&mcp.Implementation{Name: library, Version: "1"}, &mcp.ClientOptions{})
+		session, err := client.Connect(ctx, way, &mcp.ClientSessionOptions{ProtocolVersion: version})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -250,6 +258,19 @@ func writes() []string {
 	}
 }
 
+// attacks are the statements that the judge of SQL is tried with, on a table of the demo's, whose server speaks SQLite.
+func attacks() []string {
+	table := regexp.MustCompile(`\bt\b`)
+	var all []string
+	for _, one := range slices.Concat(sqltexttest.Attacks(), sqltexttest.SQLiteAttacks()) {
+		// What is not UTF-8 cannot be written in JSON, and the tool's schema wants at least one character.
+		if utf8.ValidString(one) && one != "" && !slices.Contains(sqltexttest.HarmlessInSQLite(), one) {
+			all = append(all, table.ReplaceAllString(one, "orders"))
+		}
+	}
+	return all
+}
+
 func orderDatabase(t *testing.T, c *company) {
 	before := c.files(t, "sql.db")
 	c.each(t, "ana", "sql", func(t *testing.T, _ int, w worker) {
@@ -260,6 +281,12 @@ func orderDatabase(t *testing.T, c *company) {
 		}
 		for _, query := range writes() {
 			refused(t, w, "query", map[string]any{"query": query}, "block", "orders/nobody-writes")
+		}
+		for _, query := range attacks() {
+			answer, err := w.call("query", map[string]any{"query": query})
+			if d := answer.Decision(); err != nil || answer.OK() || d.Effect != "block" || d.Rule != "orders/nobody-writes" {
+				t.Errorf("%q is not blocked by orders/nobody-writes: %s %v", query, answer.Body, err)
+			}
 		}
 		if got := allowed(t, w, "query", map[string]any{"query": "SELECT count(*) AS n FROM orders"}); !strings.Contains(got, `"n":8000`) {
 			t.Errorf("there are not 8,000 orders: %s", got)

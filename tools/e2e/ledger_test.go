@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"headgate.dev/libs/clock"
 	"headgate.dev/tools/e2e/product"
 )
 
@@ -175,13 +176,13 @@ func (c *complaints) calls(records []entry, executed map[string]int, seen []outc
 	}
 }
 
-// complete waits until the record is whole, as what was journaled last may still be on its way, and returns it.
+// complete waits until the record is whole, as what was journaled last may still be on its way, and returns it. As long as more arrives, it waits.
 func complete(t *testing.T, p *product.Product, since time.Time, executed map[string]int, seen []outcome) []entry {
 	t.Helper()
 	const within = 60 * time.Second
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(within); ; <-tick.C {
+	most, grew := 0, time.Now()
+	for {
+		asked := time.Now()
 		records, err := ledger(p, since)
 		var wrong complaints
 		if err != nil {
@@ -193,11 +194,18 @@ func complete(t *testing.T, p *product.Product, since time.Time, executed map[st
 		if len(wrong) == 0 {
 			return records
 		}
-		if time.Now().After(deadline) {
+		if len(records) > most {
+			most, grew = len(records), time.Now()
+		}
+		if time.Since(grew) > within {
 			for _, one := range wrong[:min(20, len(wrong))] {
 				t.Error(one)
 			}
-			t.Fatalf("%d things are wrong in %d records after %s", len(wrong), len(records), within)
+			t.Fatalf("%d things are wrong in %d records, and no more came for %s", len(wrong), len(records), within)
+		}
+		// To read a long record takes what would bring the rest: it is left alone for longer than it was asked.
+		if !clock.Sleep(t.Context(), 200*time.Millisecond+2*time.Since(asked)) {
+			t.Fatal("the test ended")
 		}
 	}
 }

@@ -36,14 +36,18 @@ spec:
 `, upstream)
 }
 
-// pace is how often each worker of a load calls.
-const pace = 5 * time.Millisecond
+// quick is how often each worker of a load calls; leisurely, where it is to go on for long.
+const (
+	quick     = 5 * time.Millisecond
+	leisurely = 50 * time.Millisecond
+)
 
 // load is agents that call a tool again and again. Each call has a JSON-RPC id of its own, which is also its argument: what the server executed, what
 // the caller saw and what the record holds are found by it.
 type load struct {
 	t      *testing.T
 	http   *http.Client
+	pace   time.Duration
 	serial atomic.Int64
 	stop   chan struct{}
 	all    sync.WaitGroup
@@ -65,7 +69,12 @@ type outcome struct {
 // startLoad runs workers for each URL, those of odd number as clients of 2025-11-25, until the test ends or halt is called.
 func startLoad(t *testing.T, token string, workers int, urls ...string) *load {
 	t.Helper()
-	l := &load{t: t, stop: make(chan struct{}),
+	return startLoadAt(t, quick, token, workers, urls...)
+}
+
+func startLoadAt(t *testing.T, pace time.Duration, token string, workers int, urls ...string) *load {
+	t.Helper()
+	l := &load{t: t, pace: pace, stop: make(chan struct{}),
 		http: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 2 * workers}}}
 	for _, url := range urls {
 		for worker := range workers {
@@ -84,7 +93,7 @@ func (l *load) client(url, token string, modern bool) *product.Client {
 }
 
 func (l *load) work(c *product.Client) {
-	tick := time.NewTicker(pace)
+	tick := time.NewTicker(l.pace)
 	defer tick.Stop()
 	for {
 		select {

@@ -15,7 +15,7 @@ import (
 	"headgate.dev/tools/e2e/product"
 )
 
-// paragraph is a block of shell that the README marks with <!-- run -->, and what the block after it, marked with <!-- prints -->, says it prints.
+// paragraph is a block of shell that a page marks with <!-- run -->, and what the block after it, marked with <!-- prints -->, says it prints.
 type paragraph struct {
 	line   int
 	script string
@@ -40,33 +40,35 @@ func paragraphs(text string) []paragraph {
 	return all
 }
 
-// TestExternalReadmeLines runs the README's marked lines one after the other in one shell, as a reader would who started the demo: headgate is on the
-// PATH, HEADGATE_API and HEADGATE_TOKEN are the administrator's, and the standard addresses stand for the ports that this demo took.
-// Each line that the README says is printed must be part of a line that was; spaces count as one, and an ellipsis stands for anything.
+// TestExternalReadmeLines runs the marked lines of the README, and those of the page on deciding, one after the other in one shell, as a reader would who
+// started the demo: headgate is on the PATH, HEADGATE_API and HEADGATE_TOKEN are the administrator's, and the standard addresses stand for the ports that
+// this demo took. Each line that the page says is printed must be part of a line that was; spaces count as one, and an ellipsis stands for anything.
 func TestExternalReadmeLines(t *testing.T) {
 	root, err := arch.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := paragraphs(string(text))
-	if len(blocks) == 0 {
-		t.Fatal("README.md has no block ```sh after <!-- run -->")
-	}
-	if marks := strings.Count(string(text), "<!-- run -->"); marks != len(blocks) {
-		t.Fatalf("README.md has %d marks <!-- run --> and %d blocks ```sh after one", marks, len(blocks))
-	}
-	if marks := strings.Count(string(text), "<!-- prints -->"); marks != promising(blocks) {
-		t.Fatalf("README.md has %d marks <!-- prints --> and %d blocks after a block that runs", marks, promising(blocks))
-	}
 	p := product.Start(t, product.Dev, "")
-	for i, output := range runAll(t, p, root, blocks) {
-		for _, promised := range blocks[i].prints {
-			if !printed(output, promised) {
-				t.Errorf("README.md:%d does not print %q, but\n%s", blocks[i].line, promised, output)
+	for _, page := range []string{"README.md", "docs/deciding.md"} {
+		text, err := os.ReadFile(filepath.Join(root, page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := paragraphs(string(text))
+		if len(blocks) == 0 {
+			t.Fatalf("%s has no block ```sh after <!-- run -->", page)
+		}
+		if marks := strings.Count(string(text), "<!-- run -->"); marks != len(blocks) {
+			t.Fatalf("%s has %d marks <!-- run --> and %d blocks ```sh after one", page, marks, len(blocks))
+		}
+		if marks := strings.Count(string(text), "<!-- prints -->"); marks != promising(blocks) {
+			t.Fatalf("%s has %d marks <!-- prints --> and %d blocks after a block that runs", page, marks, promising(blocks))
+		}
+		for i, output := range runAll(t, p, root, blocks) {
+			for _, promised := range blocks[i].prints {
+				if !printed(output, promised) {
+					t.Errorf("%s:%d does not print %q, but\n%s", page, blocks[i].line, promised, output)
+				}
 			}
 		}
 	}
@@ -97,11 +99,11 @@ func runAll(t *testing.T, p *product.Product, root string, blocks []paragraph) [
 		"HEADGATE_API="+p.Info().API, "HEADGATE_TOKEN="+p.Token("admin"), "HEADGATE_MCP="+p.MCP(""))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("the README's lines: %v: %s", err, out)
+		t.Fatalf("the page's lines: %v: %s", err, out)
 	}
 	outputs := strings.Split(string(out), border)
 	if len(outputs) != len(blocks)+1 {
-		t.Fatalf("the README's lines ended the shell early: %s", out)
+		t.Fatalf("the page's lines ended the shell early: %s", out)
 	}
 	return outputs[:len(blocks)]
 }

@@ -71,6 +71,9 @@ func TestEverythingInOneProcess(t *testing.T) { suite(t, product.Dev) }
 
 func TestSixProcesses(t *testing.T) { suite(t, product.Stack) }
 
+// TestTwoEdgesInTurn runs it with each request at another edge than the one before.
+func TestTwoEdgesInTurn(t *testing.T) { suite(t, product.Balanced) }
+
 func suite(t *testing.T, shape product.Shape) {
 	s := open(t, shape)
 	for _, part := range []struct {
@@ -81,6 +84,7 @@ func suite(t *testing.T, shape product.Shape) {
 		{"what is not granted looks like what is not there", invisible},
 		{"rules block, change and escalate", ruled},
 		{"clients that we did not write", foreignClients},
+		{"clients that only know stdio", stdioClients},
 		{"T19 broken messages are refused", brokenMessages},
 		{"T20 headers differ from the body", headersDiffer},
 		{"T11 bad tokens are refused", badTokens},

@@ -3,6 +3,8 @@ package proc
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -118,17 +120,62 @@ func CPU(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * time.Second / ticksPerSecond, nil
 }
 
-// RSS is the resident memory of a process in bytes.
-func RSS(pid int) (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+// Memory is what a process holds of the machine's, in bytes.
+type Memory struct {
+	// RSS is resident; Anonymous is the part of it that is not read from files, such as the program itself.
+	RSS, Anonymous int64
+	// PSS counts what is shared with other processes in parts.
+	PSS int64
+}
+
+// MemoryOf reads what a process holds. A service is closed to others of its user, so that who is not root sees no shares of it: then PSS is RSS.
+func MemoryOf(pid int) (Memory, error) {
+	var m Memory
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	fields := map[string]*int64{"Rss": &m.RSS, "Pss": &m.PSS, "Anonymous": &m.Anonymous}
+	if errors.Is(err, os.ErrPermission) {
+		text, err = os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		fields = map[string]*int64{"VmRSS": &m.RSS, "RssAnon": &m.Anonymous}
+	}
 	if err != nil {
-		return 0, err
+		return Memory{}, err
 	}
 	for line := range strings.SplitSeq(string(text), "\n") {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			return kb * 1024, err
+		name, rest, ok := strings.Cut(line, ":")
+		into := fields[name]
+		if !ok || into == nil {
+			continue
+		}
+		kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+		if err != nil {
+			return m, err
+		}
+		*into = kb * 1024
+	}
+	if m.RSS == 0 {
+		return m, fmt.Errorf("process %d says nothing of its memory", pid)
+	}
+	m.PSS = cmp.Or(m.PSS, m.RSS)
+	return m, nil
+}
+
+// Family is a process and those that it started.
+func Family(pid int) []int {
+	all := []int{pid}
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return all
+	}
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			continue
+		}
+		for child := range strings.FieldsSeq(string(text)) {
+			if number, err := strconv.Atoi(child); err == nil {
+				all = append(all, Family(number)...)
+			}
 		}
 	}
-	return 0, fmt.Errorf("process %d has no VmRSS", pid)
+	return all
 }

@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,6 +21,23 @@ import (
 
 	"headgate.dev/tools/proc"
 )
+
+// startBacking runs what the services lean on, or prepares what somebody else runs.
+func (s *Stack) startBacking() error {
+	if s.cfg.Kafka == "" {
+		if err := s.startBroker(); err != nil {
+			return err
+		}
+	}
+	if s.cfg.Elasticsearch == "" {
+		return nil
+	}
+	cmd := exec.Command(s.cfg.Binary, "audit", "install", "--only", "elasticsearch", "--config", filepath.Join(s.cfg.Dir, "audit.yaml"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("headgate audit install: %w: %s", err, out)
+	}
+	return nil
+}
 
 // startBroker runs the broker in a process of its own, so that killing a service does not take it along.
 func (s *Stack) startBroker() error {
@@ -108,6 +126,10 @@ func Ingress(ca string, rpc map[string]string) (http.Handler, error) {
 		if kind == "identity" {
 			mux.Handle("/oauth2/", proxy)
 			mux.Handle("/.well-known/", proxy)
+		}
+		if kind == "authz" {
+			mux.Handle("/access/v1/", proxy)
+			mux.Handle("/.well-known/authzen-configuration", proxy)
 		}
 	}
 	return mux, nil

@@ -16,12 +16,17 @@ import (
 // plan is who listens where.
 type plan struct {
 	dir         string
+	elastic     string
+	journals    map[string]Journal
+	streams     int
 	edges       []string // edge, edge2, ...
 	rpc         map[string]string
 	diagnostics map[string]string
 	fronts      []string
+	asks        []string // where Envoy asks the edges
 	api         string
 	broker      string
+	balancer    string
 }
 
 // services in the order in which they start.
@@ -34,7 +39,7 @@ func service(process string) string { return strings.TrimRight(process, "0123456
 
 // prepare takes ports, makes certificates and writes a configuration for each process.
 func prepare(cfg Config) (plan, error) {
-	p := plan{dir: cfg.Dir, rpc: map[string]string{}, diagnostics: map[string]string{}}
+	p := plan{dir: cfg.Dir, elastic: cfg.Elasticsearch, journals: cfg.Journals, streams: cfg.Streams, rpc: map[string]string{}, diagnostics: map[string]string{}}
 	for i := range max(1, cfg.Edges) {
 		name := "edge"
 		if i > 0 {
@@ -45,8 +50,11 @@ func prepare(cfg Config) (plan, error) {
 	if err := Certs(filepath.Join(cfg.Dir, "certs"), append(services(), "edge")...); err != nil {
 		return p, err
 	}
-	if err := p.ports(); err != nil {
+	if err := p.ports(cfg.Balanced); err != nil {
 		return p, err
+	}
+	if cfg.Kafka != "" {
+		p.broker = cfg.Kafka
 	}
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
@@ -59,20 +67,28 @@ func prepare(cfg Config) (plan, error) {
 	return p, errors.Join(err, write(filepath.Join(cfg.Dir, "plan.json"), map[string]any{"rpc": p.rpc, "fronts": p.fronts, "api": p.api, "broker": p.broker}))
 }
 
-func (p *plan) ports() error {
+func (p *plan) ports(balanced bool) error {
 	var err error
+	taken := map[string]bool{} // none of them listens yet, so a port could come twice
 	take := func() string {
-		address, e := Free()
-		err = errors.Join(err, e)
-		return address
+		for {
+			address, e := Free()
+			if err = errors.Join(err, e); e != nil || !taken[address] {
+				taken[address] = true
+				return address
+			}
+		}
 	}
 	for _, name := range p.names() {
 		p.rpc[name], p.diagnostics[name] = take(), take()
 	}
 	for range p.edges {
-		p.fronts = append(p.fronts, take())
+		p.fronts, p.asks = append(p.fronts, take()), append(p.asks, take())
 	}
 	p.api, p.broker = take(), take()
+	if balanced {
+		p.balancer = take()
+	}
 	return err
 }
 
@@ -90,11 +106,18 @@ func (p plan) config(name string) map[string]any {
 	return map[string]any{
 		"listen": p.rpc[name], "diagnostics": p.diagnostics[name], "peers": peers,
 		"tls":     map[string]any{"cert": certs(kind + ".pem"), "key": certs(kind + "-key.pem"), "ca": certs("ca.pem")},
-		"journal": map[string]any{"dir": own("journal")},
+		"journal": p.journal(name, own("journal")),
 		"kafka":   p.kafka(),
 		"log":     map[string]any{"level": "warn"},
 		"service": p.service(name, own),
 	}
+}
+
+func (p plan) journal(name, dir string) map[string]any {
+	if special, is := p.journals[name]; is {
+		return map[string]any{"dir": special.Dir, "segmentBytes": special.SegmentBytes}
+	}
+	return map[string]any{"dir": dir}
 }
 
 func (p plan) kafka() map[string]any {
@@ -105,7 +128,10 @@ func (p plan) kafka() map[string]any {
 func (p plan) service(name string, own func(...string) string) map[string]any {
 	database := map[string]any{"path": own("store.db")}
 	audiences := []string{}
-	for _, front := range p.fronts {
+	for _, front := range append([]string{p.balancer}, p.fronts...) {
+		if front == "" {
+			continue
+		}
 		audiences = append(audiences, "http://"+front+"/mcp")
 	}
 	switch name {
@@ -119,6 +145,9 @@ func (p plan) service(name string, own func(...string) string) map[string]any {
 	case "trust":
 		return map[string]any{"database": database}
 	case "audit":
+		if p.elastic != "" {
+			return map[string]any{"elasticsearch": map[string]any{"addresses": []string{p.elastic}}, "ledger": map[string]any{"dir": own("ledger")}, "kafka": p.kafka()}
+		}
 		return map[string]any{"database": database, "kafka": p.kafka()}
 	default:
 		index := 0
@@ -127,7 +156,16 @@ func (p plan) service(name string, own func(...string) string) map[string]any {
 				index = i
 			}
 		}
-		return map[string]any{"listen": p.fronts[index], "publicURL": "http://" + p.fronts[index], "issuer": "http://" + p.api, "keyFile": filepath.Join(p.dir, "edge.key")}
+		public := p.fronts[index]
+		if p.balancer != "" {
+			public = p.balancer
+		}
+		config := map[string]any{"listen": p.fronts[index], "publicURL": "http://" + public, "issuer": "http://" + p.api, "keyFile": filepath.Join(p.dir, "edge.key"),
+			"advertise": "https://" + p.rpc[name], "extAuthz": p.asks[index]}
+		if p.streams > 0 {
+			config["maxStreams"], config["maxStreamsOfOne"] = p.streams, p.streams
+		}
+		return config
 	}
 }
 

@@ -29,6 +29,24 @@ type Config struct {
 	Dir    string
 	// Edges is how many edges to run; 0 means one.
 	Edges int
+	// Doors are binaries that serve the edges themselves, as their image does, one an edge; empty means Binary serves them too.
+	Doors []string
+	// Balanced puts something before the edges that gives each request to the next of them; otherwise each is reached by itself.
+	Balanced bool
+	// Kafka is the HOST:PORT of a broker that somebody else runs; empty starts one beside the services.
+	Kafka string
+	// Elasticsearch is the URL of a node that somebody else runs, where records are then searched; empty means the embedded index.
+	Elasticsearch string
+	// Streams is how many streams an edge holds open at once, also of one caller; 0 means what it does by itself.
+	Streams int
+	// Journals are where the journals of processes lie, by process; those that are not named lie in their own folder.
+	Journals map[string]Journal
+}
+
+// Journal is a folder and how large its files are.
+type Journal struct {
+	Dir          string
+	SegmentBytes int64
 }
 
 // Info is where everything is, as the ready file of headgate dev says it.
@@ -49,6 +67,7 @@ type Stack struct {
 	processes map[string]*proc.Process
 	info      Info
 	ingress   *http.Server
+	balancer  *balancer
 }
 
 // Start prepares certificates and configurations and starts everything. What was started is returned also with an error, to be stopped.
@@ -59,7 +78,7 @@ func Start(cfg Config) (*Stack, error) {
 		return s, err
 	}
 	s.plan = p
-	if err := s.startBroker(); err != nil {
+	if err := s.startBacking(); err != nil {
 		return s, err
 	}
 	for _, name := range p.names() {
@@ -75,13 +94,24 @@ func Start(cfg Config) (*Stack, error) {
 	if err := s.startIngress(); err != nil {
 		return s, err
 	}
-	s.info = Info{MCP: "http://" + p.fronts[0] + "/mcp", API: "http://" + p.api, Kafka: p.broker, Tokens: map[string]string{}, PIDs: map[string]int{}}
+	door := p.fronts[0]
+	if p.balancer != "" {
+		door = p.balancer
+		if s.balancer, err = balance(door, p.fronts); err != nil {
+			return s, err
+		}
+	}
+	s.info = Info{MCP: "http://" + door + "/mcp", API: "http://" + p.api, Kafka: p.broker, Tokens: map[string]string{}, PIDs: map[string]int{}}
 	return s, s.readAdmin()
 }
 
 // Run starts one service, or starts it again after it ended.
 func (s *Stack) Run(name string) error {
-	started, err := proc.Start(filepath.Join(s.cfg.Dir, "log-"+name), nil, s.cfg.Binary, "serve", service(name), "--config", filepath.Join(s.cfg.Dir, name+".yaml"))
+	binary, args := s.cfg.Binary, []string{"serve", service(name)}
+	if at := slices.Index(s.plan.edges, name); at >= 0 && at < len(s.cfg.Doors) {
+		binary, args = s.cfg.Doors[at], nil
+	}
+	started, err := proc.Start(filepath.Join(s.cfg.Dir, "log-"+name), nil, binary, append(args, "--config", filepath.Join(s.cfg.Dir, name+".yaml"))...)
 	if err != nil {
 		return err
 	}
@@ -95,6 +125,9 @@ func (s *Stack) Process(name string) *proc.Process { return s.processes[name] }
 // Names are the services' processes, edges last.
 func (s *Stack) Names() []string { return s.plan.names() }
 
+// Diagnostics is the host:port of a process's metrics and profiles.
+func (s *Stack) Diagnostics(name string) string { return s.plan.diagnostics[name] }
+
 // Edges are the URLs of all edges.
 func (s *Stack) Edges() []string {
 	urls := make([]string, len(s.plan.fronts))
@@ -103,6 +136,9 @@ func (s *Stack) Edges() []string {
 	}
 	return urls
 }
+
+// ExtAuthz is where Envoy asks the first edge, as HOST:PORT.
+func (s *Stack) ExtAuthz() string { return s.plan.asks[0] }
 
 // Info is where everything is.
 func (s *Stack) Info() Info { return s.info }
@@ -209,6 +245,9 @@ func (s *Stack) readAdmin() error {
 func (s *Stack) Stop() {
 	if s.ingress != nil {
 		_ = s.ingress.Close()
+	}
+	if s.balancer != nil {
+		s.balancer.close()
 	}
 	names := append([]string{"broker"}, s.plan.names()...)
 	for _, name := range slices.Backward(names) {

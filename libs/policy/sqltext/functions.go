@@ -10,7 +10,7 @@ abs acos asin atan atan2 cbrt ceil ceiling cos cot degrees div exp floor gcd lcm
 scale sign sin sqrt tan trunc width_bucket greatest least isnan
 
 ascii bit_length btrim char char_length character_length chr concat concat_ws convert_from convert_to decode encode format group_concat hex initcap
-instr left length lower lpad ltrim md5 octet_length overlay position quote_ident quote_literal quote_nullable regexp_count regexp_instr
+instr left length lower lpad ltrim md5 octet_length overlay position printf quote_ident quote_literal quote_nullable regexp_count regexp_instr
 regexp_like regexp_match regexp_matches regexp_replace regexp_split_to_array regexp_split_to_table regexp_substr repeat replace reverse right
 rpad rtrim sha224 sha256 sha384 sha512 space split_part starts_with strpos substr substring substring_index to_hex translate trim unhex
 unicode upper len charindex patindex stuff string_to_array string_to_table array_to_string similarity word_similarity levenshtein soundex unaccent
@@ -48,7 +48,7 @@ isempty lower_inc lower_inf upper_inc upper_inf range_merge int4range int8range 
 host hostmask netmask network masklen family broadcast inet_same_family abbrev
 uuid_nil gen_random_uuid uuid_generate_v4 newid uuid
 
-current_catalog current_database current_role current_schema current_schemas current_user database session_user user version
+current_catalog current_database current_role current_schema current_schemas current_setting current_user database session_user user version
 format_type obj_description col_description shobj_description to_regclass to_regtype pg_get_constraintdef pg_get_expr pg_get_indexdef
 pg_get_viewdef pg_get_serial_sequence pg_table_is_visible pg_relation_size pg_total_relation_size pg_table_size pg_indexes_size
 pg_database_size pg_size_pretty pg_column_size has_table_privilege has_column_privilege has_schema_privilege has_database_privilege

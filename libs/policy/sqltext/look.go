@@ -5,6 +5,10 @@ import "strings"
 // lexed is what a first look at the characters finds, before any grammar.
 type lexed struct {
 	statements int
+	// nesting is how deep parentheses stand in each other.
+	nesting int
+	// unclosed says that parentheses do not pair.
+	unclosed bool
 	// ambiguous says what databases read differently: where one sees a text or a comment, another may see a statement.
 	ambiguous string
 	// verb is the first word outside texts, names in quotes and comments that starts a statement which is no reading. SQL Server needs no
@@ -28,6 +32,7 @@ type looker struct {
 	at   int
 	out  lexed
 	open bool // the current statement has begun
+	deep int
 }
 
 // look walks the text once.
@@ -47,6 +52,7 @@ func look(text string) *lexed {
 	if l.open {
 		l.out.statements++
 	}
+	l.out.unclosed = l.out.unclosed || l.deep > 0
 	return &l.out
 }
 
@@ -162,6 +168,12 @@ func (l *looker) word() {
 // symbol looks at what is neither a word nor in quotes.
 func (l *looker) symbol(c byte) {
 	switch c {
+	case '(':
+		l.deep++
+		l.out.nesting = max(l.out.nesting, l.deep)
+	case ')':
+		l.deep--
+		l.out.unclosed = l.out.unclosed || l.deep < 0
 	case '`':
 		l.doubt("databases disagree about a backtick")
 	case '#':

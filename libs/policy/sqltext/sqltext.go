@@ -1,7 +1,7 @@
 // Package sqltext reads SQL that somebody else will run and says what it would do, for rules such as sql(args.query).readOnly.
 //
-// It does not know which database will run the text. It reads it as PostgreSQL would, and what PostgreSQL, SQLite, MySQL or SQL Server would
-// read differently counts as not understood. Only what is understood whole, of parts that are known to read, is read-only: a syntax error, a
+// A rule may name the dialect of the database that will run the text; otherwise it is read as PostgreSQL would. In every dialect, what PostgreSQL,
+// SQLite, MySQL or SQL Server disagree about before any grammar (where a text or a comment ends) counts as not understood. Only what is understood whole, of parts that are known to read, is read-only: a syntax error, a
 // statement of another kind, a lock, a function that is not on the list of functions that only compute, all make it not read-only.
 //
 // What it cannot see: views, triggers and operators of the database that write, and functions that the database's owner put in the place of
@@ -13,7 +13,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/cockroachdb/cockroachdb-parser/pkg/sql/parser"
 	"github.com/cockroachdb/cockroachdb-parser/pkg/sql/parser/statements"
@@ -41,22 +40,17 @@ type Statement struct {
 	Why string
 }
 
-// Read never fails and never panics: what it does not understand is not read-only.
-func Read(text string) *Statement {
-	if len(text) > MaxBytes {
-		return &Statement{Why: fmt.Sprintf("it is longer than %d bytes", MaxBytes)}
-	}
-	if !utf8.ValidString(text) {
-		return &Statement{Why: "it is not valid UTF-8"}
-	}
-	seen := look(text)
+// Read is ReadAs with the dialect PostgreSQL. It never fails and never panics: what it does not understand is not read-only.
+func Read(text string) *Statement { return ReadAs(text, PostgreSQL) }
+
+func readPostgreSQL(text string, seen *lexed) *Statement {
 	out := &Statement{Count: seen.statements, Why: seen.ambiguous}
 	if out.Why != "" {
 		return out
 	}
 	parsed, err := parse(text)
 	if err != nil {
-		out.Why = "it cannot be parsed: " + firstLine(err.Error())
+		out.Why = unparsed(text, firstLine(err.Error()))
 		return out
 	}
 	out.Count = len(parsed)
@@ -65,17 +59,22 @@ func Read(text string) *Statement {
 		out.Why = err.Error()
 		return out
 	}
-	out.Understood = true
-	out.Tables = slices.Sorted(maps.Keys(w.tables))
-	out.Functions = slices.Sorted(maps.Keys(w.functions))
-	out.HasWhere = w.hasWhere()
-	out.Why = judge(out, w, seen)
-	out.ReadOnly = out.Why == ""
-	return out
+	return out.filled(w, seen.verb)
+}
+
+// filled is a statement that was walked whole.
+func (s *Statement) filled(w *walker, verb string) *Statement {
+	s.Understood = true
+	s.Tables = slices.Sorted(maps.Keys(w.tables))
+	s.Functions = slices.Sorted(maps.Keys(w.functions))
+	s.HasWhere = w.hasWhere()
+	s.Why = judge(s, w, verb)
+	s.ReadOnly = s.Why == ""
+	return s
 }
 
 // judge says why a text that was understood is not read-only; empty when it is.
-func judge(s *Statement, w *walker, seen *lexed) string {
+func judge(s *Statement, w *walker, verb string) string {
 	switch {
 	case s.Count == 0:
 		return "there is no statement"
@@ -83,8 +82,10 @@ func judge(s *Statement, w *walker, seen *lexed) string {
 		return fmt.Sprintf("there are %d statements", s.Count)
 	case w.refused != "":
 		return w.refused
-	case seen.verb != "":
-		return "the word " + seen.verb + " starts another statement for some databases"
+	case slices.ContainsFunc(s.Tables, rawStorage):
+		return "it reads " + s.Tables[slices.IndexFunc(s.Tables, rawStorage)] + ", which holds rows of other tables as they are stored"
+	case verb != "":
+		return "the word " + verb + " starts another statement for some databases"
 	}
 	return ""
 }
@@ -101,6 +102,38 @@ func parse(text string) (out statements.Statements, err error) {
 		return nil, fmt.Errorf("%w", err)
 	}
 	return out, nil
+}
+
+// unparsed says at which word the reading stopped, but for one that may come out of a text in quotes: what people search for is nobody else's business.
+func unparsed(text, problem string) string {
+	const why = "it cannot be parsed as PostgreSQL"
+	_, rest, ok := strings.Cut(problem, `at or near "`)
+	word, _, ended := strings.Cut(rest, `"`)
+	quoted := strings.ContainsFunc(word, func(r rune) bool { return r == '_' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }) &&
+		!slices.Contains(strings.FieldsFunc(outsideQuotes(strings.ToLower(text)), func(r rune) bool { return !isLetter(byte(min(r, 0x80))) }), strings.ToLower(word))
+	if !ok || !ended || word == "" || strings.ContainsAny(word, "0123456789") || quoted {
+		return why
+	}
+	return why + ": it stops at " + word
+}
+
+// outsideQuotes is a text without what stands in single or double quotes.
+func outsideQuotes(text string) string {
+	var out strings.Builder
+	var quote byte
+	for i := range len(text) {
+		switch c := text[i]; {
+		case quote == 0 && (c == '\'' || c == '"'):
+			quote = c
+		case quote == c:
+			quote = 0
+		case quote == 0:
+			out.WriteByte(c)
+			continue
+		}
+		out.WriteByte(' ')
+	}
+	return out.String()
 }
 
 const maxWhy = 120

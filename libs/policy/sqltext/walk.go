@@ -42,16 +42,19 @@ func (w *walker) refuse(format string, args ...any) {
 
 var errTooDeep = errors.New("it is nested too deeply")
 
+// rescue makes an error of a tree that could not be walked. It is deferred.
+func rescue(err *error) {
+	if r := recover(); r != nil {
+		*err = errors.New("its syntax tree is not one that is known")
+		if cause, ok := r.(error); ok && errors.Is(cause, errTooDeep) {
+			*err = errTooDeep
+		}
+	}
+}
+
 // statements walks all of them; an error means that the tree could not be walked whole.
 func (w *walker) statements(all statements.Statements) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = errors.New("its syntax tree is not one that is known")
-			if cause, ok := r.(error); ok && errors.Is(cause, errTooDeep) {
-				err = errTooDeep
-			}
-		}
-	}()
+	defer rescue(&err)
 	for _, s := range all {
 		w.top(s.AST)
 		w.walk(reflect.ValueOf(s.AST))

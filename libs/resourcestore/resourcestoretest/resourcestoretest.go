@@ -44,7 +44,9 @@ func Contract(t *testing.T, open func(t *testing.T) *sqlstore.DB) {
 		"what is refused is refused before writes": refusals,
 		"writers do not lose each other's changes": concurrency,
 		"hashes of before and after are known":     hashes,
+		"what a resource was is known":             before,
 		"what changed since a revision is known":   since,
+		"what a source declares is read only":      owned,
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := open(t)
@@ -260,6 +262,29 @@ func hashes(t *testing.T, s *resourcestore.Store, db *sqlstore.DB) {
 	apply(t, s, second)
 	if hash, err := resourcestore.PreviousHash(t.Context(), db, "Person", "acme", "ana"); err != nil || hash != resource.Hash(first) {
 		t.Errorf("before the second: %q, %v", hash, err)
+	}
+}
+
+func before(t *testing.T, s *resourcestore.Store, _ *sqlstore.DB) {
+	apply(t, s, Person("acme", "ana", "old@acme.example"), Person("acme", "ben", ""))
+	was := map[string]string{}
+	also := func(ctx context.Context, _ *sqlstore.Tx, changed []resource.Object) error {
+		for _, o := range changed {
+			p, ok := resourcestore.Before(ctx, o).(*identityv1.Person)
+			if !ok {
+				was[o.GetMetadata().GetName()] = "new"
+				continue
+			}
+			was[o.GetMetadata().GetName()] = p.GetSpec().GetEmail()
+		}
+		return nil
+	}
+	next := []resource.Object{Person("acme", "ana", "new@acme.example"), Person("acme", "ben", ""), Person("acme", "cleo", "")}
+	if _, _, err := s.Apply(t.Context(), next, false, also); err != nil {
+		t.Fatal(err)
+	}
+	if len(was) != 2 || was["ana"] != "old@acme.example" || was["cleo"] != "new" {
+		t.Errorf("before: %v", was)
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package rpctest makes certificates for tests of services that speak mutual TLS.
+// Package rpctest makes certificates for tests of what speaks TLS.
 package rpctest
 
 import (
@@ -56,18 +56,26 @@ func (a *Authority) Service(t testing.TB, name string) (certFile, keyFile string
 // Issue issues a certificate for this machine with these URIs. Issuing again under the same name replaces the files.
 func (a *Authority) Issue(t testing.TB, name string, uris ...string) (certFile, keyFile string) {
 	t.Helper()
+	return a.IssueAs(t, name, func(template *x509.Certificate) {
+		for _, text := range uris {
+			uri, err := url.Parse(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			template.URIs = append(template.URIs, uri)
+		}
+	})
+}
+
+// IssueAs issues a certificate for this machine, good for an hour for both sides, but for what change makes different.
+func (a *Authority) IssueAs(t testing.TB, name string, change func(template *x509.Certificate)) (certFile, keyFile string) {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: serial(t), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
-	for _, text := range uris {
-		uri, err := url.Parse(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		template.URIs = append(template.URIs, uri)
-	}
+	change(template)
 	key := newKey(t)
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
 	if err != nil {

@@ -44,10 +44,10 @@ func TestT18EverySpellingOfASecretIsFoundAndTakenOut(t *testing.T) {
 				t.Fatal(err)
 			}
 			document := []byte(`{"a":` + string(quoted) + `}`)
-			if !forms.Found(document, wanted) {
+			if !wanted.Found(document) {
 				t.Errorf("%s, %s: not found", sent, name)
 			}
-			if clean, n := forms.Redact(document, wanted); n == 0 || forms.Found(clean, wanted) || !json.Valid(clean) {
+			if clean, n := wanted.Redact(document); n == 0 || wanted.Found(clean) || !json.Valid(clean) {
 				t.Errorf("%s, %s: %d taken out of %s", sent, name, n, clean)
 			}
 		}
@@ -56,17 +56,17 @@ func TestT18EverySpellingOfASecretIsFoundAndTakenOut(t *testing.T) {
 
 func TestAShortSecretIsFoundInItsHeaderWithoutChance(t *testing.T) {
 	wanted := forms.Of([]string{"k1"}, "Bearer k1")
-	if document := []byte(`"` + base64.StdEncoding.EncodeToString([]byte("Bearer k1")) + `"`); !forms.Found(document, wanted) {
+	if document := []byte(`"` + base64.StdEncoding.EncodeToString([]byte("Bearer k1")) + `"`); !wanted.Found(document) {
 		t.Error("the header's value in Base64 is not found")
 	}
-	if forms.Found([]byte(`{"text":"azE"}`), wanted) || forms.Found([]byte(`"Bearer of news"`), wanted) {
+	if wanted.Found([]byte(`{"text":"azE"}`)) || wanted.Found([]byte(`"Bearer of news"`)) {
 		t.Error("found by chance")
 	}
 }
 
 func TestWithoutSecretsNothingIsFound(t *testing.T) {
 	document := []byte(`{"a":"\u0062"}`)
-	if clean, n := forms.Redact(document, forms.Of([]string{""})); n != 0 || string(clean) != string(document) || forms.Found(document, nil) {
+	if clean, n := forms.Of([]string{""}).Redact(document); n != 0 || string(clean) != string(document) || (*forms.Set)(nil).Found(document) {
 		t.Errorf("%d: %s", n, clean)
 	}
 }
@@ -84,8 +84,35 @@ func FuzzASecretIsTakenOutOfAnyDocument(f *testing.F) {
 		if json.Unmarshal(document, &said) != nil || !strings.Contains(said["a"], text) {
 			return // not a text that JSON can carry
 		}
-		if !forms.Found(document, wanted) {
+		if !wanted.Found(document) {
 			t.Errorf("%q not found in %s", text, document)
+		}
+	})
+}
+
+// naive is what Found promises, without leaving anything out.
+func naive(document []byte, secrets ...string) bool {
+	for _, secret := range secrets {
+		if secret != "" && strings.Contains(string(document), secret) {
+			return true
+		}
+	}
+	return false
+}
+
+func FuzzNothingThatIsThereIsSkipped(f *testing.F) {
+	f.Add("s3cret-value", "other-secret-of-a-server", "abcs3cret-valuedef", 3)
+	f.Add("aaaaaaab", "ab", "aaaaaaaaaaab", 0)
+	f.Add(strings.Repeat("long", 100), "x", strings.Repeat("long", 150), 7)
+	f.Fuzz(func(t *testing.T, one, other, document string, at int) {
+		set := forms.Of([]string{one, other})
+		if !strings.ContainsAny(document, `"\`) && naive([]byte(document), one, other) && !set.Found([]byte(document)) {
+			t.Errorf("not found in %q", document)
+		}
+		at = max(0, min(at, len(document)))
+		planted := document[:at] + one + document[at:]
+		if one != "" && !set.Found([]byte(planted)) {
+			t.Errorf("%q not found in %q", one, planted)
 		}
 	})
 }

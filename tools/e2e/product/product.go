@@ -25,10 +25,11 @@ const readyWithin = 60 * time.Second
 // Shape is how Headgate runs.
 type Shape string
 
-// The two shapes: one suite runs against both.
+// The two shapes: one suite runs against both. Balanced is Stack with something before its two edges that gives each request to the next.
 const (
-	Dev   Shape = "dev"
-	Stack Shape = "stack"
+	Dev      Shape = "dev"
+	Stack    Shape = "stack"
+	Balanced Shape = "balanced"
 )
 
 // Shapes are all of them.
@@ -50,24 +51,42 @@ func Start(t testing.TB, shape Shape, yaml string, flags ...string) *Product {
 	t.Helper()
 	p := &Product{t: t, binary: Binary(t), dir: t.TempDir(), flags: flags}
 	t.Cleanup(p.Stop)
-	if yaml != "" {
-		file := filepath.Join(p.dir, "in.yaml")
-		if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		p.flags = append(p.flags, "-f", file)
-	}
-	if shape == Stack {
-		p.startStack()
+	p.declare(yaml)
+	if shape == Stack || shape == Balanced {
+		p.startStack(stack.Config{Edges: 2, Balanced: shape == Balanced})
 		return p
 	}
 	p.StartAgain()
 	return p
 }
 
-func (p *Product) startStack() {
+// StartStack runs Headgate as processes of their own in a way that cfg says; the binary and the folder are the test's.
+func StartStack(t testing.TB, cfg stack.Config, yaml string) *Product {
+	t.Helper()
+	p := &Product{t: t, binary: Binary(t), dir: t.TempDir()}
+	t.Cleanup(p.Stop)
+	p.declare(yaml)
+	p.startStack(cfg)
+	return p
+}
+
+// declare keeps resources for the start.
+func (p *Product) declare(yaml string) {
 	p.t.Helper()
-	s, err := stack.Start(stack.Config{Binary: p.binary, Dir: p.dir, Edges: 2})
+	if yaml == "" {
+		return
+	}
+	file := filepath.Join(p.dir, "in.yaml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	p.flags = append(p.flags, "-f", file)
+}
+
+func (p *Product) startStack(cfg stack.Config) {
+	p.t.Helper()
+	cfg.Binary, cfg.Dir = p.binary, p.dir
+	s, err := stack.Start(cfg)
 	p.stack = s
 	if err != nil {
 		p.t.Fatal(err)

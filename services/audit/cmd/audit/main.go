@@ -8,6 +8,6 @@ import (
 
 func main() {
 	serve.Main("audit", func(cfg audit.Config, d serve.Deps) (serve.Service, error) {
-		return audit.New(cfg, audit.Deps{Journal: d.Journal, Log: d.Log, Now: d.Now})
+		return audit.New(cfg, audit.Deps{Journal: d.Journal, Log: d.Log, Now: d.Now, Metrics: d.Metrics})
 	})
 }

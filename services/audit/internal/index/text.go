@@ -2,6 +2,9 @@ package index
 
 import (
 	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/record"
@@ -32,11 +35,42 @@ func Text(ev *eventsv1.Event) string {
 	}
 	add(d.GetChanged()...)
 	add(d.GetShadow()...)
-	add(record.Reason(ev), ev.GetCredential().GetConnection(), ev.GetTrace().GetTraceId(), ev.GetArguments().GetHmac(), ev.GetResult().GetHmac())
+	add(d.GetMatched()...)
+	add(d.GetFailed()...)
+	add(record.Reason(ev), ev.GetCredential().GetConnection(), ev.GetTrace().GetTraceId(), ev.GetArguments().GetHmac(), ev.GetResult().GetHmac(),
+		ev.GetArguments().GetDocument(), ev.GetResult().GetDocument())
 	add(c.GetKind(), c.GetName(), c.GetAction(), c.GetReason(), c.GetOldHash(), c.GetNewHash())
 	add(ev.GetFindings().GetNotes()...)
-	if ev.GetAlert() {
-		add("alert")
+	for _, g := range ev.GetGrants() {
+		add(g.GetWhat(), record.Granted(g))
+	}
+	a, m := ev.GetApproval(), ev.GetTrust()
+	add(a.GetId(), a.GetState(), a.GetApprover(), m.GetSubject(), m.GetBand(), m.GetPreviousBand())
+	add(a.GetApprovers()...)
+	add(m.GetReasons()...)
+	add(p.GetActors()...)
+	if kind := record.Alert(ev); kind != "" {
+		add("alert", kind)
 	}
 	return b.String()
+}
+
+// Words divides text as every index does: letters and numbers, lower case, without the marks above and below letters.
+func Words(text string) []string {
+	var words []string
+	var word strings.Builder
+	for _, r := range norm.NFD.String(strings.ToValidUTF8(text, " ")) {
+		switch {
+		case unicode.Is(unicode.Mn, r):
+		case unicode.IsLetter(r) || unicode.IsNumber(r):
+			word.WriteRune(unicode.ToLower(r))
+		case word.Len() > 0:
+			words = append(words, word.String())
+			word.Reset()
+		}
+	}
+	if word.Len() > 0 {
+		words = append(words, word.String())
+	}
+	return words
 }

@@ -1,18 +1,22 @@
-// Package ingest brings records from Kafka into the index, each at least once, and none is forgotten before the index has it.
+// Package ingest brings records from Kafka into the ledger and the index, each at least once, and none is forgotten before both have it.
 package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
 
+	"headgate.dev/libs/clock"
 	"headgate.dev/libs/journal"
 	"headgate.dev/libs/kafka"
 	"headgate.dev/libs/record"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	"headgate.dev/services/audit/internal/index"
+	"headgate.dev/services/audit/internal/ledger"
 )
 
 const (
@@ -22,6 +26,15 @@ const (
 	firstPause   = 50 * time.Millisecond
 	longestPause = 2 * time.Second
 	longestRest  = 400 * time.Millisecond
+	// ahead is how many messages wait to be collected: enough that two goroutines need not take turns at each.
+	ahead = 256
+
+	// undecodable is the class of dead letters that are no record of a version that this program knows.
+	undecodable = "undecodable"
+	// unknownSchema is the class of those that say so themselves.
+	unknownSchema = "unknown-schema"
+	schemaHeader  = "schema"
+	schema        = "headgate.events.v1.Event"
 )
 
 // Source is a consumer group's view of the topic. *kafka.Reader is one.
@@ -34,17 +47,34 @@ type Source interface {
 	DeadLetter(ctx context.Context, messages []journal.Message) error
 }
 
+// Ledger keeps records for good. *ledger.Ledger is one.
+type Ledger interface {
+	// Append adds the records that are not there yet and returns when they survive a crash, and which of them it can never take.
+	Append(ctx context.Context, records []index.Record) ([]ledger.Refusal, error)
+}
+
+// Store is where a loop brings records after the ledger: an index, or whoever waits for alerts.
+type Store interface {
+	// Add takes records, as index.Index has it.
+	Add(ctx context.Context, records []index.Record) error
+}
+
 // Config is what a loop needs.
 type Config struct {
 	Source Source
-	Index  index.Index
+	// Ledger may be nil: then records go to the store alone.
+	Ledger Ledger
+	Index  Store
 	// Group is the consumer group's name, for the headers of dead letters.
 	Group string
 	// Share is the part of the time that the loop may work, above 0 up to 1. Below 1 it rests after each batch, so that it leaves the processor to others;
 	// records then arrive later under load.
 	Share float64
-	Log   *slog.Logger
-	Now   func() time.Time
+	// Sink takes the record that messages were put aside; nil writes none.
+	Sink    record.Sink
+	Metrics *Metrics
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 // Loop moves records until its context ends.
@@ -53,25 +83,41 @@ type Loop struct{ cfg Config }
 // New makes a loop.
 func New(cfg Config) *Loop { return &Loop{cfg: cfg} }
 
-// Run fetches, stores, puts aside what cannot be read, and then commits. What fails is tried again until it succeeds: the stream waits for the store.
+// Run fetches, stores, puts aside what cannot be read, and then commits. What fails is tried again until it succeeds: the stream waits for the store. Three batches are
+// under way at once: while one is brought to the index, the next is read and brought to the ledger, and the one after that is fetched. Each goes the whole way in its
+// order, so that the index has nothing that the ledger does not have, and offsets are committed in the order of the stream.
 func (l *Loop) Run(ctx context.Context) error {
-	messages := make(chan kafka.Message)
-	var fetching sync.WaitGroup
-	fetching.Go(func() { l.fetch(ctx, messages) })
-	defer fetching.Wait()
+	messages, fetched, logged := make(chan kafka.Message, ahead), make(chan []kafka.Message), make(chan *batch)
+	var running sync.WaitGroup
+	running.Go(func() { l.fetch(ctx, messages) })
+	running.Go(func() { l.collect(ctx, messages, fetched) })
+	running.Go(func() { l.logAll(ctx, fetched, logged) })
+	defer running.Wait()
 	for {
-		batch := l.collect(ctx, messages)
-		if len(batch) == 0 {
-			return nil // the context ended
+		var b *batch
+		select {
+		case <-ctx.Done():
+			return nil
+		case b = <-logged:
 		}
 		begun := l.cfg.Now()
-		if !l.settle(ctx, batch) {
+		if !l.settle(ctx, b) {
 			return nil
 		}
-		if !wait(ctx, l.rest(l.cfg.Now().Sub(begun))) {
+		if !clock.Sleep(ctx, l.rest(b.worked, l.cfg.Now().Sub(begun))) {
 			return nil
 		}
 	}
+}
+
+// batch is messages on their way together.
+type batch struct {
+	messages []kafka.Message
+	records  []index.Record
+	from     map[*eventsv1.Event]kafka.Message // by the record itself: several may claim one id
+	dead     []journal.Message
+	letters  letters
+	worked   time.Duration // until the ledger had it
 }
 
 // fetch passes messages on one by one.
@@ -84,7 +130,7 @@ func (l *Loop) fetch(ctx context.Context, messages chan<- kafka.Message) {
 		}
 		if err != nil {
 			l.cfg.Log.Warn("records cannot be fetched", "cause", err)
-			wait(ctx, pause)
+			clock.Sleep(ctx, pause)
 			pause = min(2*pause, longestPause)
 			continue
 		}
@@ -97,53 +143,130 @@ func (l *Loop) fetch(ctx context.Context, messages chan<- kafka.Message) {
 	}
 }
 
-// collect waits for a message and then takes what comes within a moment. It returns nothing when the context ends.
-func (l *Loop) collect(ctx context.Context, messages <-chan kafka.Message) []kafka.Message {
-	var batch []kafka.Message
-	var expired <-chan time.Time
-	for size := 0; len(batch) < batchRecords && size < batchBytes; {
+// collect passes on what comes within a moment, and more of it as long as nobody takes it, until the context ends.
+func (l *Loop) collect(ctx context.Context, messages <-chan kafka.Message, to chan<- []kafka.Message) {
+	var (
+		some    []kafka.Message
+		size    int
+		expired <-chan time.Time
+		take    chan<- []kafka.Message // nil until a moment has passed
+	)
+	for {
+		more := messages
+		if len(some) == batchRecords || size >= batchBytes {
+			more, take = nil, to
+		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-expired:
-			return batch
-		case m := <-messages:
-			if batch == nil {
-				timer := time.NewTimer(linger)
-				defer timer.Stop()
-				expired = timer.C
+			expired, take = nil, to
+		case take <- some:
+			some, size, expired, take = nil, 0, nil, nil
+		case m := <-more:
+			if some == nil {
+				expired = time.After(linger)
 			}
-			batch = append(batch, m)
+			some = append(some, m)
 			size += len(m.Value)
 		}
 	}
-	return batch
+}
+
+// logAll reads batches and brings them to the ledger, until the context ends.
+func (l *Loop) logAll(ctx context.Context, fetched <-chan []kafka.Message, logged chan<- *batch) {
+	for {
+		var some []kafka.Message
+		select {
+		case <-ctx.Done():
+			return
+		case some = <-fetched:
+		}
+		begun := l.cfg.Now()
+		b := l.read(some)
+		if !l.log(ctx, b) {
+			return
+		}
+		b.worked = l.cfg.Now().Sub(begun)
+		select {
+		case <-ctx.Done():
+			return
+		case logged <- b:
+		}
+	}
+}
+
+// read decodes messages.
+func (l *Loop) read(messages []kafka.Message) *batch {
+	b := &batch{messages: messages, records: make([]index.Record, 0, len(messages)), from: make(map[*eventsv1.Event]kafka.Message, len(messages))}
+	for _, m := range messages {
+		ev, class, reason := decode(m)
+		if ev == nil {
+			l.aside(b, m, "", class, reason)
+			continue
+		}
+		b.records = append(b.records, index.Record{Event: ev, Bytes: m.Value})
+		b.from[ev] = m
+	}
+	return b
 }
 
 // settle returns true when every message of the batch is stored or put aside, false when the context ended before.
-func (l *Loop) settle(ctx context.Context, batch []kafka.Message) bool {
-	records := make([]index.Record, 0, len(batch))
-	var dead []journal.Message
-	for _, m := range batch {
-		ev, err := record.Decode(m.Value)
-		if err != nil {
-			dead = append(dead, l.letter(m, err))
-			l.cfg.Log.Error("record cannot be read and is put aside", "topic", m.Topic, "partition", m.Partition, "offset", m.Offset, "cause", err)
-			continue
-		}
-		records = append(records, index.Record{Event: ev, Bytes: m.Value})
-	}
-	if len(records) > 0 && !l.insist(ctx, "records cannot be stored", func() error { return l.cfg.Index.Add(ctx, records) }) {
+func (l *Loop) settle(ctx context.Context, b *batch) bool {
+	refused, ok := l.store(ctx, b.records)
+	if !ok {
 		return false
 	}
-	if len(dead) > 0 && !l.insist(ctx, "records cannot be put aside", func() error { return l.cfg.Source.DeadLetter(ctx, dead) }) {
+	for _, r := range refused {
+		l.aside(b, b.from[r.Record.Event], r.Record.Event.GetAction(), r.Class, r.Reason)
+	}
+	if !l.putAside(ctx, b) {
 		return false
 	}
-	if err := l.cfg.Source.CommitMessages(ctx, batch...); err != nil && ctx.Err() == nil {
+	l.cfg.Metrics.done(l.cfg.Group, len(b.messages))
+	if err := l.cfg.Source.CommitMessages(ctx, b.messages...); err != nil && ctx.Err() == nil {
 		// They come again, and the index knows them by their ids.
 		l.cfg.Log.Warn("offsets cannot be committed", "cause", err)
 	}
 	return ctx.Err() == nil
+}
+
+// log brings records to the ledger, and puts aside those that the ledger refuses for good: what it does not have must not be found either. False when the context ended
+// before.
+func (l *Loop) log(ctx context.Context, b *batch) bool {
+	if len(b.records) == 0 || l.cfg.Ledger == nil {
+		return true
+	}
+	var refused []ledger.Refusal
+	if !l.insist(ctx, "records cannot be brought to the ledger", func() (err error) {
+		refused, err = l.cfg.Ledger.Append(ctx, b.records)
+		return err
+	}) {
+		return false
+	}
+	for _, r := range slices.Backward(refused) {
+		ev := b.records[r.At].Event
+		l.aside(b, b.from[ev], ev.GetAction(), "refused-by-ledger", r.Why.Error())
+		b.records = slices.Delete(b.records, r.At, r.At+1)
+	}
+	return true
+}
+
+// store adds records until the index has all that it ever can; it returns those that it cannot. False when the context ended before.
+func (l *Loop) store(ctx context.Context, records []index.Record) ([]index.Rejection, bool) {
+	if len(records) == 0 {
+		return nil, true
+	}
+	var refused []index.Rejection
+	stored := l.insist(ctx, "records cannot be stored", func() error {
+		err := l.cfg.Index.Add(ctx, records)
+		if rejected, ok := errors.AsType[*index.Rejected](err); ok {
+			refused = rejected.Records
+			return nil
+		}
+		return err
+	})
+	return refused, stored
 }
 
 // insist does something until it succeeds; false when the context ended before.
@@ -157,51 +280,31 @@ func (l *Loop) insist(ctx context.Context, complaint string, do func() error) bo
 			return false
 		}
 		l.cfg.Log.Error(complaint, "cause", err)
-		if !wait(ctx, pause) {
+		l.cfg.Metrics.again(l.cfg.Group)
+		if !clock.Sleep(ctx, pause) {
 			return false
 		}
 	}
 }
 
-// letter is a message for the dead-letter topic: its bytes and headers as they were, and where it came from and why.
-func (l *Loop) letter(m kafka.Message, cause error) journal.Message {
-	out := journal.Message{Key: m.Key, Value: m.Value}
+// decode reads a record, or says why it never can be: the class in one word, and a sentence.
+func decode(m kafka.Message) (ev *eventsv1.Event, class, reason string) {
 	for _, h := range m.Headers {
-		out.Headers = append(out.Headers, journal.Header{Key: h.Key, Value: h.Value})
+		if h.Key == schemaHeader && string(h.Value) != schema {
+			return nil, unknownSchema, fmt.Sprintf("the record is a %.100q; this version of Headgate knows %s. Upgrade audit, and then run headgate audit replay.", h.Value, schema)
+		}
 	}
-	for _, h := range [][2]string{
-		{"dlq.error.class", "undecodable"},
-		{"dlq.error.message", cause.Error()},
-		{"dlq.source.topic", m.Topic},
-		{"dlq.source.partition", strconv.Itoa(m.Partition)},
-		{"dlq.source.offset", strconv.FormatInt(m.Offset, 10)},
-		{"dlq.source.timestamp", m.Time.UTC().Format(time.RFC3339Nano)},
-		{"dlq.consumer.group", l.cfg.Group},
-	} {
-		out.Headers = append(out.Headers, journal.Header{Key: h[0], Value: fmt.Append(nil, h[1])})
+	ev, err := record.Decode(m.Value)
+	if err != nil {
+		return nil, undecodable, err.Error()
 	}
-	return out
+	return ev, "", ""
 }
 
-// rest is how long to leave the processor to others after working so long.
-func (l *Loop) rest(worked time.Duration) time.Duration {
+// rest is how long to leave the processor to others after a batch that took so long before and so long in the index, which the next one's work runs beside.
+func (l *Loop) rest(before, last time.Duration) time.Duration {
 	if l.cfg.Share >= 1 {
 		return 0
 	}
-	return min(time.Duration(float64(worked)*(1/l.cfg.Share-1)), longestRest)
-}
-
-// wait returns false when the context ends first.
-func wait(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	return min(time.Duration(float64(before+last)/l.cfg.Share)-last, longestRest)
 }

@@ -14,12 +14,15 @@ import (
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/record"
 	"headgate.dev/libs/rpc"
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
 	"headgate.dev/proto/gen/headgate/audit/v1/auditv1connect"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
 	"headgate.dev/services/audit/internal/index"
+	"headgate.dev/services/audit/internal/ledger"
+	"headgate.dev/services/audit/internal/retention"
 )
 
 const (
@@ -30,8 +33,13 @@ const (
 
 // Handler implements the audit service.
 type Handler struct {
-	Index index.Index
-	Now   clock.Now
+	Index  index.Index
+	Ledger *ledger.Ledger
+	Keys   Keys
+	// Retention is how long records are kept, and what is held.
+	Retention *retention.Store
+	Journal   record.Sink // of who reads what
+	Now       clock.Now
 }
 
 var _ auditv1connect.AuditServiceHandler = (*Handler)(nil)
@@ -42,6 +50,7 @@ func (h *Handler) Search(ctx context.Context, in *connect.Request[auditv1.Search
 	if err != nil {
 		return nil, err
 	}
+	rpc.Note(ctx, described(q.Filter))
 	token := tokens{search: fingerprint(q, in.Msg)}
 	if q.After, err = token.open(in.Msg.GetPageToken()); err != nil {
 		return nil, err
@@ -55,31 +64,23 @@ func (h *Handler) Search(ctx context.Context, in *connect.Request[auditv1.Search
 
 // query is the request with what the caller may not see taken out and what they left open filled in.
 func (h *Handler) query(ctx context.Context, r *auditv1.SearchRequest) (index.Query, error) {
-	tenant, err := rpc.TenantFilter(ctx, r.GetTenant())
+	f, err := h.filter(ctx, r.GetTenant(), &auditv1.Filter{
+		Person: r.GetPerson(), Agent: r.GetAgent(), Server: r.GetServer(), Tool: r.GetTool(), Effect: r.GetEffect(), Action: r.GetAction(), Text: r.GetText(),
+		Since: r.GetSince(), Until: r.GetUntil(), Outcome: r.GetOutcome(), Rule: r.GetRule(), Code: r.GetCode(), CallId: r.GetCallId(), TraceId: r.GetTraceId(),
+	})
 	if err != nil {
 		return index.Query{}, err
-	}
-	person, err := whose(rpc.CallerFrom(ctx), r.GetPerson())
-	if err != nil {
-		return index.Query{}, err
-	}
-	q := index.Query{
-		Tenant: tenant, Person: person, Agent: r.GetAgent(), Server: r.GetServer(), Tool: r.GetTool(), Effect: r.GetEffect(), Action: r.GetAction(),
-		Text: strings.TrimSpace(r.GetText()), Started: r.GetStarted(), Limit: min(int(r.GetPageSize()), largestPage),
-	}
-	if q.Limit <= 0 {
-		q.Limit = defaultPage
 	}
 	now := h.Now()
-	q.Since, q.Until = now.Add(-defaultSince), now
-	if r.GetUntil() != nil {
-		q.Until = r.GetUntil().AsTime()
+	if r.GetSince() == nil {
+		f.Since = now.Add(-defaultSince)
 	}
-	if r.GetSince() != nil {
-		q.Since = r.GetSince().AsTime()
+	if r.GetUntil() == nil {
+		f.Until = now
 	}
-	if r.GetSince() != nil && r.GetUntil() != nil && !q.Since.Before(q.Until) {
-		return index.Query{}, fault.Invalid("since: must be before until")
+	q := index.Query{Filter: f, Started: r.GetStarted(), Alerts: r.GetAlerts(), Limit: min(int(r.GetPageSize()), largestPage)}
+	if q.Limit <= 0 {
+		q.Limit = defaultPage
 	}
 	return q, nil
 }
@@ -110,8 +111,9 @@ const version = "1"
 
 // fingerprint names a search. What was left open may move on between two pages.
 func fingerprint(q index.Query, r *auditv1.SearchRequest) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q %q %q %q %t %v %v",
-		q.Tenant, q.Person, q.Agent, q.Server, q.Tool, q.Effect, q.Action, q.Text, q.Started, r.GetSince().AsTime().UnixNano(), r.GetUntil().AsTime().UnixNano()))
+	fields := q.Filter
+	fields.Since, fields.Until = r.GetSince().AsTime(), r.GetUntil().AsTime()
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %t %t", fields.Map(), q.Started, q.Alerts))
 	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/ledger"
 	"headgate.dev/libs/rpc"
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -42,8 +43,8 @@ func TestOnlyReadersOfTheRecordSearchForOthers(t *testing.T) {
 
 // Whatever is sent as a page token, only one that this search made is taken.
 func FuzzPageToken(f *testing.F) {
-	t1 := tokens{search: fingerprint(index.Query{Tenant: "acme"}, &auditv1.SearchRequest{})}
-	t2 := tokens{search: fingerprint(index.Query{Tenant: "globex"}, &auditv1.SearchRequest{})}
+	t1 := tokens{search: fingerprint(index.Query{Filter: ledger.Filter{Tenant: "acme"}}, &auditv1.SearchRequest{})}
+	t2 := tokens{search: fingerprint(index.Query{Filter: ledger.Filter{Tenant: "globex"}}, &auditv1.SearchRequest{})}
 	f.Add("")
 	f.Add(t1.make("12.3"))
 	f.Add(t2.make("12.3"))

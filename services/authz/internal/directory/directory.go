@@ -5,13 +5,47 @@ import (
 	"slices"
 
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
+	"headgate.dev/services/authz/internal/ownership"
 )
 
 // View is every tenant at one revision. It never changes; the zero View is an empty directory.
 type View struct {
 	Revision int64
 	tenants  map[string]*Tenant
+	// resources are what applications say, also in tenants that identity has not told of yet.
+	resources map[string]*ownership.Resources
 }
+
+// Relate returns the view with what applications say in one tenant.
+func (v View) Relate(tenant string, r *ownership.Resources) View {
+	next := View{Revision: v.Revision, tenants: v.tenants, resources: maps.Clone(v.resources)}
+	if next.resources == nil {
+		next.resources = map[string]*ownership.Resources{}
+	}
+	next.resources[tenant] = r
+	if t, ok := v.tenants[tenant]; ok {
+		related := *t
+		related.resources = r
+		next.tenants = maps.Clone(v.tenants)
+		next.tenants[tenant] = &related
+	}
+	return next
+}
+
+// Related names the tenants of which applications say anything, sorted, also those that are not there.
+func (v View) Related() []string {
+	var names []string
+	for name, r := range v.resources {
+		if len(r.All()) > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Resources are what applications say in a tenant, also in one that is not there.
+func (v View) Resources(tenant string) *ownership.Resources { return v.resources[tenant] }
 
 // Tenant returns a tenant; false when there is none of this name.
 func (v View) Tenant(name string) (*Tenant, bool) {
@@ -37,9 +71,10 @@ func (v View) Apply(m *identityv1.WatchResponse) View {
 	}
 	for name, t := range c.touched {
 		t.index()
+		t.resources = v.resources[name]
 		c.next[name] = t
 	}
-	return View{Revision: m.GetRevision(), tenants: c.next}
+	return View{Revision: m.GetRevision(), tenants: c.next, resources: v.resources}
 }
 
 type change struct {
@@ -75,6 +110,9 @@ func (c *change) upsert(r *identityv1.Resource) {
 	case *identityv1.Resource_Agent:
 		meta := kind.Agent.GetMetadata()
 		c.tenant(meta.GetTenant()).agents[meta.GetName()] = kind.Agent.GetSpec()
+	case *identityv1.Resource_BlockList:
+		meta := kind.BlockList.GetMetadata()
+		c.tenant(meta.GetTenant()).blocks[meta.GetName()] = kind.BlockList.GetSpec()
 	}
 }
 
@@ -99,5 +137,7 @@ func (c *change) remove(d *identityv1.Deletion) {
 		delete(t.roles, d.GetName())
 	case "Agent":
 		delete(t.agents, d.GetName())
+	case "BlockList":
+		delete(t.blocks, d.GetName())
 	}
 }

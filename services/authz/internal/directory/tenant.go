@@ -6,17 +6,27 @@ import (
 	"regexp"
 	"slices"
 
+	"headgate.dev/libs/membership"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
+	"headgate.dev/services/authz/internal/ownership"
 )
 
 // Tenant is one tenant at one revision of the directory. It never changes; who holds it may read it without a lock.
 type Tenant struct {
-	name     string
-	people   map[string]*identityv1.PersonSpec
-	groups   map[string]*identityv1.GroupSpec
-	roles    map[string]*identityv1.RoleSpec
-	agents   map[string]*identityv1.AgentSpec
-	memberOf map[string][]string // groups of a person, sorted
+	name   string
+	people map[string]*identityv1.PersonSpec
+	groups map[string]*identityv1.GroupSpec
+	roles  map[string]*identityv1.RoleSpec
+	agents map[string]*identityv1.AgentSpec
+	blocks map[string]*identityv1.BlockListSpec
+	// What is derived: who belongs where, the groups of each person and the people of each group who may act, and who is in a department or a team.
+	belonging membership.Tenant
+	groupsOf  map[string][]string
+	peopleOf  map[string][]string
+	units     map[Unit][]string
+	// resources are what applications say of their own; told is the same for all tenants that differ in nothing else.
+	resources *ownership.Resources
+	told      *struct{ _ byte }
 }
 
 // Person is someone who may act: disabled people are not in the directory as far as authz is concerned.
@@ -25,6 +35,7 @@ type Person struct {
 	// Roles are the person's own and those of their groups, sorted.
 	Roles, Groups, Teams []string
 	Attributes           map[string]string
+	Clearances           []string
 }
 
 // A name that no resource can have gives nothing and never becomes part of a relation.
@@ -33,20 +44,37 @@ var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
 // Name is the tenant's name.
 func (t *Tenant) Name() string { return t.name }
 
+// Resources are what applications say of their own resources.
+func (t *Tenant) Resources() *ownership.Resources { return t.resources }
+
+// SamePeople reports whether another state of the tenant differs in what applications say of their resources alone.
+func (t *Tenant) SamePeople(other *Tenant) bool { return other != nil && t.told == other.told }
+
+// Declared reports whether a person or group of that name is declared, whether they may act or not. Kind is person or group.
+func (t *Tenant) Declared(kind, name string) bool {
+	if kind == "group" {
+		_, ok := t.groups[name]
+		return ok
+	}
+	_, ok := t.people[name]
+	return ok
+}
+
 // Person returns who may act under this name.
 func (t *Tenant) Person(name string) (Person, bool) {
 	spec, ok := t.enabled(name)
 	if !ok {
 		return Person{}, false
 	}
-	roles := t.OwnRoles(name)
-	for _, group := range t.memberOf[name] {
-		roles = append(roles, t.GroupRoles(group)...)
+	var roles []string
+	for _, way := range t.Ways(name) {
+		roles = append(roles, way.Role)
 	}
 	slices.Sort(roles)
 	return Person{
 		Name: name, Email: spec.GetEmail(), Department: spec.GetDepartment(),
-		Roles: slices.Compact(roles), Groups: t.memberOf[name], Teams: spec.GetTeams(), Attributes: spec.GetAttributes(),
+		Roles: slices.Compact(roles), Groups: t.groupsOf[name], Teams: spec.GetTeams(), Attributes: spec.GetAttributes(),
+		Clearances: spec.GetClearances(),
 	}, true
 }
 
@@ -65,18 +93,61 @@ func (t *Tenant) People() []string {
 // OwnRoles are the roles that the person holds by themselves, sorted.
 func (t *Tenant) OwnRoles(person string) []string { return names(t.people[person].GetRoles()) }
 
-// GroupsOf are the groups that the person is in, sorted.
-func (t *Tenant) GroupsOf(person string) []string { return t.memberOf[person] }
+// Ways are the ways in which a person comes to roles, the nearest first.
+func (t *Tenant) Ways(person string) []membership.Way {
+	return slices.DeleteFunc(t.belonging.Ways(person, t.people[person]), func(w membership.Way) bool { return !validName.MatchString(w.Role) })
+}
 
 // Groups names the groups, sorted.
 func (t *Tenant) Groups() []string { return slices.Sorted(maps.Keys(t.groups)) }
 
-// Members are the people of a group who may act, sorted.
-func (t *Tenant) Members(group string) []string {
+// Chains lead from a person to each group that they are in: the groups in between and it.
+func (t *Tenant) Chains(person string) [][]string { return t.belonging.Chains(person) }
+
+// BlockLists names the block lists, sorted.
+func (t *Tenant) BlockLists() []string { return slices.Sorted(maps.Keys(t.blocks)) }
+
+// BlockList is what a block list says.
+func (t *Tenant) BlockList(name string) *identityv1.BlockListSpec { return t.blocks[name] }
+
+// Members are the people in a group who may act, by name or through a group within it, sorted.
+func (t *Tenant) Members(group string) []string { return t.peopleOf[group] }
+
+// Named are the people whom a group itself names and who may act, sorted.
+func (t *Tenant) Named(group string) []string {
 	return slices.DeleteFunc(names(t.groups[group].GetMembers()), func(name string) bool {
 		_, ok := t.enabled(name)
 		return !ok
 	})
+}
+
+// Within are the groups that lie within a group directly and are there, sorted.
+func (t *Tenant) Within(group string) []string {
+	return slices.DeleteFunc(names(t.groups[group].GetGroups()), func(name string) bool { return !t.Declared("group", name) })
+}
+
+// Unit is a department or a team. Nobody declares them: they are there with the people who say that they are in them.
+type Unit struct{ Kind, Name string }
+
+// The kinds of units.
+const (
+	Department = "department"
+	Team       = "team"
+)
+
+// Units are the departments and teams that somebody is in who may act, with those people, sorted.
+func (t *Tenant) Units() map[Unit][]string { return t.units }
+
+// RoleUnits are the departments and teams whose people hold a role.
+func (t *Tenant) RoleUnits(role string) []Unit {
+	var units []Unit
+	for _, name := range t.roles[role].GetDepartments() {
+		units = append(units, Unit{Department, name})
+	}
+	for _, name := range t.roles[role].GetTeams() {
+		units = append(units, Unit{Team, name})
+	}
+	return units
 }
 
 // GroupRoles are the roles that every member of the group holds, sorted.
@@ -88,9 +159,14 @@ func (t *Tenant) Roles() []string { return slices.Sorted(maps.Keys(t.roles)) }
 // RoleGrants is what a role gives.
 func (t *Tenant) RoleGrants(role string) []*identityv1.Grant { return t.roles[role].GetGrants() }
 
-// Holders are the people who hold a role, by themselves or through a group.
+// Holders are the people who hold a role in any way and may act, sorted.
 func (t *Tenant) Holders(role string) []string {
 	holds := map[string]bool{}
+	add := func(people []string) {
+		for _, person := range people {
+			holds[person] = true
+		}
+	}
 	for person := range t.people {
 		if _, ok := t.enabled(person); ok && slices.Contains(t.OwnRoles(person), role) {
 			holds[person] = true
@@ -98,10 +174,11 @@ func (t *Tenant) Holders(role string) []string {
 	}
 	for group := range t.groups {
 		if slices.Contains(t.GroupRoles(group), role) {
-			for _, person := range t.Members(group) {
-				holds[person] = true
-			}
+			add(t.Members(group))
 		}
+	}
+	for _, unit := range t.RoleUnits(role) {
+		add(t.units[unit])
 	}
 	return slices.Sorted(maps.Keys(holds))
 }
@@ -154,12 +231,27 @@ func names(declared []string) []string {
 	return slices.Compact(valid)
 }
 
-// index makes memberOf.
+// index makes what is derived.
 func (t *Tenant) index() {
-	t.memberOf = map[string][]string{}
-	for _, group := range t.Groups() {
-		for _, person := range names(t.groups[group].GetMembers()) {
-			t.memberOf[person] = append(t.memberOf[person], group)
+	t.belonging, t.told = membership.Tenant{}, new(struct{ _ byte })
+	t.groupsOf, t.peopleOf, t.units = map[string][]string{}, map[string][]string{}, map[Unit][]string{}
+	for name, spec := range t.groups {
+		t.belonging.PutGroup(name, spec)
+	}
+	for name, spec := range t.roles {
+		t.belonging.PutRole(name, spec)
+	}
+	for _, name := range t.People() {
+		spec := t.people[name]
+		t.groupsOf[name] = t.belonging.Groups(name)
+		for _, group := range t.groupsOf[name] {
+			t.peopleOf[group] = append(t.peopleOf[group], name)
+		}
+		if department := spec.GetDepartment(); department != "" {
+			t.units[Unit{Department, department}] = append(t.units[Unit{Department, department}], name)
+		}
+		for _, team := range slices.Compact(slices.Sorted(slices.Values(spec.GetTeams()))) {
+			t.units[Unit{Team, team}] = append(t.units[Unit{Team, team}], name)
 		}
 	}
 }
@@ -167,6 +259,7 @@ func (t *Tenant) index() {
 func (t *Tenant) clone() *Tenant {
 	return &Tenant{
 		name: t.name, people: maps.Clone(t.people), groups: maps.Clone(t.groups), roles: maps.Clone(t.roles), agents: maps.Clone(t.agents),
+		blocks: maps.Clone(t.blocks),
 	}
 }
 
@@ -175,5 +268,6 @@ func newTenant(name string) *Tenant {
 		name:   name,
 		people: map[string]*identityv1.PersonSpec{}, groups: map[string]*identityv1.GroupSpec{},
 		roles: map[string]*identityv1.RoleSpec{}, agents: map[string]*identityv1.AgentSpec{},
+		blocks: map[string]*identityv1.BlockListSpec{},
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/policy"
 	"headgate.dev/services/authz/internal/relations"
 	"headgate.dev/services/authz/internal/tenants"
 )
@@ -26,7 +27,7 @@ type Tenants interface {
 	Doubt(s tenants.Snapshot)
 }
 
-// Rights are what one principal may see and call. They are shared and never changed.
+// Rights are what one principal may see and call.
 type Rights struct {
 	Entitlements []*authzv1.Entitlement
 	// Delegators are the people that an agent may act for, sorted.
@@ -35,8 +36,9 @@ type Rights struct {
 
 // Resolver resolves rights and remembers them until the directory or the relations change. Safe for concurrent use.
 type Resolver struct {
-	tenants Tenants
-	now     clock.Now
+	tenants  Tenants
+	now      clock.Now
+	holdings *policy.Holdings
 
 	mu    sync.Mutex
 	known map[principal]remembered
@@ -50,7 +52,13 @@ func (p principal) object() string { return p.kind + ":" + p.name }
 
 type remembered struct {
 	generation int64
-	rights     Rights
+	held       holding
+}
+
+// holding is what a principal has relations to, shared with those who hold the same. It never changes.
+type holding struct {
+	entitlements *policy.Entitlements
+	delegators   []string
 }
 
 // mostKnown bounds what is remembered.
@@ -58,7 +66,7 @@ const mostKnown = 20000
 
 // NewResolver returns a resolver that remembers nothing yet.
 func NewResolver(t Tenants, now clock.Now) *Resolver {
-	return &Resolver{tenants: t, now: now, known: map[principal]remembered{}}
+	return &Resolver{tenants: t, now: now, holdings: policy.NewHoldings(), known: map[principal]remembered{}}
 }
 
 // Person resolves a person's rights. Somebody who is not there, or whose tenant is not, has none.
@@ -72,37 +80,47 @@ func (r *Resolver) Agent(ctx context.Context, tenant, name string) (Rights, erro
 }
 
 func (r *Resolver) resolve(ctx context.Context, who principal) (Rights, error) {
+	h, err := r.held(ctx, who)
+	if err != nil {
+		return Rights{}, err
+	}
+	return Rights{Entitlements: h.entitlements.List(r.now()), Delegators: h.delegators}, nil
+}
+
+// held resolves what a principal has relations to; what has ended since it was resolved is still in it.
+func (r *Resolver) held(ctx context.Context, who principal) (holding, error) {
 	s, err := r.tenants.Get(who.tenant)
 	if fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
-		return Rights{}, nil
+		return holding{entitlements: policy.NewEntitlements(nil)}, nil
 	}
 	if err != nil {
-		return Rights{}, err
+		return holding{}, err
 	}
-	now := r.now()
-	if rights, ok := r.recall(who, s.Generation); ok {
-		return rights.at(now), nil
+	if h, ok := r.recall(who, s.Rights); ok {
+		return h, nil
 	}
-	rights, whole, err := ask(ctx, s, who, now)
+	rights, whole, err := ask(ctx, s, who, r.now())
 	if err != nil {
-		return Rights{}, err
+		return holding{}, err
 	}
+	h := holding{r.holdings.Entitlements(rights.Entitlements), rights.Delegators}
 	switch {
 	case !s.Settled: // the next state is on its way
 	case !whole:
 		r.tenants.Doubt(s)
 	default:
-		r.remember(who, s.Generation, rights)
+		r.remember(who, s.Rights, h)
 	}
-	return rights, nil
+	return h, nil
 }
 
 // ask returns the paths that OpenFGA holds as well, and whether those are all.
 func ask(ctx context.Context, s tenants.Snapshot, who principal, now time.Time) (Rights, bool, error) {
 	var rights Rights
-	paths, delegators := relations.PersonPaths(s.Directory, who.name), []string(nil)
+	paths, blocks, delegators := relations.PersonPaths(s.Directory, who.name), relations.PersonBlocks(s.Directory, who.name), []string(nil)
 	if who.kind == relations.TypeAgent {
-		paths, delegators = relations.AgentPaths(s.Directory, who.name), relations.Delegators(s.Directory, who.name)
+		paths, blocks = relations.AgentPaths(s.Directory, who.name), relations.AgentBlocks(s.Directory, who.name)
+		delegators = relations.Delegators(s.Directory, who.name)
 	}
 	paths = unexpired(paths, now)
 	lists, err := list(ctx, s, who, paths, now)
@@ -110,7 +128,7 @@ func ask(ctx context.Context, s tenants.Snapshot, who principal, now time.Time) 
 		return Rights{}, false, err
 	}
 	held := slices.DeleteFunc(slices.Clone(paths), func(p relations.Path) bool { return !lists.hold(p) })
-	rights.Entitlements = entitlements(held)
+	rights.Entitlements = entitlements(held, blocks)
 	if len(delegators) == 0 {
 		return rights, len(held) == len(paths), nil
 	}
@@ -130,8 +148,9 @@ func unexpired(paths []relations.Path, now time.Time) []relations.Path {
 	return slices.DeleteFunc(paths, func(p relations.Path) bool { return !p.Until.IsZero() && !now.Before(p.Until) })
 }
 
-func entitlements(paths []relations.Path) []*authzv1.Entitlement {
-	es := make([]*authzv1.Entitlement, 0, len(paths))
+// entitlements are what somebody has paths to and what they are kept from. The directory alone says the latter: OpenFGA holds it as well, never sooner.
+func entitlements(paths []relations.Path, blocks []relations.Block) []*authzv1.Entitlement {
+	es := make([]*authzv1.Entitlement, 0, len(paths)+len(blocks))
 	for _, p := range paths {
 		e := &authzv1.Entitlement{Server: p.Server, Tool: p.Tool, CanSee: true, CanCall: p.Call, Via: p.Via}
 		if !p.Until.IsZero() {
@@ -139,30 +158,31 @@ func entitlements(paths []relations.Path) []*authzv1.Entitlement {
 		}
 		es = append(es, e)
 	}
+	for _, b := range blocks {
+		e := &authzv1.Entitlement{Server: b.Server, Tool: b.Tool, Blocked: "call", Via: b.Via}
+		if b.Hides {
+			e.Blocked = "see"
+		}
+		if !b.Until.IsZero() {
+			e.Until = timestamppb.New(b.Until)
+		}
+		es = append(es, e)
+	}
 	return es
 }
 
-// at leaves out what has ended since it was resolved.
-func (r Rights) at(now time.Time) Rights {
-	ended := func(e *authzv1.Entitlement) bool { return e.GetUntil() != nil && !now.Before(e.GetUntil().AsTime()) }
-	if !slices.ContainsFunc(r.Entitlements, ended) {
-		return r
-	}
-	return Rights{Entitlements: slices.DeleteFunc(slices.Clone(r.Entitlements), ended), Delegators: r.Delegators}
-}
-
-func (r *Resolver) recall(who principal, generation int64) (Rights, bool) {
+func (r *Resolver) recall(who principal, generation int64) (holding, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known, ok := r.known[who]
-	return known.rights, ok && known.generation == generation
+	return known.held, ok && known.generation == generation
 }
 
-func (r *Resolver) remember(who principal, generation int64, rights Rights) {
+func (r *Resolver) remember(who principal, generation int64, h holding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.known) >= mostKnown {
 		clear(r.known)
 	}
-	r.known[who] = remembered{generation, rights}
+	r.known[who] = remembered{generation, h}
 }

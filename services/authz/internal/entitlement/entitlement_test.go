@@ -73,7 +73,11 @@ func TestRightsAreRememberedUntilSomethingChanges(t *testing.T) {
 		}
 		server.Close() // the second answer comes from memory
 	}
-	source.snapshot.Generation++
+	source.snapshot.Generation++ // an application said whose a ticket is: no right to a tool changed
+	if _, err := r.Person(t.Context(), "acme", "ana"); err != nil {
+		t.Errorf("after a change of owners, with OpenFGA down: %v", err)
+	}
+	source.snapshot.Rights++
 	if rights, err := r.Person(t.Context(), "acme", "ana"); !fault.Is(err, faultv1.Reason_REASON_UNAVAILABLE) {
 		t.Errorf("after a change, with OpenFGA down: %v, %v", rights, err)
 	}

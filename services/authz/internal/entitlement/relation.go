@@ -36,14 +36,14 @@ func Relation(ctx context.Context, s tenants.Snapshot, c Call, now time.Time) (p
 	if err != nil {
 		return policy.Relation{}, err
 	}
-	person := q.relation(mine, answers)
+	person := q.relation(mine, relations.PersonBlocks(s.Directory, c.Person), answers)
 	switch {
 	case c.Agent == "":
 		return person, nil
 	case delegated < 0 || !answers[delegated]:
 		return policy.Smaller(person, policy.Relation{Reason: faultv1.Reason_REASON_AGENT}), nil
 	}
-	return policy.Smaller(person, q.relation(theirs, answers)), nil
+	return policy.Smaller(person, q.relation(theirs, relations.AgentBlocks(s.Directory, c.Agent), answers)), nil
 }
 
 // inquiry gathers the questions about one tool, to ask them together.
@@ -96,13 +96,13 @@ func (q *inquiry) answers(ctx context.Context, store *openfga.Store) ([]bool, er
 	return store.Check(ctx, q.questions, q.now)
 }
 
-// relation is the strongest of the paths that OpenFGA holds, found as the edge finds it.
-func (q *inquiry) relation(candidates []candidate, answers []bool) policy.Relation {
+// relation is the strongest of the paths that OpenFGA holds, unless a block list wins over them, found as the edge finds it.
+func (q *inquiry) relation(candidates []candidate, blocks []relations.Block, answers []bool) policy.Relation {
 	var held []relations.Path
 	for _, c := range candidates {
 		if answers[c.at] {
 			held = append(held, c.path)
 		}
 	}
-	return policy.NewEntitlements(entitlements(held)).Lookup(q.server, q.tool, q.now)
+	return policy.NewEntitlements(entitlements(held, blocks)).Lookup(q.server, q.tool, q.now)
 }

@@ -20,8 +20,9 @@ type Source struct {
 	// Ready waits until there is something to follow.
 	Ready func(ctx context.Context) error
 	// Fresh reports whether what is known may be vouched for.
-	Fresh    func() bool
-	Policies func() []*authzv1.Policy
+	Fresh func() bool
+	// Policies is all there are, and the calendars that they name, at one moment.
+	Policies func() ([]*authzv1.Policy, []*authzv1.Calendar)
 }
 
 // Feed numbers changes and sends them to every follower. Safe for concurrent use.
@@ -78,7 +79,9 @@ func (f *Feed) Start(policies int64) {
 
 // Policies publishes a change of policies. The change must hold already.
 func (f *Feed) Policies(c policies.Change) {
-	f.publish(&authzv1.WatchResponse{Upserts: c.Upserts, Deletions: c.Deletions}, c.Revision, 0)
+	f.publish(&authzv1.WatchResponse{
+		Upserts: c.Upserts, Deletions: c.Deletions, Calendars: c.Calendars, CalendarDeletions: c.CalendarDeletions,
+	}, c.Revision, 0)
 }
 
 // Rights publishes whose rights changed. OpenFGA must have acknowledged the change.
@@ -112,7 +115,7 @@ func (f *Feed) snapshot(context.Context) (*authzv1.WatchResponse, error) {
 	f.mu.Lock()
 	m := &authzv1.WatchResponse{Snapshot: true, Revision: f.revision, DirectoryRevision: f.directory}
 	f.mu.Unlock()
-	m.Upserts = f.source.Policies()
+	m.Upserts, m.Calendars = f.source.Policies()
 	return m, nil
 }
 

@@ -3,8 +3,13 @@
 package openfga
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/netip"
 	"net/url"
+	"os"
 	"regexp"
+	"strings"
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/secret"
@@ -18,6 +23,10 @@ type Config struct {
 	URL string `yaml:"url"`
 	// Token is the server's preshared key. The linked-in server makes its own.
 	Token secret.String `yaml:"token"`
+	// TokenFile holds the preshared key instead, so that it need not stand in a configuration. It is read once, at the start.
+	TokenFile string `yaml:"tokenFile"`
+	// CAFile holds the certificates, in PEM, of who may have signed the server's; empty means those of the machine.
+	CAFile string `yaml:"caFile"`
 	// Namespace begins the names of this installation's stores; empty means headgate.
 	Namespace string `yaml:"namespace"`
 }
@@ -37,6 +46,8 @@ func (c Config) Check() error {
 		return fault.Invalid("Neither openfga.dir nor openfga.url is set. Name a data directory for the linked-in OpenFGA, or the URL of a server.")
 	case c.Dir != "" && c.URL != "":
 		return fault.Invalid("Both openfga.dir and openfga.url are set. Keep the one that shall hold the relations.")
+	case c.Dir != "" && (c.TokenFile != "" || c.CAFile != ""):
+		return fault.Invalid("openfga.tokenFile and openfga.caFile go with openfga.url. The linked-in OpenFGA is reached in this process; remove them.")
 	case c.Dir != "" && !c.Token.Empty():
 		return fault.Invalid("openfga.token goes with openfga.url. The linked-in OpenFGA makes its own key; remove the token.")
 	case c.Dir != "":
@@ -50,10 +61,57 @@ func (c Config) checkServer() error {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil {
 		return fault.Invalid("openfga.url must be an http or https URL without a user name or password.")
 	}
-	if c.Token.Empty() {
-		return fault.Invalid("openfga.token is not set. A server without a key would let anyone change the relations; set the server's preshared key.")
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return fault.Invalid("openfga.url is plain http to another machine: whoever listens would learn the key and could change the relations. Use https.")
+	}
+	if u.Scheme == "http" && c.CAFile != "" {
+		return fault.Invalid("openfga.caFile goes with https. Use it in openfga.url, or remove the file.")
+	}
+	switch {
+	case c.Token.Empty() && c.TokenFile == "":
+		return fault.Invalid("openfga.token is not set, nor openfga.tokenFile. A server without a key would let anyone change the relations; set the server's preshared key.")
+	case !c.Token.Empty() && c.TokenFile != "":
+		return fault.Invalid("Both openfga.token and openfga.tokenFile are set. Keep the file.")
 	}
 	return nil
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// key is the server's preshared key.
+func (c Config) key() (secret.String, error) {
+	if c.TokenFile == "" {
+		return c.Token, nil
+	}
+	text, err := os.ReadFile(c.TokenFile)
+	if err != nil {
+		return secret.String{}, fault.Invalid("openfga.tokenFile cannot be read: %v.", err)
+	}
+	key := strings.TrimSpace(string(text))
+	if key == "" || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return secret.String{}, fault.Invalid("openfga.tokenFile %s does not hold one key of printable characters. Put the server's preshared key into it, and nothing else.", c.TokenFile)
+	}
+	return secret.New(key), nil
+}
+
+// trusted is whose certificates a server is believed by.
+func (c Config) trusted() (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CAFile == "" {
+		return cfg, nil
+	}
+	text, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, fault.Invalid("openfga.caFile cannot be read: %v.", err)
+	}
+	cfg.RootCAs = x509.NewCertPool()
+	if !cfg.RootCAs.AppendCertsFromPEM(text) {
+		return nil, fault.Invalid("openfga.caFile %s holds no certificate. Put those that sign the server's into it, in PEM.", c.CAFile)
+	}
+	return cfg, nil
 }
 
 func (c Config) namespace() string {

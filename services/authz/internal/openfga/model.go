@@ -35,7 +35,7 @@ func model() (sdk.WriteAuthorizationModelRequest, error) {
 	return req, nil
 }
 
-// sameModel reports whether a store's latest model says what the built-in one says. Both are compared as documents, because the server leaves
+// sameModel reports whether a model of a store says what the built-in one says. Both are compared as documents, because the server leaves
 // out what is empty.
 func sameModel(stored *sdk.AuthorizationModel, want sdk.WriteAuthorizationModelRequest) (bool, error) {
 	if stored == nil {

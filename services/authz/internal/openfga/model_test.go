@@ -41,7 +41,7 @@ func TestAModelIsWrittenAgainOnlyWhenItChanged(t *testing.T) {
 	if after := open(t, s, "acme"); after.Model() != first.Model() || after.id != first.id {
 		t.Errorf("after a restart: store %s with model %s, want %s with %s", after.id, after.Model(), first.id, first.Model())
 	}
-	s.model.TypeDefinitions = append(slices.Clone(s.model.TypeDefinitions), sdk.TypeDefinition{Type: "team"})
+	s.model.TypeDefinitions = append(slices.Clone(s.model.TypeDefinitions), sdk.TypeDefinition{Type: "guild"})
 	if changed := open(t, s, "acme"); changed.Model() == first.Model() {
 		t.Error("a changed model was not written")
 	}

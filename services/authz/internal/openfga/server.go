@@ -43,9 +43,17 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, model: m, url: cfg.URL, token: cfg.Token, http: &http.Client{
+	key, err := cfg.key()
+	if err != nil {
+		return nil, err
+	}
+	trusted, err := cfg.trusted()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, model: m, url: cfg.URL, token: key, http: &http.Client{
 		Timeout:   callTimeout,
-		Transport: &http.Transport{MaxIdleConns: connections, MaxIdleConnsPerHost: connections, IdleConnTimeout: time.Minute},
+		Transport: &http.Transport{MaxIdleConns: connections, MaxIdleConnsPerHost: connections, IdleConnTimeout: time.Minute, TLSClientConfig: trusted},
 		// The key must not follow a redirect to somewhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -66,7 +74,7 @@ func (s *Server) Close() {
 	}
 }
 
-// Store opens a tenant's store. It is made when it is not there, and its model is written when it is not the built-in one.
+// Store opens a tenant's store, asked by the model that this program carries. Store and model are made when they are not there.
 func (s *Server) Store(ctx context.Context, tenant string) (*Store, error) {
 	c, err := s.connect("", "")
 	if err != nil {
@@ -79,14 +87,14 @@ func (s *Server) Store(ctx context.Context, tenant string) (*Store, error) {
 	if c, err = s.connect(store, ""); err != nil {
 		return nil, err
 	}
-	pinned, err := s.pinModel(ctx, c)
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	if c, err = s.connect(store, pinned); err != nil {
+	opened := &Store{id: store, types: s.model.TypeDefinitions, own: s.model, fga: c, connect: s.connect}
+	if opened.model, err = s.ownModel(ctx, opened); err != nil {
 		return nil, err
 	}
-	return &Store{id: store, model: pinned, fga: c}, nil
+	if opened.fga, err = s.connect(store, opened.model); err != nil {
+		return nil, err
+	}
+	return opened, nil
 }
 
 // Ping reports whether OpenFGA answers.
@@ -159,24 +167,21 @@ func oldest(ctx context.Context, c *client.OpenFgaClient, name string) (string, 
 	}).Id, nil
 }
 
-// pinModel returns the id of the model that every question names. Models never change; a new one is written only when the built-in one did.
-func (s *Server) pinModel(ctx context.Context, c *client.OpenFgaClient) (string, error) {
-	latest, err := c.ReadLatestAuthorizationModel(ctx).Execute()
+// ownModel returns the id of the model that every question names. Models never change; a new one is written only where the store does not have it yet,
+// and leaves those before it to the processes that still ask by them.
+func (s *Server) ownModel(ctx context.Context, in *Store) (string, error) {
+	models, err := in.Models(ctx)
 	if err != nil {
-		return "", fmt.Errorf("read the model: %w", err)
+		return "", err
 	}
-	if latest != nil {
-		same, err := sameModel(latest.AuthorizationModel, s.model)
-		if err != nil {
-			return "", err
-		}
-		if same {
-			return latest.AuthorizationModel.Id, nil
+	for _, m := range models {
+		if m.Own {
+			return m.ID, nil
 		}
 	}
-	written, err := c.WriteAuthorizationModel(ctx).Body(s.model).Execute()
+	written, err := in.fga.WriteAuthorizationModel(ctx).Body(s.model).Execute()
 	if err != nil {
-		return "", fmt.Errorf("write the model: %w", err)
+		return "", unavailable(fmt.Errorf("write the model: %w", err))
 	}
 	return written.AuthorizationModelId, nil
 }

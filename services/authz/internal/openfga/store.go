@@ -22,7 +22,10 @@ const readPage = 100
 // Store is one tenant's relations. Every error is a fault with REASON_UNAVAILABLE. Safe for concurrent use.
 type Store struct {
 	id, model string
+	types     []sdk.TypeDefinition // of the model
+	own       sdk.WriteAuthorizationModelRequest
 	fga       *client.OpenFgaClient
+	connect   func(store, model string) (*client.OpenFgaClient, error)
 }
 
 // Model is the id of the model that questions are asked with.

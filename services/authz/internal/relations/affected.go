@@ -18,6 +18,9 @@ func (a Affected) Count() int { return len(a.People) + len(a.Agents) }
 func FindAffected(before, after *directory.Tenant, changed []Tuple) Affected {
 	f := finder{tenants: [2]*directory.Tenant{before, after}, people: map[string]bool{}, agents: map[string]bool{}, seen: map[string]bool{}}
 	for _, t := range changed {
+		if strings.HasPrefix(t.Object, TypeResource+":") {
+			continue // gives no right to a tool: rules ask for it with each call
+		}
 		f.subject(t.User)
 		if agent, ok := strings.CutPrefix(t.Object, TypeAgent+":"); ok {
 			f.agents[agent] = true
@@ -57,6 +60,12 @@ func (f *finder) subject(user string) {
 			f.addPeople(t.Holders(name))
 		case TypeGroup:
 			f.addPeople(t.Members(name))
+		case TypeDepartment, TypeTeam:
+			for u, people := range t.Units() {
+				if unit(u) == kind+":"+name {
+					f.addPeople(people)
+				}
+			}
 		}
 	}
 }

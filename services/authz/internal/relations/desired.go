@@ -1,8 +1,14 @@
 package relations
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 
@@ -16,6 +22,7 @@ const (
 	relOwner        = "owner"
 	relServer       = "server"
 	relListed       = "listed"
+	relTenantMember = "tenant_member"
 )
 
 // The relations that are asked in bulk, beside Member of the tenant's organization.
@@ -33,6 +40,12 @@ const (
 	CallGranted = "call_granted"
 	SeeGranted  = "see_granted"
 	CanActFor   = "can_act_for"
+)
+
+// By a grant of the tool or of its server.
+const (
+	canCall = "can_call"
+	canSee  = "can_see"
 )
 
 // AllTools is the tool name that stands for every tool of a server, also those that come later.
@@ -56,18 +69,42 @@ func Tool(server, tool string) string { return TypeTool + ":" + server + "/" + t
 func role(name string) string      { return TypeRole + ":" + name }
 func assignees(name string) string { return role(name) + "#" + relAssignee }
 func group(name string) string     { return TypeGroup + ":" + name }
+func members(name string) string   { return group(name) + "#" + Member }
+
+// longestID is how much of an object's id OpenFGA takes, less the longest kind of a unit.
+const longestID = 240
+
+// unit is a department or a team. Their names are free text, so that their ids are the names in the form of a URL's query; a longer one has its sum.
+func unit(u directory.Unit) string {
+	id := url.QueryEscape(u.Name)
+	if len(id) > longestID {
+		sum := sha256.Sum256([]byte(u.Name))
+		id = "%sum-" + hex.EncodeToString(sum[:]) // no escaped text has %s in it
+	}
+	return u.Kind + ":" + id
+}
 
 // Desired is every tuple that a tenant's store shall hold, and no other. Who is disabled has none.
 func Desired(t *directory.Tenant) Set {
 	d := desired{set: Set{}, organization: Organization(t.Name())}
 	d.people(t)
 	d.groups(t)
+	for u, people := range t.Units() {
+		for _, person := range people {
+			d.add(unit(u), Member, User(person))
+		}
+	}
 	for _, name := range t.Roles() {
+		for _, u := range t.RoleUnits(name) {
+			d.add(role(name), relAssignee, unit(u)+"#"+Member)
+		}
 		for _, g := range t.RoleGrants(name) {
 			d.grant(assignees(name), g)
 		}
 	}
 	d.agents(t)
+	d.resources(t)
+	d.blocklists(t)
 	return d.set
 }
 
@@ -91,11 +128,14 @@ func (d desired) people(t *directory.Tenant) {
 
 func (d desired) groups(t *directory.Tenant) {
 	for _, name := range t.Groups() {
-		for _, person := range t.Members(name) {
+		for _, person := range t.Named(name) {
 			d.add(group(name), Member, User(person))
 		}
+		for _, inner := range t.Within(name) {
+			d.add(group(name), Member, members(inner))
+		}
 		for _, r := range t.GroupRoles(name) {
-			d.add(role(r), relAssignee, group(name)+"#"+Member)
+			d.add(role(r), relAssignee, members(name))
 		}
 	}
 }
@@ -121,6 +161,30 @@ func (d desired) agents(t *directory.Tenant) {
 	}
 }
 
+// resources are what applications say, of who is there.
+func (d desired) resources(t *directory.Tenant) {
+	for _, one := range t.Resources().All() {
+		if user, ok := subject(t, one.Subject); ok {
+			d.set.add(Tuple{Object: one.Object, Relation: one.Relation, User: user, Until: one.Until})
+		}
+	}
+}
+
+// subject is what a tuple names for whom an application names; nothing for people who may not act and for groups that are not there.
+func subject(t *directory.Tenant, said string) (string, bool) {
+	kind, name, _ := strings.Cut(said, ":")
+	switch kind {
+	case "person":
+		_, ok := t.Person(name)
+		return User(name), ok
+	case "group":
+		return members(name), t.Declared(kind, name)
+	case "role":
+		return assignees(name), true
+	}
+	return "", false
+}
+
 // grant gives what one grant says to a user or userset.
 func (d desired) grant(to string, g *identityv1.Grant) {
 	relation := relListed
@@ -142,9 +206,11 @@ func callable(g *identityv1.Grant) bool { return g.GetCan() == "call" }
 
 func all(g *identityv1.Grant) bool { return slices.Contains(g.GetTools(), AllTools) }
 
-func until(g *identityv1.Grant) time.Time {
-	if g.GetUntil() == nil {
+func until(g *identityv1.Grant) time.Time { return ends(g.GetUntil()) }
+
+func ends(at *timestamppb.Timestamp) time.Time {
+	if at == nil {
 		return time.Time{}
 	}
-	return g.GetUntil().AsTime()
+	return at.AsTime()
 }

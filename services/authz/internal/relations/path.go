@@ -3,6 +3,7 @@ package relations
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
@@ -31,13 +32,9 @@ func PersonPaths(t *directory.Tenant, name string) []Path {
 		return nil
 	}
 	var paths []Path
-	for _, r := range t.OwnRoles(name) {
-		paths = append(paths, grantPaths(name+arrow+"role "+r, t.RoleGrants(r))...)
-	}
-	for _, g := range t.GroupsOf(name) {
-		for _, r := range t.GroupRoles(g) {
-			paths = append(paths, grantPaths(name+arrow+"group "+g+arrow+"role "+r, t.RoleGrants(r))...)
-		}
+	for _, way := range t.Ways(name) {
+		steps := append([]string{name}, way.Through...)
+		paths = append(paths, GrantPaths(strings.Join(steps, arrow)+arrow+"role "+way.Role, t.RoleGrants(way.Role))...)
 	}
 	return strongest(paths)
 }
@@ -48,7 +45,7 @@ func AgentPaths(t *directory.Tenant, name string) []Path {
 	if !ok {
 		return nil
 	}
-	return strongest(grantPaths("agent "+name, spec.GetGrants()))
+	return strongest(GrantPaths("agent "+name, spec.GetGrants()))
 }
 
 // Delegators are the people that an agent may act for, sorted.
@@ -74,7 +71,8 @@ func Delegated(t *directory.Tenant, agent, name string) bool {
 		slices.ContainsFunc(t.DelegatorRoles(agent), func(r string) bool { return slices.Contains(person.Roles, r) })
 }
 
-func grantPaths(from string, grants []*identityv1.Grant) []Path {
+// GrantPaths are the paths that grants open, in their order, from where they are held.
+func GrantPaths(from string, grants []*identityv1.Grant) []Path {
 	var paths []Path
 	for _, g := range grants {
 		p := Path{Server: g.GetServer(), Call: callable(g), Until: until(g)}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
@@ -54,6 +56,44 @@ func TestDesiredIsWhatTheDirectorySaysAndNoMore(t *testing.T) {
 			},
 			[]string{"group:care member user:ana", "organization:acme member user:ana", "role:support assignee group:care#member"},
 		},
+		"groups within groups, departments and teams": {
+			[]*identityv1.Resource{
+				person("ana", &identityv1.PersonSpec{Department: "Care: EU #1", Teams: []string{"desk", "desk"}}),
+				person("off", &identityv1.PersonSpec{Department: "Care: EU #1", Disabled: true}),
+				groupOf("emea", &identityv1.GroupSpec{Members: []string{"ana"}}),
+				groupOf("all", &identityv1.GroupSpec{Groups: []string{"emea", "nowhere"}, Roles: []string{"support"}}),
+				units(roleOf("support"), []string{"Care: EU #1", strings.Repeat("ö", 200)}, []string{"desk"}),
+			},
+			[]string{
+				"department:Care%3A+EU+%231 member user:ana", "group:all member group:emea#member", "group:emea member user:ana",
+				"organization:acme member user:ana",
+				"role:support assignee department:%sum-f4966f2104fc8f93ca0243f306417a78f561aecef201aa1d44494f28e0f3ce39#member",
+				"role:support assignee department:Care%3A+EU+%231#member", "role:support assignee group:all#member",
+				"role:support assignee team:desk#member", "team:desk member user:ana",
+			},
+		},
+		"block lists": {
+			[]*identityv1.Resource{
+				person("ana", &identityv1.PersonSpec{}), person("off", &identityv1.PersonSpec{Disabled: true}),
+				groupOf("care", &identityv1.GroupSpec{Members: []string{"ana"}}), agentOf("scout", &identityv1.AgentSpec{}),
+				blockList("all", &identityv1.BlockListSpec{
+					Agents:  []string{"scout", "none"},
+					Targets: []*identityv1.BlockTarget{{Server: "*", Tools: []string{"*"}, Cannot: "see"}},
+				}),
+				blockList("some", &identityv1.BlockListSpec{
+					People: []string{"ana", "off", "none"}, Groups: []string{"care", "none"}, Until: timestamppb.New(noon),
+					Targets: []*identityv1.BlockTarget{{Server: "crm", Tools: []string{"*"}, Cannot: "call"}, {Server: "deploy", Tools: []string{"run"}, Cannot: "see"}},
+				}),
+			},
+			[]string{
+				"agent:scout organization organization:acme", "group:care member user:ana",
+				"mcp_server:crm blocked group:care#member until 2026-01-07T12:00:00Z", "mcp_server:crm blocked user:ana until 2026-01-07T12:00:00Z",
+				"mcp_server:crm organization organization:acme", "mcp_server:deploy organization organization:acme",
+				"organization:acme hidden agent:scout", "organization:acme member agent:scout", "organization:acme member user:ana",
+				"tool:deploy/run hidden group:care#member until 2026-01-07T12:00:00Z", "tool:deploy/run hidden user:ana until 2026-01-07T12:00:00Z",
+				"tool:deploy/run server mcp_server:deploy",
+			},
+		},
 		"a disabled person": {[]*identityv1.Resource{person("off", &identityv1.PersonSpec{Disabled: true, Roles: []string{"support"}})}, nil},
 		"an agent": {
 			[]*identityv1.Resource{
@@ -88,6 +128,52 @@ func TestDesiredIsWhatTheDirectorySaysAndNoMore(t *testing.T) {
 	}
 }
 
+func TestAPathNamesEveryGroupOnTheWay(t *testing.T) {
+	dir := tenant(
+		person("ana", &identityv1.PersonSpec{Department: "Customer care"}), person("ben", &identityv1.PersonSpec{Teams: []string{"desk"}}),
+		groupOf("emea", &identityv1.GroupSpec{Members: []string{"ana"}}), groupOf("world", &identityv1.GroupSpec{Groups: []string{"emea"}, Roles: []string{"support"}}),
+		units(roleOf("support", grant("tickets", "call", time.Time{}, "close")), nil, []string{"desk"}),
+		units(roleOf("carer", grant("crm", "see", time.Time{}, "*")), []string{"Customer care"}, nil),
+	)
+	for name, want := range map[string][]string{
+		"ana": {"ana → department Customer care → role carer → server crm", "ana → group emea → group world → role support → tool tickets.close"},
+		"ben": {"ben → team desk → role support → tool tickets.close"},
+	} {
+		var got []string
+		for _, p := range PersonPaths(dir, name) {
+			got = append(got, p.Via)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
+	for _, ask := range []struct {
+		object string
+		want   bool
+	}{{"department:Customer+care", true}, {"team:desk", false}, {"group:world", true}, {"group:none", false}} {
+		if holds, known := Says(dir, "ana", ask.object, Member, now()); holds != ask.want || !known {
+			t.Errorf("ana in %s: %v, %v", ask.object, holds, known)
+		}
+	}
+}
+
+func TestAHolderIsNobodyWhomABlockListHides(t *testing.T) {
+	noon := now()
+	paths := []Path{{"crm", "*", true, "a", time.Time{}}, {"crm", "read", true, "b", time.Time{}}, {"wiki", "*", true, "c", time.Time{}}}
+	blocks := []Block{{"crm", "read", true, "x", time.Time{}}, {"wiki", "*", false, "y", time.Time{}}, {"*", "*", true, "z", noon}}
+	for tool, want := range map[string][]Path{
+		"":     {paths[0], {"wiki", "*", false, "c", time.Time{}}},
+		"read": {{"wiki", "*", false, "c", time.Time{}}},
+	} {
+		if got := Unblocked(slices.Clone(paths), tool, blocks, noon); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: got %v, want %v", tool, got, want)
+		}
+	}
+	if got := Unblocked(paths, "", blocks, noon.Add(-1)); len(got) != 0 {
+		t.Errorf("before the list of everything ends: %v", got)
+	}
+}
+
 func TestOnlyTheStrongestPathsAreKept(t *testing.T) {
 	noon := now()
 	dir := tenant(
@@ -117,7 +203,13 @@ func TestWhoseRightsChangedIsAmongTheAffected(t *testing.T) {
 			if !reflect.DeepEqual(strip(PersonPaths(before, name)), strip(PersonPaths(after, name))) && !slices.Contains(affected.People, name) {
 				t.Errorf("%s is not told: %v, then %v", name, PersonPaths(before, name), PersonPaths(after, name))
 			}
+			if !reflect.DeepEqual(bare(PersonBlocks(before, name)), bare(PersonBlocks(after, name))) && !slices.Contains(affected.People, name) {
+				t.Errorf("%s is not told what it is kept from: %v, then %v", name, PersonBlocks(before, name), PersonBlocks(after, name))
+			}
 			name = fmt.Sprintf("agent%d", i)
+			if !reflect.DeepEqual(bare(AgentBlocks(before, name)), bare(AgentBlocks(after, name))) && !slices.Contains(affected.Agents, name) {
+				t.Errorf("%s is not told what it is kept from: %v, then %v", name, AgentBlocks(before, name), AgentBlocks(after, name))
+			}
 			if !reflect.DeepEqual(strip(AgentPaths(before, name)), strip(AgentPaths(after, name))) && !slices.Contains(affected.Agents, name) {
 				t.Errorf("%s is not told: %v, then %v", name, AgentPaths(before, name), AgentPaths(after, name))
 			}
@@ -131,6 +223,15 @@ func TestWhoseRightsChangedIsAmongTheAffected(t *testing.T) {
 			}
 		}
 	})
+}
+
+// bare is what blocks keep from, each once: which of two equal ones names it may change.
+func bare(blocks []Block) map[string]bool {
+	kept := map[string]bool{}
+	for _, b := range blocks {
+		kept[fmt.Sprintf("%s.%s %v", b.Server, b.Tool, b.Hides)] = true
+	}
+	return kept
 }
 
 // strip leaves out the words: which of two equal paths explains a right may change without the right.

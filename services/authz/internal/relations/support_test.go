@@ -30,6 +30,16 @@ func roleOf(name string, grants ...*identityv1.Grant) *identityv1.Resource {
 	return &identityv1.Resource{Kind: &identityv1.Resource_Role{Role: &identityv1.Role{Metadata: meta(name), Spec: &identityv1.RoleSpec{Grants: grants}}}}
 }
 
+// units gives a role to departments and teams.
+func units(role *identityv1.Resource, departments, teams []string) *identityv1.Resource {
+	role.GetRole().Spec.Departments, role.GetRole().Spec.Teams = departments, teams
+	return role
+}
+
+func blockList(name string, spec *identityv1.BlockListSpec) *identityv1.Resource {
+	return &identityv1.Resource{Kind: &identityv1.Resource_BlockList{BlockList: &identityv1.BlockList{Metadata: meta(name), Spec: spec}}}
+}
+
 func agentOf(name string, spec *identityv1.AgentSpec) *identityv1.Resource {
 	return &identityv1.Resource{Kind: &identityv1.Resource_Agent{Agent: &identityv1.Agent{Metadata: meta(name), Spec: spec}}}
 }
@@ -82,14 +92,17 @@ func drawResources(t *rapid.T) []*identityv1.Resource {
 	var all []*identityv1.Resource
 	for i := range most {
 		if rapid.IntRange(0, 9).Draw(t, "there") > 0 {
-			spec := &identityv1.PersonSpec{Roles: picks(t, "role"), Disabled: rapid.IntRange(0, 4).Draw(t, "disabled") == 0}
+			spec := &identityv1.PersonSpec{Roles: picks(t, "role"), Disabled: rapid.IntRange(0, 4).Draw(t, "disabled") == 0, Teams: picks(t, "team")}
+			spec.Department = pick(t, "department")
 			all = append(all, person(fmt.Sprintf("person%d", i), spec))
 		}
 		if rapid.Bool().Draw(t, "group") {
-			all = append(all, groupOf(fmt.Sprintf("group%d", i), &identityv1.GroupSpec{Members: picks(t, "person"), Roles: picks(t, "role")}))
+			all = append(all, groupOf(fmt.Sprintf("group%d", i), &identityv1.GroupSpec{
+				Members: picks(t, "person"), Roles: picks(t, "role"), Groups: picks(t, "group"), // circles as well: they end nothing
+			}))
 		}
 		if rapid.IntRange(0, 3).Draw(t, "role") > 0 {
-			all = append(all, roleOf(fmt.Sprintf("role%d", i), drawGrants(t)...))
+			all = append(all, units(roleOf(fmt.Sprintf("role%d", i), drawGrants(t)...), picks(t, "department"), picks(t, "team")))
 		}
 		if rapid.Bool().Draw(t, "agent") {
 			all = append(all, agentOf(fmt.Sprintf("agent%d", i), &identityv1.AgentSpec{
@@ -97,6 +110,14 @@ func drawResources(t *rapid.T) []*identityv1.Resource {
 				Delegators: &identityv1.Delegators{People: picks(t, "person"), Roles: picks(t, "role")},
 			}))
 		}
+	}
+	for i := range rapid.IntRange(0, 2).Draw(t, "lists") {
+		all = append(all, blockList(fmt.Sprintf("list%d", i), &identityv1.BlockListSpec{
+			People: picks(t, "person"), Groups: picks(t, "group"), Agents: picks(t, "agent"), Targets: []*identityv1.BlockTarget{{
+				Server: rapid.SampledFrom([]string{AllServers, "server0", "server1"}).Draw(t, "target"), Tools: []string{AllTools},
+				Cannot: rapid.SampledFrom([]string{"see", "call"}).Draw(t, "cannot"),
+			}},
+		}))
 	}
 	return append(all, person("always", &identityv1.PersonSpec{}))
 }

@@ -5,6 +5,9 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"headgate.dev/services/authz/internal/directory"
+	"headgate.dev/services/authz/internal/ownership"
 )
 
 // Tuple is one relation between a user or userset and an object, as OpenFGA keeps it.
@@ -16,15 +19,27 @@ type Tuple struct {
 	Until time.Time
 }
 
+// String is the tuple as people write it.
+func (t Tuple) String() string {
+	text := t.Object + " " + t.Relation + " " + t.User
+	if !t.Until.IsZero() {
+		text += " until " + t.Until.UTC().Format(time.RFC3339)
+	}
+	return text
+}
+
 // The types of the model.
 const (
 	TypeUser         = "user"
 	TypeOrganization = "organization"
 	TypeGroup        = "group"
+	TypeDepartment   = directory.Department
+	TypeTeam         = directory.Team
 	TypeRole         = "role"
 	TypeAgent        = "agent"
 	TypeServer       = "mcp_server"
 	TypeTool         = "tool"
+	TypeResource     = ownership.Type
 )
 
 // Key is what a store holds at most once.

@@ -1,8 +1,11 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -11,38 +14,107 @@ import (
 	"headgate.dev/libs/policy"
 	"headgate.dev/libs/rpc"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/authz/internal/directory"
 	"headgate.dev/services/authz/internal/entitlement"
 )
 
 // Decide implements AuthzServiceHandler. It is the edge's own decision, made on the state of this moment: the relation first, then the tenant's rules.
 func (h *Handler) Decide(ctx context.Context, req *connect.Request[authzv1.DecideRequest]) (*connect.Response[authzv1.DecideResponse], error) {
-	tenant, err := rpc.Tenant(ctx, req.Msg.GetTenant())
+	bundle, request, err := h.question(ctx, req.Msg, h.Now())
 	if err != nil {
 		return nil, err
 	}
-	args, err := arguments(req.Msg.GetArguments())
+	decision := vouched(ctx, bundle, request, bundle.Settle(request, h.asking(ctx, request)))
+	decision.ID = ids.Prefixed("dec")
+	return connect.NewResponse(&authzv1.DecideResponse{Decision: decision.Proto()}), nil
+}
+
+// Explain implements AuthzServiceHandler.
+func (h *Handler) Explain(ctx context.Context, req *connect.Request[authzv1.ExplainRequest]) (*connect.Response[authzv1.ExplainResponse], error) {
+	at := h.Now()
+	if req.Msg.GetAt() != nil {
+		at = req.Msg.GetAt().AsTime()
+	}
+	bundle, request, err := h.question(ctx, req.Msg.GetCall(), at)
 	if err != nil {
 		return nil, err
+	}
+	if country := req.Msg.GetCountry(); country != "" {
+		request.Country = country
+	}
+	bundle.Settle(request, h.asking(ctx, request)) // brings the relations that Explain judges by
+	decision, rules := bundle.Explain(request)
+	decision = vouched(ctx, bundle, request, decision)
+	return connect.NewResponse(&authzv1.ExplainResponse{Decision: decision.Proto(), Rules: rules}), nil
+}
+
+// vouched says, for everybody but the services, which read facts themselves, which facts a decision has from the question alone and, where it lacks one,
+// that nothing is decided.
+func vouched(ctx context.Context, bundle *policy.Bundle, request *policy.Request, d policy.Decision) policy.Decision {
+	if !request.Relation.Call || rpc.CallerFrom(ctx).Person == nil {
+		return d
+	}
+	if d.Reason == faultv1.Reason_REASON_FACT_UNAVAILABLE && len(d.NeedsFacts) > 0 {
+		d.Sentence = request.Tool.Name + " on " + request.Server.Name + " is undecided: rule " + d.Rule + " needs the fact " + strings.Join(d.NeedsFacts, ", ") +
+			", which the gateway reads before a call and which was not given; give it under facts, or make the call."
+	}
+	d.GivenFacts = bundle.Given(request)
+	return d
+}
+
+// question is what there is to decide, by the state of this moment and as if it were the given time.
+func (h *Handler) question(ctx context.Context, asked *authzv1.DecideRequest, at time.Time) (*policy.Bundle, *policy.Request, error) {
+	tenant, err := rpc.Tenant(ctx, asked.GetTenant())
+	if err != nil {
+		return nil, nil, err
+	}
+	args, err := arguments(asked.GetArguments())
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := h.Clock.Check(); err != nil {
+		return nil, nil, h.Alarm.Raise(tenant, err)
+	}
+	if err := h.servers(ctx); err != nil {
+		return nil, nil, h.Alarm.Raise(tenant, err)
 	}
 	state, err := h.Tenants.Get(tenant)
 	if err != nil {
-		return nil, err
+		return nil, nil, h.Alarm.Raise(tenant, err)
 	}
-	now := h.Now()
 	relation, err := entitlement.Relation(ctx, state, entitlement.Call{
-		Person: req.Msg.GetPerson(), Agent: req.Msg.GetAgent(), Server: req.Msg.GetServer(), Tool: req.Msg.GetTool(),
-	}, now)
+		Person: asked.GetPerson(), Agent: asked.GetAgent(), Server: asked.GetServer(), Tool: asked.GetTool(),
+	}, at)
 	if err != nil {
-		return nil, err
+		return nil, nil, h.Alarm.Raise(tenant, err)
 	}
-	decision := h.Policies.Bundle(tenant).Evaluate(&policy.Request{
-		Tenant: tenant, Principal: person(state.Directory, req.Msg.GetPerson()), Agent: policy.Agent{Name: req.Msg.GetAgent()},
-		Server: policy.Server{Name: req.Msg.GetServer()}, Tool: policy.Tool{Name: req.Msg.GetTool()},
-		Args: args, Facts: req.Msg.GetFacts().AsMap(), At: now, SourceIP: req.Msg.GetSourceIp(), Relation: relation,
-	})
-	decision.ID = ids.Prefixed("dec")
-	return connect.NewResponse(&authzv1.DecideResponse{Decision: decision.Proto()}), nil
+	bundle := h.Policies.Bundle(tenant)
+	request := h.request(tenant, state.Directory, asked, args, at)
+	request.Relation = relation
+	h.count(bundle, request)
+	return bundle, request, nil
+}
+
+// request is what rules see of a call, all but the relation.
+func (h *Handler) request(tenant string, known *directory.Tenant, asked *authzv1.DecideRequest, args json.RawMessage, at time.Time) *policy.Request {
+	server, tool, trust := h.Catalogue.Look(tenant, asked.GetServer(), asked.GetTool())
+	return &policy.Request{
+		Tenant: tenant, Principal: person(known, asked.GetPerson()), Agent: policy.Agent{Name: asked.GetAgent()}, Server: server, Tool: tool,
+		Args: args, Facts: asked.GetFacts().AsMap(), At: at, SourceIP: asked.GetSourceIp(),
+		Session: policy.SessionOf(asked.GetSession()), Device: policy.DeviceOf(asked.GetDevice()), Country: asked.GetCountry(),
+		Purpose: cmp.Or(asked.GetSession().GetPurpose(), asked.GetPurpose()), Trust: trust,
+	}
+}
+
+// count judges a call by what the edges have let pass, with this one. It is not counted: nothing is done here.
+func (h *Handler) count(bundle *policy.Bundle, request *policy.Request) {
+	for _, need := range bundle.CountNeeds(request) {
+		if request.Counts == nil {
+			request.Counts = map[string]float64{}
+		}
+		request.Counts[need.Key] = h.Counts.Sum(need.Bucket, need.Window, request.At) + need.Amount
+	}
 }
 
 // arguments refuses what an MCP server could read otherwise than the rules do.
@@ -65,5 +137,6 @@ func person(t *directory.Tenant, name string) policy.Principal {
 	p, _ := t.Person(name)
 	return policy.Principal{
 		Name: name, Email: p.Email, Department: p.Department, Roles: p.Roles, Groups: p.Groups, Teams: p.Teams, Attributes: p.Attributes,
+		Clearances: p.Clearances,
 	}
 }

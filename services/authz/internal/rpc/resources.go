@@ -6,6 +6,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"headgate.dev/libs/policy"
 	"headgate.dev/libs/resource"
 	"headgate.dev/libs/resourcestore"
 	"headgate.dev/libs/rpc"
@@ -15,7 +16,7 @@ import (
 	"headgate.dev/services/authz/internal/policies"
 )
 
-// Stored reads policies as they were declared.
+// Stored reads policies and calendars as they were declared.
 type Stored interface {
 	// Get is fault NOT_FOUND when the resource is not there.
 	Get(ctx context.Context, kind, tenant, name string) (resource.Object, error)
@@ -39,11 +40,26 @@ func (h *Handler) Apply(ctx context.Context, req *connect.Request[authzv1.ApplyR
 		}
 		objects = append(objects, object)
 	}
-	changes, err := h.Policies.Apply(ctx, objects, req.Msg.GetDryRun(), h.recordApplied)
+	if err := h.servers(ctx); err != nil {
+		return nil, err
+	}
+	inForce, _ := h.Policies.All() // before: what is applied is held against it
+	var given []*policy.Compiled
+	fit := func(c *policy.Compiled) error {
+		given = append(given, c)
+		return h.fit(c)
+	}
+	ctx = resourcestore.Acting(ctx, resourcestore.Claim{Owner: req.Msg.GetOwner(), TakeOver: req.Msg.GetTakeOver()})
+	changes, err := h.Policies.Apply(ctx, objects, req.Msg.GetDryRun(), policies.Also{Fit: fit, Record: h.recordApplied(0)})
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&authzv1.ApplyResponse{Changes: changes, Revision: h.Feed.Revision()}), nil
+	return connect.NewResponse(&authzv1.ApplyResponse{Changes: changes, Revision: h.Feed.Revision(), Warnings: h.warnings(given, inForce, req.Msg)}), nil
+}
+
+// fit holds a policy against the tools of its server as they were approved, or of all servers where it is about all.
+func (h *Handler) fit(c *policy.Compiled) error {
+	return c.CheckAgainst(h.Catalogue.Tools(c.Tenant(), c.Source().GetSpec().GetMatch().GetServer()))
 }
 
 // Get implements AuthzServiceHandler.
@@ -90,36 +106,49 @@ func (h *Handler) Delete(ctx context.Context, req *connect.Request[authzv1.Delet
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Policies.Delete(ctx, tenant, req.Msg.GetName(), h.recordDeleted); err != nil {
+	ctx = resourcestore.Acting(ctx, resourcestore.Claim{Owner: req.Msg.GetOwner(), TakeOver: req.Msg.GetTakeOver()})
+	if err := h.Policies.Delete(ctx, req.Msg.GetKind(), tenant, req.Msg.GetName(), h.recordDeleted); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&authzv1.DeleteResponse{Revision: h.Feed.Revision()}), nil
 }
 
-func (h *Handler) recordApplied(ctx context.Context, tx *sqlstore.Tx, changed []resource.Object) error {
-	for _, object := range changed {
-		meta := object.GetMetadata()
-		old, err := resourcestore.PreviousHash(ctx, tx, policies.Kind, meta.GetTenant(), meta.GetName())
-		if err != nil {
-			return err
+// recordApplied writes the audit record and the history of what was applied; a version says that they were rolled back to it.
+func (h *Handler) recordApplied(back int64) policies.Record {
+	return func(ctx context.Context, tx *sqlstore.Tx, changed []resource.Object) error {
+		for _, object := range changed {
+			meta := object.GetMetadata()
+			old, err := resourcestore.PreviousHash(ctx, tx, object.GetKind(), meta.GetTenant(), meta.GetName())
+			if err != nil {
+				return err
+			}
+			change := &eventsv1.Change{
+				Kind: object.GetKind(), Name: meta.GetName(), Action: "updated", Version: meta.GetVersion(), OldHash: old, NewHash: meta.GetHash(),
+			}
+			switch {
+			case back > 0:
+				change.Action = "rolled-back"
+			case meta.GetVersion() == 1:
+				change.Action = "created"
+			}
+			if err := h.keep(ctx, tx, object, change, back); err != nil {
+				return err
+			}
+			if err := h.append(h.event(ctx, "resource-applied", object, change)); err != nil {
+				return err
+			}
 		}
-		change := &eventsv1.Change{
-			Kind: policies.Kind, Name: meta.GetName(), Action: "updated", Version: meta.GetVersion(), OldHash: old, NewHash: meta.GetHash(),
-		}
-		if meta.GetVersion() == 1 {
-			change.Action = "created"
-		}
-		if err := h.append(h.event(ctx, "resource-applied", object, change)); err != nil {
-			return err
-		}
+		return nil
 	}
-	return nil
 }
 
-func (h *Handler) recordDeleted(ctx context.Context, _ *sqlstore.Tx, gone []resource.Object) error {
+func (h *Handler) recordDeleted(ctx context.Context, tx *sqlstore.Tx, gone []resource.Object) error {
 	for _, object := range gone {
 		meta := object.GetMetadata()
-		change := &eventsv1.Change{Kind: policies.Kind, Name: meta.GetName(), Action: "deleted", Version: meta.GetVersion(), OldHash: meta.GetHash()}
+		change := &eventsv1.Change{Kind: object.GetKind(), Name: meta.GetName(), Action: "deleted", Version: meta.GetVersion(), OldHash: meta.GetHash()}
+		if err := h.keep(ctx, tx, object, change, 0); err != nil {
+			return err
+		}
 		if err := h.append(h.event(ctx, "resource-deleted", object, change)); err != nil {
 			return err
 		}
@@ -128,10 +157,10 @@ func (h *Handler) recordDeleted(ctx context.Context, _ *sqlstore.Tx, gone []reso
 }
 
 func (h *Handler) event(ctx context.Context, action string, object resource.Object, change *eventsv1.Change) *eventsv1.Event {
-	ev := &eventsv1.Event{
+	ev := rpc.By(ctx).Sign(&eventsv1.Event{
 		Action: action, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Time: timestamppb.New(h.Now()),
-		Tenant: object.GetMetadata().GetTenant(), Principal: principal(rpc.CallerFrom(ctx)), Change: change,
-	}
+		Tenant: object.GetMetadata().GetTenant(), Change: change,
+	})
 	if p, ok := object.(*authzv1.Policy); ok {
 		ev.Target = &eventsv1.Target{Server: p.GetSpec().GetMatch().GetServer()}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"headgate.dev/services/authz/internal/directory"
+	"headgate.dev/services/authz/internal/openfga"
 	"headgate.dev/services/authz/internal/relations"
 )
 
@@ -17,6 +18,10 @@ const (
 
 	shortestRetry = 50 * time.Millisecond
 	longestRetry  = 2 * time.Second
+
+	// A model that another process pinned is tried again after so long.
+	shortestSwitch = 2 * time.Second
+	longestSwitch  = time.Minute
 )
 
 // job is one tenant to bring up to date.
@@ -25,6 +30,8 @@ type job struct {
 	before  *directory.Tenant
 	after   *directory.Tenant // nil: the tenant is gone
 	recheck bool
+	waiting []chan mended
+	next    *openfga.Store
 	// told: everyone was told that there is no answer, and has to be told that there is one again.
 	told bool
 }
@@ -40,7 +47,11 @@ func (t *Tenants) Run(ctx context.Context) error {
 		for _, j := range jobs {
 			free--
 			running.Go(func() {
-				t.finish(ctx, j, t.update(ctx, j))
+				diff, err := t.update(ctx, j)
+				t.finish(ctx, j, err)
+				for _, waiting := range j.waiting {
+					waiting <- mended{diff, err} // has room
+				}
 				done <- struct{}{} // has room for all
 			})
 		}
@@ -78,8 +89,8 @@ func (t *Tenants) next(now time.Time, free int) ([]job, <-chan time.Time) {
 				soonest = held.retry
 			}
 		default:
-			jobs = append(jobs, job{held: held, before: held.applied, after: after, recheck: held.recheck, told: held.failed != nil})
-			held.busy, held.recheck = true, false
+			jobs = append(jobs, job{held: held, before: held.applied, after: after, recheck: held.recheck, waiting: held.waiting, next: held.next, told: held.failed != nil})
+			held.busy, held.recheck, held.waiting = true, false, nil
 		}
 	}
 	if settled {
@@ -104,29 +115,34 @@ func (t *Tenants) settle() {
 	}
 }
 
-func (t *Tenants) update(ctx context.Context, j job) error {
+func (t *Tenants) update(ctx context.Context, j job) (relations.Difference, error) {
 	if j.after == nil {
-		return t.remove(ctx, j)
+		return relations.Difference{}, t.remove(ctx, j)
 	}
 	return t.reconcile(ctx, j)
 }
 
 // reconcile makes the store equal to the directory: what is gone first, and whom that concerns is told before much else is written. When the
 // directory has changed again meanwhile, it stops and leaves the rest to the next job.
-func (t *Tenants) reconcile(ctx context.Context, j job) error {
+func (t *Tenants) reconcile(ctx context.Context, j job) (relations.Difference, error) {
+	none := relations.Difference{}
 	r, err := t.open(ctx, j.held)
 	if err != nil {
-		return err
+		return none, err
+	}
+	if j.next != nil && j.next != j.held.store {
+		r = relations.NewReconciler(j.next) // what must be there by the new model is written by it, before anybody is asked by it
 	}
 	if j.recheck {
 		r.Forget()
 	}
 	diff, err := r.Plan(ctx, relations.Desired(j.after))
 	if err != nil {
-		return err
+		return none, err
 	}
+	t.drifted(j, diff)
 	if err := r.Remove(ctx, diff); err != nil {
-		return err
+		return none, err
 	}
 	unsaid := diff.Gone
 	if len(diff.Gone) > 0 && len(diff.Come) > relations.Batch {
@@ -135,14 +151,18 @@ func (t *Tenants) reconcile(ctx context.Context, j job) error {
 	}
 	came, err := r.Add(ctx, diff, func() bool { return t.newest(j) })
 	if err != nil {
-		return err
+		return none, err
+	}
+	if j.next != nil {
+		j.held.reconciler = r
+		t.switched(j.held, j.next)
 	}
 	applied := j.after
 	if len(came) < len(diff.Come) {
 		applied = j.before
 	}
 	t.changed(j, applied, append(unsaid, came...))
-	return nil
+	return diff, nil
 }
 
 func (t *Tenants) newest(j job) bool {
@@ -171,13 +191,18 @@ func (t *Tenants) remove(ctx context.Context, j job) error {
 	if _, err := t.open(ctx, j.held); err != nil {
 		return err
 	}
+	if t.cfg.Removed != nil {
+		if err := t.cfg.Removed(ctx, j.held.name); err != nil {
+			return err
+		}
+	}
 	if err := j.held.store.Delete(ctx); err != nil {
 		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	j.held.store, j.held.reconciler, j.held.applied, j.held.failed = nil, nil, nil, nil
-	j.held.generation++
+	j.held.moved(true)
 	if _, again := t.view.Tenant(j.held.name); !again { // if it came back meanwhile, it gets a new store
 		delete(t.held, j.held.name)
 	}
@@ -191,7 +216,7 @@ func (t *Tenants) changed(j job, applied *directory.Tenant, tuples []relations.T
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	j.held.applied, j.held.failed = applied, nil
-	j.held.generation++
+	j.held.moved(affected.Count() > 0 || j.told || !j.after.SamePeople(j.before))
 	t.publish(j.held, affected, j.told || j.before == nil || affected.Count() > mostNamed)
 }
 
@@ -212,16 +237,30 @@ func (t *Tenants) finish(ctx context.Context, j job, err error) {
 	j.held.busy = false
 	if err == nil {
 		j.held.wait, j.held.retry = 0, time.Time{}
+		if j.next != nil {
+			j.held.nextWait, j.held.nextRetry = 0, time.Time{}
+		}
 		return
 	}
 	if ctx.Err() != nil {
+		return
+	}
+	if j.next != nil { // what is in use stays in use; whether it still holds what it should is read again
+		if j.held.next == j.next {
+			j.held.next = nil
+		}
+		j.held.reconciler.Forget()
+		j.held.recheck = true
+		j.held.nextWait = min(max(2*j.held.nextWait, shortestSwitch), longestSwitch)
+		j.held.nextRetry = time.Now().Add(j.held.nextWait)
+		t.cfg.Log.WarnContext(ctx, "relations could not be brought to another model, the one in use stays", "tenant", j.held.name, "model", j.next.Model(), "cause", causes(err))
 		return
 	}
 	j.held.wait = min(max(2*j.held.wait, shortestRetry), longestRetry)
 	j.held.retry = time.Now().Add(j.held.wait)
 	first := j.held.failed == nil
 	j.held.failed = err
-	j.held.generation++
+	j.held.moved(true)
 	if first {
 		t.publish(j.held, relations.Affected{}, true)
 		t.cfg.Log.ErrorContext(ctx, "relations could not be brought up to date", "tenant", j.held.name, "cause", causes(err))

@@ -11,10 +11,12 @@ import (
 	"time"
 
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/services/authz/internal/directory"
 	"headgate.dev/services/authz/internal/openfga"
+	"headgate.dev/services/authz/internal/ownership"
 	"headgate.dev/services/authz/internal/relations"
 )
 
@@ -33,10 +35,14 @@ type Changed struct {
 type Config struct {
 	// Open opens a tenant's store, and makes it when it is not there.
 	Open func(ctx context.Context, tenant string) (*openfga.Store, error)
+	// Removed is called before the store of a tenant that is gone is deleted, to forget what was kept about it; nil for nobody. An error is tried again.
+	Removed func(ctx context.Context, tenant string) error
 	// Fresh reports whether identity was heard lately.
 	Fresh func() bool
 	// Publish is called for each change, one at a time, in their order.
 	Publish func(Changed)
+	// Drifted is called with what was mended where a store held less than it should; nil for nobody.
+	Drifted func(tenant string, diff relations.Difference)
 	Log     *slog.Logger
 }
 
@@ -58,15 +64,20 @@ type Tenants struct {
 type tenant struct {
 	name       string
 	store      *openfga.Store
+	next       *openfga.Store // the same store, to be asked by another model
 	reconciler *relations.Reconciler
 	applied    *directory.Tenant // what OpenFGA has acknowledged last
 	failed     error             // why the last try to bring it up to date failed
 	doubted    *directory.Tenant // the directory at which the store held less than it should; once for each
 	recheck    bool
+	waiting    []chan mended // who wants to know what the next recheck had to change
 	busy       bool
 	wait       time.Duration // until the next try after a failure
 	retry      time.Time
+	nextWait   time.Duration // until a model that another process pinned is tried again
+	nextRetry  time.Time
 	generation int64
+	rights     int64
 }
 
 // Snapshot is one tenant at one moment. It never changes.
@@ -75,6 +86,8 @@ type Snapshot struct {
 	Store     *openfga.Store
 	// Generation changes whenever the directory or the relations do.
 	Generation int64
+	// Rights changes whenever anybody's right to a tool may do.
+	Rights int64
 	// Settled is false while OpenFGA is being brought up to date.
 	Settled bool
 }
@@ -84,9 +97,26 @@ func New(cfg Config) *Tenants {
 	return &Tenants{cfg: cfg, kick: make(chan struct{}, 1), sync: make(chan struct{}), held: map[string]*tenant{}}
 }
 
-// Hear takes a new view of the directory. It does not wait.
-func (t *Tenants) Hear(view directory.View) {
+// Hear takes one message of identity's Watch. A heartbeat names nothing and changes nothing. It does not wait.
+func (t *Tenants) Hear(m *identityv1.WatchResponse) {
+	t.change(func(v directory.View) directory.View {
+		if t.heard && !m.GetSnapshot() && m.GetRevision() == v.Revision && len(m.GetUpserts())+len(m.GetDeletions()) == 0 {
+			return v
+		}
+		t.heard = true
+		return v.Apply(m)
+	})
+}
+
+// Relate takes what applications say of their resources in one tenant. It does not wait.
+func (t *Tenants) Relate(tenant string, r *ownership.Resources) {
+	t.change(func(v directory.View) directory.View { return v.Relate(tenant, r) })
+}
+
+// change puts a view in the place of the newest; next is called under the lock.
+func (t *Tenants) change(next func(directory.View) directory.View) {
 	t.mu.Lock()
+	view := next(t.view)
 	for _, name := range view.Tenants() {
 		held := t.held[name]
 		if held == nil {
@@ -95,12 +125,20 @@ func (t *Tenants) Hear(view directory.View) {
 		}
 		old, _ := t.view.Tenant(name)
 		if now, _ := view.Tenant(name); now != old {
-			held.generation++
+			held.moved(!now.SamePeople(old))
 		}
 	}
-	t.view, t.heard = view, true
+	t.view = view
 	t.mu.Unlock()
 	t.wake()
+}
+
+// moved counts a change, under the lock.
+func (t *tenant) moved(rights bool) {
+	t.generation++
+	if rights {
+		t.rights++
+	}
 }
 
 func (t *Tenants) wake() {
@@ -139,7 +177,24 @@ func (t *Tenants) Get(name string) (Snapshot, error) {
 		return Snapshot{}, fault.New(faultv1.Reason_REASON_UNAVAILABLE,
 			"The relations of tenant %s are being built, so nothing is allowed there yet. Try again in a moment.", name)
 	}
-	return Snapshot{Directory: dir, Store: held.store, Generation: held.generation, Settled: held.applied == dir}, nil
+	return Snapshot{Directory: dir, Store: held.store, Generation: held.generation, Rights: held.rights, Settled: held.applied == dir}, nil
+}
+
+// Mending returns what there is of a tenant, also while nothing may be decided by it: for whoever looks at its models and chooses another, because the one in
+// use may be what is wrong.
+func (t *Tenants) Mending(name string) (Snapshot, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	dir, ok := t.view.Tenant(name)
+	if !ok {
+		return Snapshot{}, fault.NotFound("There is no tenant %s.", name)
+	}
+	held := t.held[name]
+	if held.store == nil {
+		return Snapshot{}, fault.New(faultv1.Reason_REASON_UNAVAILABLE,
+			"The store of tenant %s could not be opened yet. Check OpenFGA; the log of authz has the cause.", name).Because(held.failed)
+	}
+	return Snapshot{Directory: dir, Store: held.store, Generation: held.generation, Rights: held.rights, Settled: held.applied == dir}, nil
 }
 
 // Doubt says that a store held less than the directory at this snapshot: it is read again, once for each state of the directory.

@@ -15,21 +15,20 @@ import (
 	resourcev1 "headgate.dev/proto/gen/headgate/resource/v1"
 
 	"headgate.dev/libs/fault"
-	"headgate.dev/services/authz/internal/directory"
 	"headgate.dev/services/authz/internal/openfga"
 	"headgate.dev/services/authz/internal/relations"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func view(revision int64, names ...string) directory.View {
+func view(revision int64, names ...string) *identityv1.WatchResponse {
 	m := &identityv1.WatchResponse{Snapshot: true, Revision: revision}
 	for _, name := range names {
 		m.Upserts = append(m.Upserts, &identityv1.Resource{Kind: &identityv1.Resource_Person{Person: &identityv1.Person{
 			Metadata: &resourcev1.Metadata{Name: "ana", Tenant: name}, Spec: &identityv1.PersonSpec{Roles: []string{"support"}},
 		}}})
 	}
-	return directory.View{}.Apply(m)
+	return m
 }
 
 // run keeps tenants on a real OpenFGA until the test ends. What is published comes through the channel.
@@ -102,6 +101,29 @@ func TestATenantThatFailsDoesNotHoldUpTheOthers(t *testing.T) {
 	}
 }
 
+func TestWhatIsKeptAboutATenantGoesBeforeItsStore(t *testing.T) {
+	all, _, published := run(t, func(ctx context.Context, server *openfga.Server, name string) (*openfga.Store, error) {
+		return server.Store(ctx, name)
+	})
+	removed := make(chan string, 10)
+	failing := true
+	all.cfg.Removed = func(_ context.Context, name string) error { // one job at a time calls it
+		removed <- name
+		if failing {
+			failing = false
+			return errors.New("no database")
+		}
+		return nil
+	}
+	all.Hear(view(1, "acme", "globex"))
+	wait(t, published, func(c Changed) bool { return c.Directory == 1 })
+	all.Hear(view(2, "globex"))
+	wait(t, published, func(c Changed) bool { return c.Directory == 2 })
+	if len(removed) != 2 || <-removed != "acme" || <-removed != "acme" {
+		t.Errorf("%d calls, want a failed one and the one that is tried again", len(removed))
+	}
+}
+
 func TestAStoreThatLostTuplesIsRepairedWhenItIsDoubted(t *testing.T) {
 	all, server, published := run(t, func(ctx context.Context, server *openfga.Server, name string) (*openfga.Store, error) {
 		return server.Store(ctx, name)
@@ -131,5 +153,36 @@ func TestAStoreThatLostTuplesIsRepairedWhenItIsDoubted(t *testing.T) {
 	all.Doubt(snapshot)
 	if again, err := all.Get("acme"); err != nil || again.Generation == snapshot.Generation {
 		t.Errorf("generation %d after the repair, %d before: %v", again.Generation, snapshot.Generation, err)
+	}
+}
+
+func TestAModelThatFailedIsNotTriedWithoutAPause(t *testing.T) {
+	all := New(Config{Log: slog.New(slog.DiscardHandler)})
+	store := &openfga.Store{}
+	held := &tenant{name: "acme", store: store, reconciler: relations.NewReconciler(store)}
+	all.held["acme"] = held
+	tried := 0
+	follow := func() {
+		err := all.Following(t.Context(), "acme", "another", func(context.Context, *openfga.Store) (*openfga.Store, error) {
+			tried++
+			return &openfga.Store{}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	follow()
+	if tried != 1 || held.next == nil {
+		t.Fatalf("tried %d times at first", tried)
+	}
+	all.finish(t.Context(), job{held: held, next: held.next}, errors.New("no"))
+	follow()
+	if tried != 1 {
+		t.Error("tried again at once")
+	}
+	held.nextRetry = time.Now().Add(-time.Second)
+	follow()
+	if tried != 2 {
+		t.Error("not tried again after the pause")
 	}
 }

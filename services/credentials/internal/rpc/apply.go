@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/record"
 	"headgate.dev/libs/resource"
 	"headgate.dev/libs/resourcestore"
 	"headgate.dev/libs/rpc"
@@ -43,6 +44,7 @@ func (h *Handler) Apply(ctx context.Context, req *connect.Request[credentialsv1.
 	also := func(ctx context.Context, tx *sqlstore.Tx, changed []resource.Object) error {
 		return h.also(ctx, tx, all, changed, req.Msg.GetDryRun())
 	}
+	ctx = resourcestore.Acting(ctx, resourcestore.Claim{Owner: req.Msg.GetOwner(), TakeOver: req.Msg.GetTakeOver()})
 	changes, revision, err := h.Resources.Apply(ctx, objects, req.Msg.GetDryRun(), also)
 	if err != nil {
 		return nil, err
@@ -160,10 +162,15 @@ func (h *Handler) recordApplied(ctx context.Context, tx *sqlstore.Tx, d *declare
 	if d.replaced {
 		change.Reason = "the secret was replaced"
 	}
-	return h.append(&eventsv1.Event{
+	if d.replaced {
+		if err := h.revoked(ctx, d.connection, change.GetReason()); err != nil {
+			return err
+		}
+	}
+	return h.append(rpc.By(ctx).Sign(&eventsv1.Event{
 		Action: "resource-applied", Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Tenant: m.GetTenant(),
-		Principal: principal(rpc.CallerFrom(ctx)), Change: change, Target: &eventsv1.Target{Server: d.connection.GetSpec().GetServer()},
-	})
+		Change: change, Target: &eventsv1.Target{Server: d.connection.GetSpec().GetServer()},
+	}))
 }
 
 // Delete implements CredentialsServiceHandler.
@@ -173,6 +180,7 @@ func (h *Handler) Delete(ctx context.Context, req *connect.Request[credentialsv1
 		return nil, err
 	}
 	name := req.Msg.GetName()
+	ctx = resourcestore.Acting(ctx, resourcestore.Claim{Owner: req.Msg.GetOwner(), TakeOver: req.Msg.GetTakeOver()})
 	revision, err := h.Resources.Delete(ctx, kindConnection, tenant, name, func(ctx context.Context, tx *sqlstore.Tx, gone []resource.Object) error {
 		if err := h.Vault.Delete(ctx, tx, tenant, name); err != nil {
 			return err
@@ -181,14 +189,30 @@ func (h *Handler) Delete(ctx context.Context, req *connect.Request[credentialsv1
 			return err
 		}
 		m := gone[0].GetMetadata()
-		return h.append(&eventsv1.Event{
+		c, err := asConnection(gone[0])
+		if err != nil {
+			return err
+		}
+		if err := h.revoked(ctx, c, "the connection was deleted"); err != nil {
+			return err
+		}
+		return h.append(rpc.By(ctx).Sign(&eventsv1.Event{
 			Action: "resource-deleted", Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Tenant: tenant,
-			Principal: principal(rpc.CallerFrom(ctx)),
-			Change:    &eventsv1.Change{Kind: kindConnection, Name: name, Action: "deleted", Version: m.GetVersion(), OldHash: m.GetHash()},
-		})
+			Change: &eventsv1.Change{Kind: kindConnection, Name: name, Action: "deleted", Version: m.GetVersion(), OldHash: m.GetHash()},
+		}))
 	})
 	if err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&credentialsv1.DeleteResponse{Revision: revision}), nil
+}
+
+// revoked records that a credential is lent no more. What was lent of it ends by itself within the lease's time.
+func (h *Handler) revoked(ctx context.Context, c *credentialsv1.Connection, why string) error {
+	m := c.GetMetadata()
+	return h.append(rpc.By(ctx).Sign(&eventsv1.Event{
+		Action: record.CredentialRevoked, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Tenant: m.GetTenant(),
+		Change:     &eventsv1.Change{Kind: kindConnection, Name: m.GetName(), Action: "revoked", Version: m.GetVersion(), Reason: why},
+		Credential: &eventsv1.Credential{Connection: m.GetName()}, Target: &eventsv1.Target{Server: c.GetSpec().GetServer()},
+	}))
 }

@@ -14,7 +14,6 @@ import (
 	"headgate.dev/libs/record"
 	"headgate.dev/libs/resource"
 	"headgate.dev/libs/resourcestore"
-	"headgate.dev/libs/rpc"
 	"headgate.dev/libs/sqlstore"
 	credentialsv1 "headgate.dev/proto/gen/headgate/credentials/v1"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
@@ -37,14 +36,6 @@ type Handler struct {
 func (h *Handler) append(ev *eventsv1.Event) error {
 	ev.Time = timestamppb.New(h.Now())
 	return h.Journal.Append(ev, journal.Spool)
-}
-
-// principal is who asked, for the record.
-func principal(c rpc.Caller) *eventsv1.Principal {
-	if c.Person != nil {
-		return record.Person(c.Person)
-	}
-	return record.Service(rpc.ServiceName(c.Service))
 }
 
 // asConnection is the stored object as a connection.

@@ -101,11 +101,11 @@ func (h *Handler) refuse(ctx context.Context, tenant string, ask *credentialsv1.
 
 // leaseEvent is the record of one lease. Within a call it is neither the started nor the final record, of which a call has one each.
 func leaseEvent(ctx context.Context, tenant string, ask *credentialsv1.LeaseRequest) *eventsv1.Event {
-	ev := &eventsv1.Event{
+	by := record.By{Principal: rpc.By(ctx).Principal} // the request is a service's, and the call has its own records
+	ev := by.Sign(&eventsv1.Event{
 		Action: "credential-leased", Phase: eventsv1.Phase_PHASE_FINAL, Tenant: tenant, CallId: ask.GetCallId(),
-		Principal: principal(rpc.CallerFrom(ctx)),
-		Target:    &eventsv1.Target{Server: ask.GetServer(), Tool: ask.GetTool(), Address: ask.GetHost()},
-	}
+		Target: &eventsv1.Target{Server: ask.GetServer(), Tool: ask.GetTool(), Address: ask.GetHost()},
+	})
 	ev.Principal.Person, ev.Principal.Agent = ask.GetPerson(), ask.GetAgent()
 	if ask.GetCallId() != "" {
 		ev.Phase = eventsv1.Phase_PHASE_UNSPECIFIED

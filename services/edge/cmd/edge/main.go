@@ -20,12 +20,17 @@ func main() {
 				return nil, err
 			}
 		}
+		keys, err := edge.Keys(d.Knows, d.Dial)
+		if err != nil {
+			return nil, err
+		}
 		return edge.New(cfg, edge.Deps{
 			Identity:    rpc.Client(peers[0], identityv1connect.NewIdentityServiceClient),
 			Authz:       rpc.Client(peers[1], authzv1connect.NewAuthzServiceClient),
 			Trust:       rpc.Client(peers[2], trustv1connect.NewTrustServiceClient),
 			Credentials: rpc.Client(peers[3], credentialsv1connect.NewCredentialsServiceClient),
-			Journal:     d.Journal, Log: d.Log, Now: d.Now,
+			Edge:        edge.Others(d.DialAt), Audit: keys,
+			Journal: d.Journal, Log: d.Log, Now: d.Now, Metrics: d.Metrics,
 		})
 	})
 }

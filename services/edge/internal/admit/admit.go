@@ -155,13 +155,35 @@ func (a *Admitter) who(in *guard.Inbound, now time.Time) (*guard.Caller, error) 
 	if in.Bearer == "" {
 		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "This endpoint needs an access token. Send it as: Authorization: Bearer TOKEN.")
 	}
+	known, err := a.verified(in.Bearer, now)
+	if err != nil {
+		return nil, err
+	}
+	return a.current(known, in.Endpoint)
+}
+
+// Knows reports whether a token is one of this edge's issuer that has neither expired nor been revoked, whatever it is for: who has none is not
+// given much room before it is refused.
+func (a *Admitter) Knows(bearer string) bool {
+	if bearer == "" {
+		return false
+	}
+	known, err := a.verified(bearer, a.now())
+	if err == nil {
+		_, err = a.holds(known.claims)
+	}
+	return err == nil
+}
+
+// verified finds a token that was verified before, or verifies it.
+func (a *Admitter) verified(bearer string, now time.Time) (*verified, error) {
 	var room [2048]byte // a token's usual length; a longer one takes its own
-	sum := sha256.Sum256(append(room[:0], in.Bearer...))
+	sum := sha256.Sum256(append(room[:0], bearer...))
 	a.mu.RLock()
 	known := a.tokens[sum]
 	a.mu.RUnlock()
 	if known == nil {
-		claims, err := a.verifier.Verify(in.Bearer)
+		claims, err := a.verifier.Verify(bearer)
 		if err != nil {
 			return nil, err
 		}
@@ -179,7 +201,7 @@ func (a *Admitter) who(in *guard.Inbound, now time.Time) (*guard.Caller, error) 
 		a.mu.Unlock()
 		return nil, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token has expired. Sign in again.")
 	}
-	return a.current(known, in.Endpoint)
+	return known, nil
 }
 
 // current holds a verified token to the directory as it is now. A revocation or a change of the person makes a new generation.
@@ -203,11 +225,7 @@ func (a *Admitter) current(v *verified, endpoint string) (*guard.Caller, error) 
 			next.good = append(next.good, last.good...)
 		}
 	} else {
-		next.caller = &guard.Caller{
-			Tenant: v.claims.Tenant, Person: v.claims.Subject, Email: person.Email, DisplayName: person.DisplayName,
-			Agent: v.claims.Agent, ClientID: v.claims.ClientID, TokenID: v.claims.ID, Principal: person.Principal,
-			Claims: v.claims, Mark: generation,
-		}
+		next.caller = callerOf(v.claims, person, generation)
 	}
 	v.as.Store(next)
 	return next.caller, nil
@@ -236,25 +254,44 @@ func (a *Admitter) Still(in *guard.Inbound, caller *guard.Caller) error {
 	return nil
 }
 
+// Current implements guard.Admitter.
+func (a *Admitter) Current(in *guard.Inbound, caller *guard.Caller) (*guard.Caller, error) {
+	generation := a.directory.Generation()
+	if !a.now().Before(caller.Claims.Expires) {
+		return nil, a.challenge(in, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token has expired. Sign in again."))
+	}
+	if generation == caller.Mark {
+		return caller, nil
+	}
+	person, err := a.holds(caller.Claims)
+	if err != nil {
+		return nil, a.challenge(in, err)
+	}
+	return callerOf(caller.Claims, person, generation), nil
+}
+
+func callerOf(claims *token.Claims, person directory.Person, generation int64) *guard.Caller {
+	return &guard.Caller{
+		Tenant: claims.Tenant, Person: claims.Subject, Email: person.Email, DisplayName: person.DisplayName,
+		Agent: claims.Agent, ClientID: claims.ClientID, TokenID: claims.ID, Principal: person.Principal,
+		Claims: claims, Mark: generation,
+	}
+}
+
+// Metadata implements guard.Admitter.
+func (a *Admitter) Metadata(in *guard.Inbound) string {
+	return a.cfg.Base + "/.well-known/oauth-protected-resource" + in.Endpoint
+}
+
 // challenge says where a token can be had (RFC 6750, RFC 9728).
 func (a *Admitter) challenge(in *guard.Inbound, err error) error {
 	why := fault.From(err)
 	if why.Reason != faultv1.Reason_REASON_UNAUTHENTICATED {
 		return err
 	}
-	said := `Bearer resource_metadata="` + a.cfg.Base + "/.well-known/oauth-protected-resource" + in.Endpoint + `"`
+	said := `Bearer resource_metadata="` + a.Metadata(in) + `"`
 	if in.Bearer != "" {
-		said += `, error="invalid_token", error_description="` + plain(why.Sentence) + `"`
+		said += `, error="invalid_token", error_description="` + guard.Quotable(why.Sentence) + `"`
 	}
 	return &guard.Refusal{Fault: why, Status: http.StatusUnauthorized, Challenge: said}
-}
-
-// plain keeps the characters that an error_description may have (RFC 6750, 3).
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r > 0x7e || r == '"' || r == '\\' {
-			return -1
-		}
-		return r
-	}, s)
 }

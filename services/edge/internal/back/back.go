@@ -1,25 +1,30 @@
 // Package back speaks to upstream servers over Streamable HTTP in both eras of the protocol. A call is sent at most once, nothing of the caller's
 // HTTP request goes upstream, and what comes back is read strictly.
+//
+// Back keeps one peer for each server. An upstream is the peer over Streamable HTTP: a request of 2026-07-28 is complete in itself, one of the
+// revisions before is made in a session that belongs to one client and offers exactly what that client can do. In a session the server may speak
+// besides answering, by the stream of a call or by the session's own, the standing one; a hearer is who it speaks to: the client of a call, or of a
+// Listening.
 package back
 
 import (
 	"context"
-	"encoding/json"
-	"net/url"
+	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/valyala/bytebufferpool"
-
 	"headgate.dev/libs/clock"
+	"headgate.dev/libs/egress"
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/mcp"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
-	"headgate.dev/services/edge/internal/flight"
 	"headgate.dev/services/edge/internal/guard"
+	"headgate.dev/services/edge/internal/stdio"
 )
+
+// forgetAfter is how long a server is remembered that nobody uses.
+const forgetAfter = time.Hour
 
 // Config bounds what upstreams may do.
 type Config struct {
@@ -27,40 +32,39 @@ type Config struct {
 	MaxResult int
 	// MaxCalls is how many calls may run at one upstream at once; 0 means 1,024.
 	MaxCalls int
+	// MaxCallsOfOne is how many of them may be one principal's; 0 means an eighth.
+	MaxCallsOfOne int
+	// Idle is how long a session with a server is kept unused; 0 means 10 minutes.
+	Idle time.Duration
+	// Stdio is which programs the operator allows to be started, Lookup finds the variables that they may inherit.
+	Stdio  stdio.Config
+	Lookup stdio.Lookup
+	// Log takes what programs say; nil discards it.
+	Log *slog.Logger
+	// Identities are the client certificates that servers can be shown.
+	Identities egress.Identities
 }
 
 // Back implements guard.Upstream. Safe for concurrent use.
 type Back struct {
-	cfg Config
-	now clock.Now
+	cfg  Config
+	now  clock.Now
+	crew *crew
+	// launcher starts programs.
+	launcher *stdio.Launcher
 
 	mu      sync.RWMutex
-	servers map[target]*upstream
+	servers map[target]*place // nil when Run has ended
 }
 
-// target is a server as far as its connections are concerned: another URL or authority is another upstream.
+// target is a server as far as its connections are concerned: another URL, or somebody else to expect there or to be there, is another upstream.
 type target struct {
-	tenant, name, url, ca string
-	timeout               time.Duration
+	tenant, name, url, ca, pins, certificate, program string
+	timeout                                           time.Duration
 }
 
-// upstream is one server with its connections, its era and its sessions.
-type upstream struct {
-	name    string
-	head    []byte
-	pool    *pool
-	limits  mcp.Limits
-	limit   time.Duration // of a question of the edge's own
-	now     clock.Now
-	ids     atomic.Uint64
-	running atomic.Int64
-	buffers bytebufferpool.Pool
-
-	probing  flight.Group[struct{}, *eras]
-	speaks   atomic.Pointer[eras]
-	opening  flight.Group[whose, *session]
-	mu       sync.Mutex
-	sessions map[whose]*session
+func targetOf(s *guard.Server) target {
+	return target{s.Tenant, s.Name, s.URL, s.CA, strings.Join(s.Pins, " "), s.ClientCertificate, s.Stdio.Key(), s.Timeout}
 }
 
 // New makes a Back without connections.
@@ -71,183 +75,216 @@ func New(cfg Config, now clock.Now) *Back {
 	if cfg.MaxCalls <= 0 {
 		cfg.MaxCalls = 1024
 	}
-	return &Back{cfg: cfg, now: now, servers: map[target]*upstream{}}
+	if cfg.MaxCallsOfOne <= 0 {
+		cfg.MaxCallsOfOne = max(cfg.MaxCalls/8, 1)
+	}
+	if cfg.Idle <= 0 {
+		cfg.Idle = 10 * time.Minute
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Stdio.Shares() {
+		cfg.Log.Warn("programs run as the edge's own user and can read its files, also those of its keys: set service.stdio.user")
+	}
+	launcher := stdio.NewLauncher(cfg.Stdio, stdio.Options{MaxLine: cfg.MaxResult, Lookup: cfg.Lookup}, cfg.Log)
+	return &Back{cfg: cfg, now: now, crew: newCrew(), launcher: launcher, servers: map[target]*place{}}
 }
 
-// Run closes all connections when ctx ends, and until then those of servers that are not used any more.
+// Run ends what is not used any more until ctx ends, and then everything: sessions are ended with their servers, connections closed. It returns
+// when every goroutine has ended. What is asked of Back afterwards is refused.
 func (b *Back) Run(ctx context.Context) error {
-	<-ctx.Done()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for at, u := range b.servers {
-		u.pool.close()
-		delete(b.servers, at)
+	ticker := time.NewTicker(min(max(b.cfg.Idle/8, time.Millisecond), 30*time.Second))
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ticker.C:
+			b.sweep(b.now())
+		case <-ctx.Done():
+		}
 	}
+	b.mu.Lock()
+	for at, p := range b.servers {
+		b.leave(at, p)
+	}
+	b.servers = nil
+	b.mu.Unlock()
+	b.crew.close()
 	return nil
 }
 
-// of finds or makes the upstream of a server.
-func (b *Back) of(s *guard.Server) (*upstream, error) {
-	at := target{s.Tenant, s.Name, s.URL, s.CA, s.Timeout}
-	b.mu.RLock()
-	u := b.servers[at]
-	b.mu.RUnlock()
-	if u != nil {
-		return u, nil
+// sweep forgets servers that nobody uses, and ends idle sessions with the others.
+func (b *Back) sweep(now time.Time) {
+	b.mu.Lock()
+	kept := make([]*place, 0, len(b.servers))
+	for at, p := range b.servers {
+		if p.calls() == 0 && p.heard.Load() == 0 && now.Sub(time.Unix(0, p.used.Load())) > forgetAfter {
+			b.leave(at, p)
+			continue
+		}
+		kept = append(kept, p)
 	}
-	pool, err := newPool(s)
+	b.mu.Unlock()
+	for _, p := range kept {
+		p.peer.sweep(now)
+	}
+}
+
+// leave forgets a server and closes what is open to it, without waiting. The lock is held.
+func (b *Back) leave(at target, p *place) {
+	delete(b.servers, at)
+	b.crew.start(func(context.Context) { p.peer.close() })
+}
+
+// of finds or makes the place of a server.
+func (b *Back) of(s *guard.Server) (*place, error) {
+	at := targetOf(s)
+	b.mu.RLock()
+	p := b.servers[at]
+	b.mu.RUnlock()
+	if p == nil {
+		var err error
+		if p, err = b.add(at, s); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (b *Back) add(at target, s *guard.Server) (*place, error) {
+	made, err := b.make(s)
 	if err != nil {
 		return nil, err
 	}
-	parsed, err := url.Parse(s.URL)
-	if err != nil || strings.ContainsAny(parsed.RequestURI()+parsed.Host, "\r\n ") {
-		return nil, fault.New(faultv1.Reason_REASON_UPSTREAM, "The server %s has a URL that cannot be used.", s.Name)
-	}
-	limits := mcp.ReplyLimits()
-	limits.Bytes = b.cfg.MaxResult
-	u = &upstream{name: s.Name, pool: pool, limits: limits, limit: min(probeLimit, s.Timeout), now: b.now, sessions: map[whose]*session{}}
-	u.head = []byte("POST " + parsed.RequestURI() + " HTTP/1.1\r\nHost: " + parsed.Host +
-		"\r\nUser-Agent: headgate\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n")
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if other := b.servers[at]; other != nil {
+		made.close() // nothing is open yet
 		return other, nil
+	}
+	if b.servers == nil {
+		made.close()
+		return nil, fault.New(faultv1.Reason_REASON_UNAVAILABLE, "This edge is shutting down. Try again, another one answers.")
 	}
 	for old, gone := range b.servers { // a changed server leaves its old connections behind
 		if old.tenant == at.tenant && old.name == at.name {
-			gone.pool.close()
-			delete(b.servers, old)
+			b.leave(old, gone)
 		}
 	}
-	b.servers[at] = u
+	p := &place{peer: made, name: s.Name}
+	p.used.Store(b.now().UnixNano())
+	b.servers[at] = p
+	return p, nil
+}
+
+// make is a peer for what the server is spoken to over. It opens nothing.
+func (b *Back) make(s *guard.Server) (peer, error) {
+	if s.Stdio != nil {
+		return b.local(s)
+	}
+	u, err := newUpstream(s, b.cfg, b.now)
+	if err != nil {
+		return nil, err
+	}
+	elder, err := b.older(s)
+	if err != nil {
+		return nil, err
+	}
+	u.elder = elder
 	return u, nil
+}
+
+// Retain closes what is open to servers that are not kept: deleted, quarantined or stopped ones. It waits for nothing.
+func (b *Back) Retain(keep func(tenant, name string) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for at, p := range b.servers {
+		if !keep(at.tenant, at.name) {
+			b.leave(at, p)
+		}
+	}
+}
+
+// all are the peers there are now.
+func (b *Back) all() []peer {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	out := make([]peer, 0, len(b.servers))
+	for _, p := range b.servers {
+		out = append(out, p.peer)
+	}
+	return out
 }
 
 // Forward implements guard.Upstream.
 func (b *Back) Forward(ctx context.Context, ex guard.Exchange) (guard.Reply, error) {
-	u, err := b.of(ex.Server)
+	p, err := b.of(ex.Server)
 	if err != nil {
 		return guard.Reply{}, err
 	}
-	if u.running.Add(1) > int64(b.cfg.MaxCalls) {
-		u.running.Add(-1)
-		return guard.Reply{}, fault.New(faultv1.Reason_REASON_UPSTREAM, "The server %s has too many calls running. Try again in a moment.", u.name)
+	if err := p.enter(ex.Caller, &b.cfg); err != nil {
+		return guard.Reply{}, err
 	}
-	defer u.running.Add(-1)
-	deadline := b.now().Add(ex.Server.Timeout)
+	defer p.leave(ex.Caller)
+	now := b.now()
+	p.used.Store(now.UnixNano())
+	deadline := now.Add(ex.Server.Timeout)
 	if until, ok := ctx.Deadline(); ok && until.Before(deadline) {
 		deadline = until
 	}
-	return u.call(ctx, ex, deadline)
+	return p.peer.call(ctx, ex, deadline)
 }
 
-// call makes one tool call. Only a session that the server has lost is opened anew, because then nothing ran.
-func (u *upstream) call(ctx context.Context, ex guard.Exchange, deadline time.Time) (guard.Reply, error) {
-	way, err := u.way(ctx, ex.Lease, ex.Modern)
+// About implements guard.Upstream.
+func (b *Back) About(ctx context.Context, s *guard.Server, lease *guard.Lease) (guard.About, error) {
+	p, err := b.of(s)
 	if err != nil {
-		return guard.Reply{}, err
+		return guard.About{}, err
 	}
-	id := mcp.NewID(u.ids.Add(1))
-	for attempt := range 2 {
-		m := message{lease: ex.Lease}
-		speaker := mcp.Speaker{Version: way, ClientName: clientName, ClientVersion: clientVersion}
-		var at *session
-		if !mcp.Modern(way) {
-			if at, err = u.session(ctx, whoseOf(ex.Caller), ex.Lease); err != nil {
-				return guard.Reply{}, err
-			}
-			speaker.Version, m.session = at.version, at.id
-		}
-		if m.body, err = callBody(id, ex, speaker.Version); err != nil {
-			return guard.Reply{}, u.outside(err, "its call could not be written")
-		}
-		m.headers = speaker.Headers(mcp.MethodToolsCall, ex.Tool)
-		if mcp.Modern(way) {
-			mirrored, err := mcp.ParamHeaders(ex.Bindings, ex.Arguments)
-			if err != nil {
-				return guard.Reply{}, fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: %s.", ex.Tool, err.Error())
-			}
-			m.headers = append(m.headers, mirrored...)
-		}
-		r, err := u.post(ctx, m, deadline)
-		if err != nil {
-			return guard.Reply{}, err
-		}
-		if r.status == 404 && at != nil && at.id != "" && attempt == 0 && r.events == nil {
-			u.lose(whoseOf(ex.Caller), at)
-			continue
-		}
-		return u.answer(ctx, r, id, ex.Notify)
-	}
-	return guard.Reply{}, u.outside(nil, "it knows none of the sessions that it opens")
+	p.used.Store(b.now().UnixNano())
+	return p.peer.about(ctx, lease)
 }
 
-// answer reads the answer to one request. Notices that come before it in a stream go on as they come.
-func (u *upstream) answer(ctx context.Context, r *response, id json.RawMessage, notify func([]byte) error) (guard.Reply, error) {
-	if r.events == nil {
-		return u.single(r, id)
+// Known implements guard.Upstream.
+func (b *Back) Known(s *guard.Server) (guard.About, bool) {
+	b.mu.RLock()
+	p := b.servers[targetOf(s)]
+	b.mu.RUnlock()
+	if p == nil {
+		return guard.About{}, false
 	}
-	for {
-		event, err := r.events.Next()
-		if err != nil {
-			r.finish(false)
-			return guard.Reply{}, u.failed(ctx, err)
-		}
-		if len(event.Data) == 0 {
-			continue // a stream may begin with an empty event that only has an id
-		}
-		reply, err := mcp.ReadReply(event.Data, u.limits)
-		if err != nil {
-			r.finish(false)
-			return guard.Reply{}, u.outside(err, "an event of its stream is not one strict JSON-RPC message")
-		}
-		switch reply.Kind {
-		case mcp.Response:
-			if !mcp.SameID(reply.ID, id) {
-				r.finish(false)
-				return guard.Reply{}, u.outside(nil, "it answered another request than the one it was sent")
-			}
-			r.drain()
-			return guard.Reply{Result: reply.Result, Error: reply.Error}, nil
-		case mcp.Notification:
-			if notify == nil || reply.Method != "notifications/progress" && reply.Method != "notifications/message" {
-				continue // what is not about this request is not this client's
-			}
-			if err := notify(event.Data); err != nil {
-				r.finish(false)
-				return guard.Reply{}, err
-			}
-		case mcp.Request:
-			if reply.Method == mcp.MethodPing {
-				continue
-			}
-			r.finish(false)
-			return guard.Reply{}, u.outside(nil, "it asked the client for something that was not offered")
-		}
-	}
+	return p.peer.said()
 }
 
-// single reads an answer that is one body.
-func (u *upstream) single(r *response, id json.RawMessage) (guard.Reply, error) {
-	reply, err := mcp.ReadReply(r.body, u.limits)
-	switch {
-	case err != nil && r.status == 401 || err != nil && r.status == 403:
-		u.speaks.Store(nil)
-		return guard.Reply{}, fault.New(faultv1.Reason_REASON_CREDENTIAL,
-			"The server %s refused the credential that it was called with (HTTP %d). An administrator must look at its connection.", u.name, r.status)
-	case err != nil && r.status != 200:
-		u.speaks.Store(nil) // perhaps it speaks another revision by now
-		return guard.Reply{}, u.outside(err, "HTTP status %d without a JSON-RPC answer", r.status)
-	case err != nil:
-		return guard.Reply{}, u.outside(err, "its answer is not one strict JSON-RPC message")
-	case reply.Kind != mcp.Response, reply.Error == nil && r.status != 200:
-		return guard.Reply{}, u.outside(nil, "its answer is no answer")
-	case reply.ID == nil && reply.Error != nil && r.status >= 400: // an error about a request that it could not read
-	case !mcp.SameID(reply.ID, id):
-		return guard.Reply{}, u.outside(nil, "it answered another request than the one it was sent")
+// Definitions lists all tools that a server shows, page by page.
+func (b *Back) Definitions(ctx context.Context, s *guard.Server, lease *guard.Lease) ([]mcp.Definition, error) {
+	p, err := b.of(s)
+	if err != nil {
+		return nil, err
 	}
-	if reply.ErrorCode == mcp.CodeUnsupportedVersion {
-		u.speaks.Store(nil)
+	p.used.Store(b.now().UnixNano())
+	return p.peer.definitions(ctx, lease)
+}
+
+// Listen implements guard.Upstream.
+func (b *Back) Listen(ctx context.Context, l guard.Listening) error {
+	p, err := b.of(l.Server)
+	if err != nil {
+		return err
 	}
-	return guard.Reply{Result: reply.Result, Error: reply.Error}, nil
+	p.heard.Add(1)
+	defer p.heard.Add(-1)
+	p.used.Store(b.now().UnixNano())
+	return p.peer.listen(ctx, l)
+}
+
+// Release implements guard.Upstream.
+func (b *Back) Release(c *guard.Caller, session string) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for at, p := range b.servers {
+		if at.tenant == c.Tenant {
+			p.peer.release(holderOf(c, session))
+		}
+	}
 }

@@ -4,14 +4,15 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
 	"net/url"
+	"os"
 	"sync"
 	"syscall"
 	"time"
 
+	"headgate.dev/libs/egress"
 	"headgate.dev/libs/fault"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/edge/internal/guard"
@@ -43,7 +44,7 @@ type pool struct {
 	closed bool
 }
 
-func newPool(s *guard.Server) (*pool, error) {
+func newPool(s *guard.Server, as egress.Identities) (*pool, error) {
 	u, err := url.Parse(s.URL)
 	if err != nil || u.Hostname() == "" || u.User != nil {
 		return nil, fault.New(faultv1.Reason_REASON_UPSTREAM, "The server %s has a URL that cannot be used. An administrator must correct it.", s.Name)
@@ -52,13 +53,9 @@ func newPool(s *guard.Server) (*pool, error) {
 	if u.Scheme != "https" {
 		return p, nil
 	}
-	p.tls = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
-	if s.CA != "" {
-		p.tls.RootCAs = x509.NewCertPool()
-		if !p.tls.RootCAs.AppendCertsFromPEM([]byte(s.CA)) {
-			return nil, fault.New(faultv1.Reason_REASON_UPSTREAM,
-				"The certificate authorities of the server %s are not PEM certificates. An administrator must correct them.", s.Name)
-		}
+	p.tls, err = as.TLS(egress.Server{Tenant: s.Tenant, Host: u.Hostname(), CA: s.CA, Pins: s.Pins, ClientCertificate: s.ClientCertificate})
+	if err != nil {
+		return nil, fault.New(faultv1.Reason_REASON_UPSTREAM, "The server %s cannot be called: %s. Tell an administrator.", s.Name, err)
 	}
 	return p, nil
 }
@@ -86,8 +83,7 @@ func (p *pool) get(ctx context.Context, now time.Time) (*conn, error) {
 func (p *pool) dial(ctx context.Context) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
-	var dialer net.Dialer
-	plain, err := dialer.DialContext(ctx, p.network, p.address)
+	plain, err := egress.Dial(ctx, p.network, p.address)
 	if err != nil {
 		return nil, err
 	}
@@ -134,21 +130,42 @@ func (p *pool) close() {
 	}
 }
 
-// alive looks at the socket without taking from it: a server that closed it, or that says something unasked, makes it useless.
+// alive reports whether a pooled connection can be used. A server that closed it, or that said something unasked, makes it useless: what it said
+// would be taken for the answer to the next call.
 func (c *conn) alive() bool {
 	if c.raw == nil {
 		return true
 	}
-	ok := true
-	err := c.raw.Read(func(fd uintptr) bool {
+	waiting, ok := false, true
+	err := c.raw.Control(func(fd uintptr) { // Read would mind the deadline of the call before
 		var b [1]byte
 		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		if errors.Is(err, syscall.EAGAIN) {
-			return true
-		}
-		_, secured := c.Conn.(*tls.Conn)
-		ok = err == nil && n > 0 && secured // TLS may have sent a session ticket
-		return true
+		waiting = n > 0
+		ok = waiting || errors.Is(err, syscall.EAGAIN)
 	})
-	return ok && err == nil
+	if err != nil || !ok {
+		return false
+	}
+	if secured, is := c.Conn.(*tls.Conn); is {
+		return silent(secured, waiting)
+	}
+	return !waiting
+}
+
+// settle is how long TLS may take with records that are there already.
+const settle = 5 * time.Millisecond
+
+// silent reads what came over TLS, that which waits in the socket and that which TLS has taken from it before. A session ticket is for TLS alone;
+// anything else was said unasked.
+func silent(c *tls.Conn, waiting bool) bool {
+	until := time.Unix(1, 0) // long ago: nothing is waited for
+	if waiting {
+		until = time.Now().Add(settle)
+	}
+	if c.SetReadDeadline(until) != nil {
+		return false
+	}
+	var b [1]byte
+	n, err := c.Read(b[:])
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded)
 }

@@ -4,7 +4,6 @@ package catalogue
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/mcp"
 	"headgate.dev/libs/policy"
-	"headgate.dev/libs/secret/forms"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
 	"headgate.dev/services/edge/internal/flight"
@@ -29,6 +27,8 @@ import (
 type Upstream interface {
 	// Definitions are all pages of the server's own tools/list, in its order.
 	Definitions(ctx context.Context, s *guard.Server, lease *guard.Lease) ([]mcp.Definition, error)
+	// About is what a server says of itself.
+	About(ctx context.Context, s *guard.Server, lease *guard.Lease) (guard.About, error)
 }
 
 // Trust is told what differs from what it knows.
@@ -57,6 +57,8 @@ type Parts struct {
 	Log      *slog.Logger
 	// Fresh is how long what was seen of an upstream is believed; 0 means a second.
 	Fresh time.Duration
+	// LookEvery is how often servers are looked at that only an edge can look at; 0 means 30 s, as trust does with the others.
+	LookEvery time.Duration
 }
 
 // Catalogue implements guard.Catalogue. Safe for concurrent use.
@@ -69,20 +71,24 @@ type Catalogue struct {
 	servers  map[key]*server
 	kills    map[kill]string // → reason
 	reported map[key]string
+	heard    chan struct{} // holds a value when trust said something since the last look
 }
 
 type key struct{ tenant, name string }
 
 type kill struct{ tenant, kind, name string }
 
-type look struct{ tenant, name, url string }
+type look struct{ tenant, name, url, program string }
 
 // New makes an empty catalogue, in which nothing exists.
 func New(parts Parts) *Catalogue {
 	if parts.Fresh == 0 {
 		parts.Fresh = time.Second
 	}
-	return &Catalogue{Parts: parts, servers: map[key]*server{}, kills: map[kill]string{}, reported: map[key]string{}}
+	if parts.LookEvery == 0 {
+		parts.LookEvery = 30 * time.Second
+	}
+	return &Catalogue{Parts: parts, servers: map[key]*server{}, kills: map[kill]string{}, reported: map[key]string{}, heard: make(chan struct{}, 1)}
 }
 
 // Apply takes one message of trust's stream.
@@ -109,6 +115,10 @@ func (c *Catalogue) Apply(m *trustv1.WatchResponse) error {
 	}
 	if m.GetSnapshot() || len(m.GetUpserts())+len(m.GetDeletions())+len(m.GetRevived())+len(m.GetKills()) > 0 {
 		c.generation.Add(1)
+		select {
+		case c.heard <- struct{}{}:
+		default:
+		}
 	}
 	return nil
 }
@@ -134,6 +144,9 @@ func (c *Catalogue) stopped(who *guard.Caller) error {
 }
 
 func (c *Catalogue) halted(s *server, tool string) error {
+	if len(c.kills) == 0 {
+		return nil
+	}
 	if reason, ok := c.kills[kill{s.Tenant, "server", s.Name}]; ok {
 		return killed("The server "+s.Name+" was", reason)
 	}
@@ -193,8 +206,11 @@ func (c *Catalogue) Tool(ctx context.Context, who *guard.Caller, server, tool st
 
 func (c *Catalogue) tool(s *server, d *definition, reach Reach) *guard.Tool {
 	t := &guard.Tool{
-		Server: &s.Server, Name: d.name, Hash: d.hash, Labels: d.labels, Annotations: d.annotations, Bindings: d.bindings,
+		Server: &s.Server, Name: d.name, Hash: d.hash, Labels: d.labels, Annotations: d.annotations, Bindings: d.bindings, Recording: s.recorded(d),
 		Relation: reach.Lookup(s.Name, d.name, c.Now()), Reach: reach,
+	}
+	if t.Trust = d.trust; d.method {
+		t.Trust = s.trust
 	}
 	if d.schema != nil {
 		t.Arguments = d.schema()
@@ -210,6 +226,9 @@ func invisible(s *server, d *definition, r policy.Relation) error {
 		if reason == faultv1.Reason_REASON_UNSPECIFIED {
 			reason = faultv1.Reason_REASON_NOT_GRANTED
 		}
+		if reason == faultv1.Reason_REASON_BLOCK_LISTED {
+			return guard.Invisible(reason, "A block list keeps this caller from %s of %s: %s.", d.name, s.Name, r.Via)
+		}
 		return guard.Invisible(reason, "No relation gives %s of %s to this caller.", d.name, s.Name)
 	case s.standing == trustv1.Standing_STANDING_QUARANTINED:
 		return guard.Invisible(faultv1.Reason_REASON_QUARANTINED, "The server %s is quarantined.", s.Name)
@@ -223,7 +242,7 @@ func invisible(s *server, d *definition, r policy.Relation) error {
 	return nil
 }
 
-// find takes the visible name apart: at an endpoint of one server it is the tool's own, else server.tool, where both may have dots.
+// find takes the visible name apart: at an endpoint of one server it is the tool's own, else server.tool.
 func (c *Catalogue) find(tenant, endpoint, visible string) (*server, *definition) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -234,33 +253,40 @@ func (c *Catalogue) find(tenant, endpoint, visible string) (*server, *definition
 		}
 		return s, s.definitions[visible]
 	}
-	for i := range len(visible) {
-		if visible[i] != '.' {
-			continue
-		}
-		if s := c.servers[key{tenant, visible[:i]}]; s != nil && s.definitions[visible[i+1:]] != nil {
-			return s, s.definitions[visible[i+1:]]
-		}
+	name, tool, ok := guard.SplitName(visible)
+	if !ok {
+		return nil, nil
+	}
+	if s := c.servers[key{tenant, name}]; s != nil && s.definitions[tool] != nil {
+		return s, s.definitions[tool]
 	}
 	return nil, nil
 }
 
 // List implements guard.Catalogue.
-func (c *Catalogue) List(ctx context.Context, who *guard.Caller, endpoint string) (guard.Listing, error) {
+func (c *Catalogue) List(ctx context.Context, who *guard.Caller, endpoint string, before func(asked []*guard.Server) error) (guard.Listing, error) {
 	reach, err := c.Relations(ctx, who)
 	if err != nil {
 		return guard.Listing{}, err
 	}
+	look := c.look
+	if endpoint == "" {
+		look = c.glance
+	}
 	asked := c.within(who.Tenant, endpoint, reach)
+	if old := c.old(asked); len(old) > 0 {
+		if err := before(old); err != nil {
+			return guard.Listing{}, err
+		}
+	}
 	shown := make([]*seen, len(asked))
 	failed := make([]error, len(asked))
 	var all sync.WaitGroup
 	for i, s := range asked {
-		all.Go(func() { shown[i], failed[i] = c.look(ctx, s) })
+		all.Go(func() { shown[i], failed[i] = look(ctx, s) })
 	}
 	all.Wait()
 	var out guard.Listing
-	taken := map[string]bool{}
 	for i, s := range asked {
 		if failed[i] != nil {
 			if endpoint != "" {
@@ -269,29 +295,37 @@ func (c *Catalogue) List(ctx context.Context, who *guard.Caller, endpoint string
 			out.Unavailable = append(out.Unavailable, s.Name)
 			continue
 		}
-		c.add(&out, s, shown[i], reach, endpoint == "", taken)
+		c.add(&out, s, shown[i], reach, endpoint == "")
 	}
 	return out, nil
 }
 
+// old are those of the servers that have to be asked what they show now.
+func (c *Catalogue) old(servers []*server) []*guard.Server {
+	var out []*guard.Server
+	for _, s := range servers {
+		if last := s.seen.Load(); last == nil || c.Now().Sub(last.at) >= c.Fresh {
+			out = append(out, &s.Server)
+		}
+	}
+	return out
+}
+
 // add puts in what the caller may see of one server, in the server's order.
-func (c *Catalogue) add(out *guard.Listing, s *server, shown *seen, reach Reach, prefixed bool, taken map[string]bool) {
+func (c *Catalogue) add(out *guard.Listing, s *server, shown *seen, reach Reach, prefixed bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	for _, name := range shown.order {
-		d := s.definitions[name]
-		if d == nil || !d.served() || shown.hashes[name] != d.hash {
-			continue
-		}
-		out.Total++
-		visible, raw := name, d.raw
+	tools, now := s.serve(shown), c.Now()
+	out.Total += len(tools)
+	out.Tools = slices.Grow(out.Tools, len(tools))
+	for _, d := range tools {
+		raw := d.raw
 		if prefixed {
-			visible, raw = s.Name+"."+name, d.prefixed
+			raw = d.prefixed
 		}
-		if taken[visible] || raw == nil || c.halted(s, name) != nil || !reach.Lookup(s.Name, name, c.Now()).See {
+		if raw == nil || c.halted(s, d.name) != nil || !reach.Lookup(s.Name, d.name, now).See {
 			continue
 		}
-		taken[visible] = true
 		out.Tools = append(out.Tools, raw)
 	}
 }
@@ -303,7 +337,7 @@ func (c *Catalogue) within(tenant, endpoint string, reach Reach) []*server {
 	var out []*server
 	for _, name := range reach.Servers(c.Now()) {
 		s := c.servers[key{tenant, name}]
-		if s == nil || endpoint != "" && name != endpoint || c.halted(s, "") != nil {
+		if s == nil || endpoint != "" && name != endpoint || endpoint == "" && !guard.Nameable(name) || c.halted(s, "") != nil {
 			continue
 		}
 		if s.standing == trustv1.Standing_STANDING_APPROVED || s.standing == trustv1.Standing_STANDING_PENDING && s.initial {
@@ -334,7 +368,14 @@ func (c *Catalogue) look(ctx context.Context, s *server) (*seen, error) {
 	if last := s.seen.Load(); last != nil && c.Now().Sub(last.at) < c.Fresh {
 		return last, nil
 	}
-	shown, err := c.looking.Do(ctx, look{s.Tenant, s.Name, s.URL}, min(s.Timeout, lookLimit), func(ctx context.Context) (*seen, error) { return c.ask(ctx, s) })
+	shown, err := c.looking.Do(ctx, look{s.Tenant, s.Name, s.URL, s.Stdio.Key()}, min(s.Timeout, lookLimit), func(ctx context.Context) (*seen, error) {
+		began := time.Now()
+		shown, err := c.ask(ctx, s)
+		if err == nil {
+			s.Delay.Answered(time.Since(began))
+		}
+		return shown, err
+	})
 	if err != nil {
 		why := fault.From(err)
 		if why.Reason == faultv1.Reason_REASON_CREDENTIAL || why.Reason == faultv1.Reason_REASON_UPSTREAM_TIMEOUT {
@@ -350,6 +391,18 @@ func (c *Catalogue) look(ctx context.Context, s *server) (*seen, error) {
 	return shown, nil
 }
 
+// glance is look for the list of all, which one server must not delay much (guard.Delay). The look goes on meanwhile, so that the server is there again as
+// soon as it answered.
+func (c *Catalogue) glance(ctx context.Context, s *server) (*seen, error) {
+	ctx, done := s.Delay.Bound(ctx)
+	shown, err := c.look(ctx, s)
+	done(err)
+	return shown, err
+}
+
+// Close ends the looks under way and returns when they have ended. It is for after the last request.
+func (c *Catalogue) Close() { c.looking.Close() }
+
 // lookLimit bounds one look.
 const lookLimit = 10 * time.Second
 
@@ -362,7 +415,7 @@ func (c *Catalogue) ask(ctx context.Context, s *server) (*seen, error) {
 	tools, err := c.Upstream.Definitions(ctx, &s.Server, lease)
 	if err != nil {
 		why := fault.From(err)
-		sentence, _ := forms.RedactText(why.Sentence, lease.Forms)
+		sentence, _ := lease.Forms.RedactText(why.Sentence)
 		return nil, fault.New(why.Reason, "%s", sentence).Because(err)
 	}
 	if err := c.uncredentialed(s, tools, lease); err != nil {
@@ -375,46 +428,36 @@ func (c *Catalogue) ask(ctx context.Context, s *server) (*seen, error) {
 		shown.hashes[tool.Name] = tool.Hash()
 		raw[i] = tool.Raw
 	}
+	about, err := c.own(ctx, s, lease)
+	if err != nil {
+		return nil, err
+	}
+	report := &trustv1.ReportRequest{Tenant: s.Tenant, Server: s.Name, Tools: raw, About: about}
+	if s.Stdio != nil {
+		shown.report = report
+	}
 	s.seen.Store(shown)
-	c.report(ctx, s, shown, raw)
+	if digest := shown.digest(); s.shows(digest) {
+		c.generation.Add(1) // whoever was judged by what was seen before is judged again
+	}
+	if !c.told(s, shown, report) {
+		c.report(ctx, s, shown, report)
+	}
 	return shown, nil
 }
 
 // uncredentialed refuses what a server shows when its credential is in it: nothing of it is kept, used or reported.
 func (c *Catalogue) uncredentialed(s *server, tools []mcp.Definition, lease *guard.Lease) error {
 	for _, tool := range tools {
-		if forms.Found(tool.Raw, lease.Forms) {
-			c.Log.Error("a server shows its own credential", "tenant", s.Tenant, "server", s.Name)
-			return fault.New(faultv1.Reason_REASON_INSPECTION,
-				"it shows the credential that it was sent, so what it shows was thrown away. An administrator must replace the credential and ask its owner.")
+		if lease.Forms.Found(tool.Raw) {
+			return c.exposed(s)
 		}
 	}
 	return nil
 }
 
-// report tells trust what differs from what it knows, once for each difference. The edge does not wait for trust to stop serving it.
-func (c *Catalogue) report(ctx context.Context, s *server, shown *seen, raw [][]byte) {
-	at := key{s.Tenant, s.Name}
-	same := len(shown.hashes) == len(s.shown)
-	for name, hash := range shown.hashes {
-		same = same && s.shown[name] == hash
-	}
-	fingerprint := fmt.Sprint(shown.hashes) // maps print in order of their keys
-	c.mu.Lock()
-	done := same || c.reported[at] == fingerprint
-	if same {
-		delete(c.reported, at)
-	}
-	c.mu.Unlock()
-	if done {
-		return
-	}
-	_, err := c.Trust.Report(ctx, connect.NewRequest(&trustv1.ReportRequest{Tenant: s.Tenant, Server: s.Name, Tools: raw}))
-	if err != nil {
-		c.Log.Warn("definitions not reported", "tenant", s.Tenant, "server", s.Name, "error", err)
-		return
-	}
-	c.mu.Lock()
-	c.reported[at] = fingerprint
-	c.mu.Unlock()
+func (c *Catalogue) exposed(s *server) error {
+	c.Log.Error("a server shows its own credential", "tenant", s.Tenant, "server", s.Name)
+	return fault.New(faultv1.Reason_REASON_INSPECTION,
+		"it shows the credential that it was sent, so what it shows was thrown away. An administrator must replace the credential and ask its owner.")
 }

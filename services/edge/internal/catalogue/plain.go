@@ -1,9 +1,12 @@
 package catalogue
 
+import "headgate.dev/libs/mcp"
+
 // plain is the part of an input schema that most tools have and no more: named parameters of one simple type each. It says yes quickly; whether and
 // why something does not fit is for the schema itself to say.
 type plain struct {
 	kinds    map[string]byte
+	folded   map[string]struct{} // the names in kinds, without case
 	required []string
 	open     bool // further parameters may be there
 }
@@ -18,7 +21,7 @@ const (
 
 // plainOf reads a schema; nil when it says anything that is not plain.
 func plainOf(schema map[string]any) *plain {
-	p := &plain{kinds: map[string]byte{}, open: true}
+	p := &plain{kinds: map[string]byte{}, folded: map[string]struct{}{}, open: true}
 	for name, value := range schema {
 		ok := true
 		switch name {
@@ -39,6 +42,9 @@ func plainOf(schema map[string]any) *plain {
 		if !ok {
 			return nil
 		}
+	}
+	for name := range p.kinds {
+		p.folded[string(mcp.AppendFolded(nil, name))] = struct{}{}
 	}
 	return p
 }
@@ -100,11 +106,18 @@ func (p *plain) fits(value any) bool {
 	}
 	for name, one := range arguments {
 		kind, known := p.kinds[name]
-		if known && !kindFits(kind, one) || !known && !p.open {
+		if known && !kindFits(kind, one) || !known && (!p.open || p.recased(name)) {
 			return false
 		}
 	}
 	return true
+}
+
+// recased reports whether a name that the schema does not list is one that it lists but for its case.
+func (p *plain) recased(name string) bool {
+	var room [64]byte
+	_, listed := p.folded[string(mcp.AppendFolded(room[:0], name))]
+	return listed
 }
 
 func kindFits(kind byte, value any) bool {

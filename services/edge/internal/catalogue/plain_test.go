@@ -42,7 +42,7 @@ func TestWhatIsTakenQuicklyIsWhatTheSchemaTakes(t *testing.T) {
 	values := []string{`"x"`, `""`, `1`, `-1`, `1.0`, `1.5`, `1e3`, `9007199254740993`, `true`, `null`, `[]`, `{}`}
 	quick := 0
 	for _, text := range plainSchemas() {
-		s := compile("t", json.RawMessage(text))
+		s := compile("t", json.RawMessage(text), nil)
 		for _, name := range []string{"a", "b", "c", "d", "e"} {
 			for _, value := range values {
 				for _, arguments := range []string{fmt.Sprintf(`{%q:%s}`, name, value), fmt.Sprintf(`{"a":"x",%q:%s}`, name+"2", value), `{}`} {
@@ -57,7 +57,7 @@ func TestWhatIsTakenQuicklyIsWhatTheSchemaTakes(t *testing.T) {
 		t.Errorf("only %d were taken quickly", quick)
 	}
 	for at, want := range map[int]bool{0: true, 1: true, 5: false, 6: false, 7: false, 8: false, 9: false, 10: false, 11: false} {
-		if got := compile("t", json.RawMessage(plainSchemas()[at])).plain != nil; got != want {
+		if got := compile("t", json.RawMessage(plainSchemas()[at]), nil).plain != nil; got != want {
 			t.Errorf("%s is plain: %v", plainSchemas()[at], got)
 		}
 	}
@@ -69,7 +69,7 @@ func FuzzPlain(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text, arguments []byte) {
 		if json.Valid(text) {
-			agrees(t, compile("t", text), arguments)
+			agrees(t, compile("t", text, nil), arguments)
 		}
 	})
 }

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/mcp"
 	"headgate.dev/libs/policy"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
@@ -21,14 +23,16 @@ const schemaURL = "headgate:///input-schema"
 type schema struct {
 	tool     string
 	compiled *jsonschema.Schema
-	plain    *plain // nil for a schema that says more
-	problem  error  // why it could not be compiled; then nothing fits
+	plain    *plain  // nil for a schema that says more
+	casing   *casing // nil for a schema that lists no names
+	problem  error   // why it could not be compiled; then nothing fits
+	bindings []mcp.Binding
 }
 
 // compile reads an input schema (JSON Schema 2020-12 unless it names another draft). Nothing is fetched: a $ref to elsewhere is an error.
 // Parameters that the schema does not know are refused, unless the schema itself says what to do with them.
-func compile(tool string, raw json.RawMessage) *schema {
-	s := &schema{tool: tool}
+func compile(tool string, raw json.RawMessage, bindings []mcp.Binding) *schema {
+	s := &schema{tool: tool, bindings: bindings}
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
 		s.problem = err
@@ -44,7 +48,9 @@ func compile(tool string, raw json.RawMessage) *schema {
 		s.problem = err
 		return s
 	}
-	s.compiled, s.problem = compiler.Compile(schemaURL)
+	if s.compiled, s.problem = compiler.Compile(schemaURL); s.problem == nil {
+		s.casing = casingOf(s.compiled)
+	}
 	return s
 }
 
@@ -83,7 +89,12 @@ func (s *schema) Validate(arguments json.RawMessage) (map[string]any, error) {
 		return nil, fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: its arguments are not JSON.", s.tool).Because(err)
 	}
 	if !s.plain.fits(value) {
-		err = s.compiled.Validate(value)
+		if err = s.compiled.Validate(value); err != nil {
+			err = s.withoutNulls(value, err)
+		}
+		if refused := s.recased(value); err == nil && refused != nil {
+			return nil, refused
+		}
 	}
 	if err == nil {
 		decoded, _ := value.(map[string]any)
@@ -100,6 +111,55 @@ func (s *schema) Validate(arguments json.RawMessage) (map[string]any, error) {
 		wrong = wrong.Causes[0]
 	}
 	return nil, fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: %s. Correct the arguments and call again.", s.tool, explain(wrong))
+}
+
+// recased refuses names that are those of the schema but for their case.
+func (s *schema) recased(value any) error {
+	place := s.casing.wrong(value)
+	if place == nil {
+		return nil
+	}
+	return fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: the approved schema writes the name at /%s in another case, and names are case-sensitive. "+
+		"Correct the arguments and call again.", s.tool, clip(strings.Join(place, "/"), 120))
+}
+
+// withoutNulls checks once more where null stands for an argument that also travels in a header: there, null is the same as no argument (2026-07-28,
+// streamable-http, "Custom Headers from Tool Parameters"). It answers err when there is no such null.
+func (s *schema) withoutNulls(value any, err error) error {
+	object, ok := value.(map[string]any)
+	if !ok {
+		return err
+	}
+	found := false
+	for _, b := range s.bindings {
+		if rest, had := withoutNull(object, b.Path); had {
+			object, found = rest, true
+		}
+	}
+	if !found {
+		return err
+	}
+	return s.compiled.Validate(object)
+}
+
+// withoutNull copies the objects on a path to a null, without it.
+func withoutNull(object map[string]any, path []string) (map[string]any, bool) {
+	at, there := object[path[0]]
+	if !there || len(path) == 1 && at != nil {
+		return object, false
+	}
+	out := maps.Clone(object)
+	if len(path) == 1 {
+		delete(out, path[0])
+		return out, true
+	}
+	inner, ok := at.(map[string]any)
+	if !ok {
+		return object, false
+	}
+	rest, had := withoutNull(inner, path[1:])
+	out[path[0]] = rest
+	return out, had
 }
 
 // decode reads arguments for the validator. Numbers that a 64-bit value could round keep their digits; same says that there are none, so that

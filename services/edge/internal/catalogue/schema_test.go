@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"headgate.dev/libs/mcp"
 )
 
 func TestT8ArgumentsAreHeldToTheApprovedSchema(t *testing.T) {
@@ -31,7 +33,7 @@ func TestT8ArgumentsAreHeldToTheApprovedSchema(t *testing.T) {
 		if c.arguments != "" {
 			arguments = json.RawMessage(c.arguments)
 		}
-		_, err := compile("t", json.RawMessage(c.schema)).Validate(arguments)
+		_, err := compile("t", json.RawMessage(c.schema), nil).Validate(arguments)
 		switch {
 		case c.refused == "" && err != nil, c.refused != "" && err == nil:
 			t.Errorf("%s for %s: %v", c.arguments, c.schema, err)
@@ -44,7 +46,7 @@ func TestT8ArgumentsAreHeldToTheApprovedSchema(t *testing.T) {
 }
 
 func BenchmarkValidate(b *testing.B) {
-	s := compile("t", json.RawMessage(`{"type":"object","properties":{"id":{"type":"string"},"n":{"type":"integer"},"note":{"type":"string"}},"required":["id"]}`))
+	s := compile("t", json.RawMessage(`{"type":"object","properties":{"id":{"type":"string"},"n":{"type":"integer"},"note":{"type":"string"}},"required":["id"]}`), nil)
 	arguments := json.RawMessage(`{"id":"T-1","n":3,"note":"please close"}`)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -56,7 +58,7 @@ func BenchmarkValidate(b *testing.B) {
 
 // FuzzValidate holds to this: arguments never stop the gateway, and what it says of them is short.
 func FuzzValidate(f *testing.F) {
-	s := compile("t", json.RawMessage(`{"type":"object","properties":{"id":{"type":"string","maxLength":5},"n":{"type":"number","multipleOf":0.01},"l":{"type":"array","uniqueItems":true}}}`))
+	s := compile("t", json.RawMessage(`{"type":"object","properties":{"id":{"type":"string","maxLength":5},"n":{"type":"number","multipleOf":0.01},"l":{"type":"array","uniqueItems":true}}}`), nil)
 	f.Add([]byte(`{"id":"a","n":1e400,"l":[1,1.0]}`))
 	f.Add([]byte(`{"n":0.30000000000000004}`))
 	f.Fuzz(func(t *testing.T, arguments []byte) {
@@ -64,4 +66,22 @@ func FuzzValidate(f *testing.F) {
 			t.Fatalf("%d bytes: %s", len(err.Error()), err)
 		}
 	})
+}
+
+func TestNullForAnArgumentThatTravelsInAHeaderIsNoArgument(t *testing.T) {
+	schema := json.RawMessage(`{"type":"object","properties":{"verbose":{"type":"boolean","x-mcp-header":"Verbose"},"where":{"type":"object","properties":` +
+		`{"region":{"type":"string","x-mcp-header":"Region"}}},"id":{"type":"string","x-mcp-header":"Id"},"plain":{"type":"string"}},"required":["id"]}`)
+	bindings, err := mcp.Bindings(schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := compile("t", schema, bindings)
+	for arguments, fits := range map[string]bool{
+		`{"id":"a","verbose":null}`: true, `{"id":"a","where":{"region":null}}`: true, `{"id":"a","verbose":null,"where":{"region":null}}`: true,
+		`{"id":null}`: false, `{"id":"a","plain":null}`: false, `{"id":"a","verbose":null,"plain":null}`: false, `{"id":"a","where":null}`: false,
+	} {
+		if _, err := s.Validate(json.RawMessage(arguments)); (err == nil) != fits {
+			t.Errorf("%s: %v", arguments, err)
+		}
+	}
 }

@@ -1,16 +1,19 @@
 package catalogue
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"net"
 	"net/url"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"headgate.dev/libs/egress"
 	"headgate.dev/libs/journal"
 	"headgate.dev/libs/mcp"
+	"headgate.dev/libs/policy"
+	resourcev1 "headgate.dev/proto/gen/headgate/resource/v1"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
 	"headgate.dev/services/edge/internal/guard"
 )
@@ -21,11 +24,41 @@ const defaultTimeout = 60 * time.Second
 type server struct {
 	guard.Server
 	standing     trustv1.Standing
+	trust        map[string]any
 	initial      bool // pins what it shows first
+	recording    *resourcev1.Recording
+	known        bool // trust knows what it shows where it is now
 	instructions string
 	definitions  map[string]*definition
 	shown        map[string]string // what trust knows that it shows: name → hash
 	seen         atomic.Pointer[seen]
+	digest       atomic.Pointer[string] // of what was seen last, whether it is still believed or not
+	serving      atomic.Pointer[serving]
+}
+
+// serving is what a server may serve of what it showed: approved, and shown as it was approved, each name once, in the server's order.
+type serving struct {
+	of    *seen
+	tools []*definition
+}
+
+// serve is worked out once for each thing that was seen.
+func (s *server) serve(shown *seen) []*definition {
+	if known := s.serving.Load(); known != nil && known.of == shown {
+		return known.tools
+	}
+	now := &serving{of: shown, tools: make([]*definition, 0, len(shown.order))}
+	taken := make(map[string]bool, len(shown.order))
+	for _, name := range shown.order {
+		d := s.definitions[name]
+		if d == nil || taken[name] || !d.served() || shown.hashes[name] != d.hash {
+			continue
+		}
+		taken[name] = true
+		now.tools = append(now.tools, d)
+	}
+	s.serving.Store(now)
+	return now.tools
 }
 
 // seen is what an upstream showed at a moment.
@@ -33,6 +66,22 @@ type seen struct {
 	at     time.Time
 	order  []string
 	hashes map[string]string
+	report *trustv1.ReportRequest // the same for trust, of a program
+}
+
+// digest names all that is shown, in its order.
+func (s *seen) digest() string {
+	sum := sha256.New()
+	for _, name := range s.order {
+		_, _ = sum.Write([]byte(name + "\x00" + s.hashes[name] + "\x00"))
+	}
+	return string(sum.Sum(nil))
+}
+
+// shows notes what was seen last; false when it is the same as before.
+func (s *server) shows(digest string) bool {
+	before := s.digest.Swap(&digest)
+	return before == nil || *before != digest
 }
 
 // definition is one tool as it was approved.
@@ -40,11 +89,14 @@ type definition struct {
 	name, hash  string
 	state       trustv1.DefinitionState
 	raw         json.RawMessage
-	prefixed    json.RawMessage // the same with its name as server.tool
+	prefixed    json.RawMessage // the same as clients of all servers see it
 	labels      []string
+	trust       map[string]any
 	annotations json.RawMessage
 	bindings    []mcp.Binding
+	recording   *resourcev1.Recording
 	schema      func() *schema
+	method      bool // a method of the protocol, which is not pinned
 }
 
 // newServer reads a state. What was seen of the same URL before stays seen.
@@ -52,10 +104,10 @@ func newServer(state *trustv1.ServerState, before *server) *server {
 	meta, spec := state.GetServer().GetMetadata(), state.GetServer().GetSpec()
 	s := &server{
 		Server: guard.Server{
-			Tenant: meta.GetTenant(), Name: meta.GetName(), URL: spec.GetUrl(), Address: address(spec.GetUrl()), CA: spec.GetCa(),
-			Labels: spec.GetLabels(), Timeout: defaultTimeout,
+			Tenant: meta.GetTenant(), Name: meta.GetName(), URL: spec.GetUrl(), Address: address(spec), CA: spec.GetCa(), Pins: spec.GetPins(),
+			ClientCertificate: spec.GetClientCertificate(), Private: egress.Private(spec.GetUrl()) || spec.GetInsecure(), Labels: spec.GetLabels(), Timeout: defaultTimeout, Stdio: program(spec.GetStdio()), Delay: &guard.Delay{},
 		},
-		standing: state.GetStanding(), initial: spec.GetApprove() == "initial", instructions: state.GetInstructions(),
+		standing: state.GetStanding(), trust: policy.TrustOf(state, nil), initial: spec.GetApprove() == "initial", instructions: state.GetInstructions(), recording: spec.GetRecord(), known: state.GetSeenHash() != "",
 		definitions: map[string]*definition{}, shown: map[string]string{},
 	}
 	if limit, err := time.ParseDuration(spec.GetTimeout()); err == nil && limit > 0 {
@@ -68,10 +120,14 @@ func newServer(state *trustv1.ServerState, before *server) *server {
 		if d.GetSeenHash() != "" {
 			s.shown[d.GetName()] = d.GetSeenHash()
 		}
-		s.definitions[d.GetName()] = newDefinition(s, d, spec)
+		one := newDefinition(s, d, spec)
+		one.trust = policy.TrustOf(state, d)
+		s.definitions[d.GetName()] = one
 	}
-	if before != nil && before.URL == s.URL {
+	if before != nil && !moved(&before.Server, &s.Server) {
 		s.seen.Store(before.seen.Load())
+		s.digest.Store(before.digest.Load())
+		s.Delay = before.Delay
 		for name, d := range s.definitions {
 			if old := before.definitions[name]; old != nil && old.hash == d.hash && d.hash != "" {
 				d.schema = old.schema // compiled once for each approved definition
@@ -83,9 +139,8 @@ func newServer(state *trustv1.ServerState, before *server) *server {
 
 func newDefinition(s *server, d *trustv1.Definition, spec *trustv1.ServerSpec) *definition {
 	one := &definition{name: d.GetName(), hash: d.GetApprovedHash(), state: d.GetState(), raw: d.GetApproved()}
-	one.labels = slices.Concat(s.Labels, spec.GetToolLabels()[d.GetName()].GetLabels(), d.GetLabels())
-	slices.Sort(one.labels)
-	one.labels = slices.Compact(one.labels)
+	one.recording = spec.GetToolRecord()[d.GetName()]
+	one.labels = policy.LabelsOf(spec, d)
 	if len(one.raw) == 0 {
 		return one
 	}
@@ -94,28 +149,48 @@ func newDefinition(s *server, d *trustv1.Definition, spec *trustv1.ServerSpec) *
 		one.hash, one.raw = "", nil
 		return one
 	}
-	if name, err := json.Marshal(s.Name + "." + one.name); err == nil {
-		if renamed, err := mcp.Set(one.raw, name, "name"); err == nil {
-			one.prefixed = renamed
-		}
+	if shown, err := guard.Shown(one.raw, s.Name, one.name); err == nil {
+		one.prefixed = shown
 	}
 	one.annotations = mcp.Get(one.raw, "annotations")
 	input := mcp.Get(one.raw, "inputSchema")
 	if bindings, err := mcp.Bindings(input); err == nil {
 		one.bindings = bindings
 	}
-	one.schema = sync.OnceValue(func() *schema { return compile(one.name, input) })
+	one.schema = sync.OnceValue(func() *schema { return compile(one.name, input, one.bindings) })
 	return one
+}
+
+// recorded is what the record holds of a call besides keyed hashes: what the tool's declaration says, or the server's.
+func (s *server) recorded(d *definition) *resourcev1.Recording {
+	if d.recording != nil {
+		return d.recording
+	}
+	return s.recording
 }
 
 // served reports whether the definition may be shown and called as far as trust goes.
 func (d *definition) served() bool {
-	return d.hash != "" && len(d.raw) > 0 && d.state == trustv1.DefinitionState_DEFINITION_STATE_APPROVED
+	return d.method || d.hash != "" && len(d.raw) > 0 && d.state == trustv1.DefinitionState_DEFINITION_STATE_APPROVED
 }
 
-// address is the host and port of a URL, always with the port.
-func address(raw string) string {
-	u, err := url.Parse(raw)
+// moved reports whether a server is another than before, whatever it is called.
+func moved(a, b *guard.Server) bool { return a.URL != b.URL || a.Stdio.Key() != b.Stdio.Key() }
+
+// program is a server's command as it is declared; nil for a server with a URL.
+func program(s *trustv1.Stdio) *guard.Stdio {
+	if s == nil {
+		return nil
+	}
+	return &guard.Stdio{Command: s.GetCommand(), Env: s.GetEnv(), Inherit: s.GetInherit(), Directory: s.GetDirectory(), Person: s.GetScope() == "person"}
+}
+
+// address is the host and port of a URL, always with the port, or "stdio:" and the name of a program.
+func address(spec *trustv1.ServerSpec) string {
+	if command := spec.GetStdio().GetCommand(); len(command) > 0 {
+		return mcp.StdioAddress(command[0])
+	}
+	u, err := url.Parse(spec.GetUrl())
 	if err != nil {
 		return ""
 	}

@@ -13,6 +13,9 @@ import (
 // mark is another whenever something changed that a tool was judged by. Both counts only grow.
 func (c *Catalogue) mark() int64 { return c.generation.Load() + c.Changes() }
 
+// Version implements guard.Catalogue.
+func (c *Catalogue) Version() int64 { return c.mark() }
+
 // Still implements guard.Catalogue. While nothing changed, only the time can have ended a relation.
 func (c *Catalogue) Still(ctx context.Context, who *guard.Caller, tool *guard.Tool) error {
 	if c.mark() == tool.Mark {
@@ -25,15 +28,15 @@ func (c *Catalogue) Still(ctx context.Context, who *guard.Caller, tool *guard.To
 	c.mu.RLock()
 	s := c.servers[key{who.Tenant, tool.Server.Name}]
 	c.mu.RUnlock()
-	if s == nil || s.definitions[tool.Name] == nil {
+	if s == nil || s.definition(tool.Name) == nil {
 		return guard.Invisible(faultv1.Reason_REASON_UNKNOWN_TOOL, "There is no tool of this name any more.")
 	}
-	d, relation := s.definitions[tool.Name], reach.Lookup(s.Name, tool.Name, c.Now())
+	d, relation := s.definition(tool.Name), reach.Lookup(s.Name, tool.Name, c.Now())
 	if err := invisible(s, d, relation); err != nil {
 		return err
 	}
 	shown := s.seen.Load()
-	if d.hash != tool.Hash || s.URL != tool.Server.URL || s.CA != tool.Server.CA || shown != nil && shown.hashes[d.name] != d.hash {
+	if d.hash != tool.Hash || moved(&s.Server, tool.Server) || s.CA != tool.Server.CA || !d.method && shown != nil && shown.hashes[d.name] != d.hash {
 		return guard.Invisible(faultv1.Reason_REASON_DEFINITION_CHANGED, "The server %s or its definition of %s changed while the call was prepared.", s.Name, d.name)
 	}
 	if err := c.Halted(who, tool); err != nil {
@@ -47,6 +50,8 @@ func lapsed(tool *guard.Tool, now policy.Relation) error {
 	switch {
 	case now.Call:
 		return nil
+	case now.See && now.Reason == faultv1.Reason_REASON_BLOCK_LISTED:
+		return fault.New(now.Reason, "A block list keeps you from calling %s of %s by now. Ask an administrator to change the list.", tool.Name, tool.Server.Name)
 	case !now.See:
 		return guard.Invisible(faultv1.Reason_REASON_NOT_GRANTED, "No relation gives %s of %s to this caller any more.", tool.Name, tool.Server.Name)
 	}

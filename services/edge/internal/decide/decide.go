@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/policy"
@@ -20,22 +22,40 @@ type Facts interface {
 	Read(ctx context.Context, q guard.Question, need policy.FactNeed) (json.RawMessage, error)
 }
 
+// Counter keeps the sums that counters and limits are judged by.
+type Counter interface {
+	// Add adds a call's amounts and answers the sums with them, by their keys. An error refuses the call; then nothing was added.
+	Add(needs []policy.CountNeed, at time.Time) (sums map[string]float64, undo func(), err error)
+}
+
+// Countries knows in which country an address is.
+type Countries interface {
+	// Country is two capitals (ISO 3166); empty when it is not known.
+	Country(address string) string
+}
+
 // Decider implements guard.Decider on what authz pushed. Safe for concurrent use.
 type Decider struct {
 	relations *Relations
 	facts     Facts
+	counter   Counter
+	countries Countries
 
+	applying  sync.Mutex // one message after the other
 	mu        sync.RWMutex
 	tenants   map[string]*rules
 	directory int64
+	version   atomic.Int64
 }
 
-// rules are a tenant's policies.
+// rules are a tenant's policies. They never change once they are in force.
 type rules struct {
 	compiled map[string]*policy.Compiled
 	// broken are policies that this edge cannot compile, so it lets nothing of the tenant pass that they may be about.
 	broken map[string]*authzv1.Policy
 	bundle *policy.Bundle
+	// calendars are the tenant's. One that this edge cannot read is left out, and the policies that name it are then broken.
+	calendars policy.Calendars
 }
 
 // New makes a decider without policies. Facts may be set later with Use, before the first call.
@@ -46,29 +66,26 @@ func New(relations *Relations) *Decider {
 // Use sets where facts come from.
 func (d *Decider) Use(facts Facts) { d.facts = facts }
 
-// Apply takes one message of authz's stream.
+// Locate sets who knows countries, before the first call. Without it no country is known.
+func (d *Decider) Locate(countries Countries) { d.countries = countries }
+
+// Count sets who counts, before the first call.
+func (d *Decider) Count(counter Counter) { d.counter = counter }
+
+// Apply takes one message of authz's stream. Policies are compiled aside, so that calls go on by the last state until the next is in its place as a whole.
 func (d *Decider) Apply(m *authzv1.WatchResponse) error {
+	d.applying.Lock()
+	defer d.applying.Unlock()
+	next, changed := d.next(m)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.directory = m.GetDirectoryRevision()
+	if changed {
+		d.tenants = next
+		d.version.Add(1)
+	}
 	if m.GetSnapshot() {
-		d.tenants = map[string]*rules{}
 		d.relations.forget("", "", "")
-	}
-	touched := map[string]bool{}
-	for _, p := range m.GetUpserts() {
-		tenant := p.GetMetadata().GetTenant()
-		touched[tenant] = true
-		d.of(tenant).put(p)
-	}
-	for _, gone := range m.GetDeletions() {
-		touched[gone.GetTenant()] = true
-		of := d.of(gone.GetTenant())
-		delete(of.compiled, gone.GetName())
-		delete(of.broken, gone.GetName())
-	}
-	for tenant := range touched {
-		d.of(tenant).build()
 	}
 	for _, who := range m.GetChanged() {
 		d.relations.forget(who.GetTenant(), who.GetPerson(), who.GetAgent())
@@ -76,40 +93,14 @@ func (d *Decider) Apply(m *authzv1.WatchResponse) error {
 	return nil
 }
 
+// Version implements guard.Decider.
+func (d *Decider) Version() int64 { return d.version.Load() }
+
 // Directory is the revision of the directory that the relations were built from.
 func (d *Decider) Directory() int64 {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	return d.directory
-}
-
-func (d *Decider) of(tenant string) *rules {
-	one := d.tenants[tenant]
-	if one == nil {
-		one = &rules{compiled: map[string]*policy.Compiled{}, broken: map[string]*authzv1.Policy{}}
-		d.tenants[tenant] = one
-	}
-	return one
-}
-
-func (r *rules) put(p *authzv1.Policy) {
-	name := p.GetMetadata().GetName()
-	compiled, err := policy.Compile(p)
-	if err != nil {
-		r.broken[name] = p
-		delete(r.compiled, name)
-		return
-	}
-	r.compiled[name] = compiled
-	delete(r.broken, name)
-}
-
-func (r *rules) build() {
-	all := make([]*policy.Compiled, 0, len(r.compiled))
-	for _, one := range r.compiled {
-		all = append(all, one)
-	}
-	r.bundle = policy.NewBundle(all)
 }
 
 // snapshot answers the tenant's bundle, and a policy that could not be compiled and is about this tool.
@@ -142,6 +133,16 @@ func about(m *authzv1.Match, server, tool string) bool {
 
 // Decide implements guard.Decider.
 func (d *Decider) Decide(ctx context.Context, q guard.Question) (policy.Decision, error) {
+	return d.decide(ctx, q, false)
+}
+
+// DecideReading judges a call that reads a fact: by all rules that read none, and without counting it.
+func (d *Decider) DecideReading(ctx context.Context, q guard.Question) (policy.Decision, error) {
+	q.Again = true
+	return d.decide(ctx, q, true)
+}
+
+func (d *Decider) decide(ctx context.Context, q guard.Question, reading bool) (policy.Decision, error) {
 	bundle, broken := d.snapshot(q.Caller.Tenant, q.Tool.Server.Name, q.Tool.Name)
 	if broken != "" {
 		return policy.Decision{}, fault.New(faultv1.Reason_REASON_RULE_ERROR,
@@ -152,33 +153,75 @@ func (d *Decider) Decide(ctx context.Context, q guard.Question) (policy.Decision
 		Server: policy.Server{Name: q.Tool.Server.Name, Labels: q.Tool.Server.Labels},
 		Tool:   policy.Tool{Name: q.Tool.Name, Labels: q.Tool.Labels, Annotations: q.Tool.Annotations},
 		Args:   q.Arguments, Decoded: q.Decoded, At: q.At, SourceIP: q.SourceIP, Relation: q.Tool.Relation,
+		Session: q.Session, Device: q.Device, Purpose: q.Purpose, Trust: q.Tool.Trust, WithoutFacts: reading,
 	}
-	if bundle.Matches(q.Tool.Server.Name, q.Tool.Name) && q.Tool.Relation.Call {
+	wants := bundle.Wants(q.Tool.Server.Name, q.Tool.Name)
+	if wants.Country && d.countries != nil {
+		request.Country = d.countries.Country(q.SourceIP)
+	}
+	if wants.Any && q.Tool.Relation.Call && !reading {
 		if err := d.learn(ctx, bundle, q, request); err != nil {
 			return policy.Decision{}, err
 		}
 	}
-	decision := bundle.Evaluate(request)
+	undo, err := d.count(bundle, request, q.Again)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	var decision policy.Decision
+	if wants.Relations {
+		decision = bundle.Settle(request, d.relations.related(ctx, q.Caller))
+	} else {
+		decision = bundle.Evaluate(request)
+	}
 	decision.ID = "dec_" + q.CallID
+	if decision.Effect == policy.Block || decision.Effect == policy.Escalate {
+		undo()
+	}
 	return decision, nil
 }
 
-// learn reads the facts that the matching policies need. What cannot be read is left out, and the rules that need it block.
+// count adds the call to the sums that it is judged by; what it returns takes it out again. One that was counted before adds nothing to them.
+func (d *Decider) count(bundle *policy.Bundle, request *policy.Request, again bool) (undo func(), err error) {
+	needs := bundle.CountNeeds(request)
+	if len(needs) == 0 {
+		return func() {}, nil
+	}
+	for i := range needs {
+		if again {
+			needs[i].Amount = 0
+		}
+	}
+	request.Counts, undo, err = d.counter.Add(needs, request.At)
+	return undo, err
+}
+
+// factsWithin bounds the reading of all facts of a call together.
+const factsWithin = 3 * time.Second
+
+// learn reads the facts that the matching policies need, all at once. Where one cannot be read, the call is refused, unless only rules in shadow read it.
 func (d *Decider) learn(ctx context.Context, bundle *policy.Bundle, q guard.Question, request *policy.Request) error {
 	needs, err := bundle.Needs(request)
-	if err != nil {
+	if err != nil || len(needs) == 0 {
 		return err
 	}
-	for _, need := range needs {
-		value, err := d.facts.Read(ctx, q, need)
-		if err != nil {
+	ctx, cancel := context.WithTimeout(ctx, factsWithin)
+	defer cancel()
+	values, failed := make([]json.RawMessage, len(needs)), make([]error, len(needs))
+	var reading sync.WaitGroup
+	for i, need := range needs {
+		reading.Go(func() { values[i], failed[i] = d.facts.Read(ctx, q, need) })
+	}
+	reading.Wait()
+	request.Facts = make(map[string]any, len(needs))
+	for i, need := range needs {
+		switch {
+		case failed[i] == nil:
+			request.Facts[need.Key] = values[i]
+		case !need.Shadow:
 			return fault.New(faultv1.Reason_REASON_FACT_UNAVAILABLE,
-				"%s was refused because the fact %s could not be read first: %s", q.Tool.Name, need.Key, fault.From(err).Sentence).Because(err)
+				"%s was refused because the fact %s could not be read first: %s", q.Tool.Name, need.Key, fault.From(failed[i]).Sentence).Because(failed[i])
 		}
-		if request.Facts == nil {
-			request.Facts = map[string]any{}
-		}
-		request.Facts[need.Key] = value
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package decide
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,11 +23,14 @@ const (
 	patience = 5 * time.Second
 	// kept is how many principals' entitlements are remembered.
 	kept = 50_000
+	// relatedWithin bounds what a rule's relations may take: longer than authz gives itself, so that its own reason is heard.
+	relatedWithin = 3 * time.Second
 )
 
 // Authz is what the edge asks of authz beyond its stream.
 type Authz interface {
 	Entitlements(ctx context.Context, r *connect.Request[authzv1.EntitlementsRequest]) (*connect.Response[authzv1.EntitlementsResponse], error)
+	Related(ctx context.Context, r *connect.Request[authzv1.RelatedRequest]) (*connect.Response[authzv1.RelatedResponse], error)
 }
 
 // Agents says whether an agent may act at all.
@@ -40,6 +44,9 @@ type Reach struct {
 	acting        bool // through an agent
 	barred        bool // the agent may not act for the person
 }
+
+// Close ends the questions to authz that are under way and returns when they have ended. It is for after the last request.
+func (r *Relations) Close() { r.asking.Close() }
 
 // Lookup is the relation to one tool, by its server's name for it.
 func (r *Reach) Lookup(server, tool string, now time.Time) policy.Relation {
@@ -76,9 +83,10 @@ type resolved struct {
 
 // Relations remembers what authz resolved for each principal until authz says that it changed. Safe for concurrent use.
 type Relations struct {
-	authz  Authz
-	agents Agents
-	asking flight.Group[principal, *resolved]
+	authz    Authz
+	agents   Agents
+	asking   flight.Group[principal, *resolved]
+	holdings *policy.Holdings
 
 	mu      sync.RWMutex
 	known   map[principal]*resolved
@@ -88,7 +96,7 @@ type Relations struct {
 
 // NewRelations makes an empty memory.
 func NewRelations(authz Authz, agents Agents) *Relations {
-	return &Relations{authz: authz, agents: agents, known: map[principal]*resolved{}, reaches: map[principal]*Reach{}}
+	return &Relations{authz: authz, agents: agents, holdings: policy.NewHoldings(), known: map[principal]*resolved{}, reaches: map[principal]*Reach{}}
 }
 
 // Of resolves what a caller has relations to.
@@ -153,9 +161,9 @@ func (r *Relations) ask(ctx context.Context, who principal) (*resolved, error) {
 			if fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
 				return &resolved{entitlements: policy.NewEntitlements(nil)}, nil
 			}
-			return nil, fault.New(faultv1.Reason_REASON_STALE, "What you may use could not be looked up, so the call was refused. Try again in a moment.").Because(err)
+			return nil, fault.New(faultv1.Reason_REASON_RELATION_UNAVAILABLE, "What you may use could not be looked up, so the call was refused. Try again in a moment.").Because(err)
 		}
-		got := &resolved{entitlements: policy.NewEntitlements(answer.Msg.GetEntitlements()), delegators: map[string]bool{}}
+		got := &resolved{entitlements: r.holdings.Entitlements(answer.Msg.GetEntitlements()), delegators: map[string]bool{}}
 		for _, name := range answer.Msg.GetDelegators() {
 			got.delegators[name] = true
 		}
@@ -187,5 +195,25 @@ func (r *Relations) forget(tenant, person, agent string) {
 			delete(r.known, who)
 			delete(r.reaches, who)
 		}
+	}
+}
+
+// related asks authz for the relations of a caller's person. What it answers is believed for this call alone.
+func (r *Relations) related(ctx context.Context, c *guard.Caller) func([]policy.Relationship) ([]bool, error) {
+	return func(asked []policy.Relationship) ([]bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, relatedWithin)
+		defer cancel()
+		request := &authzv1.RelatedRequest{Tenant: c.Tenant, Person: c.Person}
+		for _, one := range asked {
+			request.Relationships = append(request.Relationships, &authzv1.Relationship{Object: one.Object, Relation: one.Relation})
+		}
+		answer, err := r.authz.Related(ctx, connect.NewRequest(request))
+		switch {
+		case err == nil:
+			return answer.Msg.GetHeld(), nil
+		case fault.Is(err, faultv1.Reason_REASON_INVALID): // the relations know no such object or relation
+			return nil, errors.New(fault.From(err).Sentence)
+		}
+		return nil, errors.New("authz, which looks relations up, does not answer as it should")
 	}
 }

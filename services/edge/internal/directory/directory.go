@@ -1,17 +1,18 @@
-// Package directory is the edge's replica of identity: people, groups, agents, signing keys and revocations, as identity pushes them.
+// Package directory is the edge's replica of identity: people, groups, roles, agents, signing keys and revocations, as identity pushes them.
 package directory
 
 import (
 	"encoding/json"
-	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/go-jose/go-jose/v4"
 
+	"headgate.dev/libs/membership"
 	"headgate.dev/libs/policy"
 	"headgate.dev/libs/token"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
+	resourcev1 "headgate.dev/proto/gen/headgate/resource/v1"
 )
 
 // Person is one person as rules and records see them.
@@ -27,12 +28,11 @@ type Directory struct {
 	keys       atomic.Pointer[jose.JSONWebKeySet]
 	revoked    token.Revocations
 
-	mu      sync.RWMutex
-	tenants map[string]bool
-	people  map[key]*identityv1.Person
-	groups  map[key]*identityv1.Group
-	agents  map[key]*identityv1.Agent
-	member  map[key]map[string]bool // person → groups
+	mu        sync.RWMutex
+	tenants   map[string]*identityv1.Tenant
+	people    map[key]*identityv1.Person
+	agents    map[key]*identityv1.Agent
+	belonging map[string]*membership.Tenant // each tenant's groups and roles
 }
 
 type key struct{ tenant, name string }
@@ -45,11 +45,10 @@ func New() *Directory {
 }
 
 func (d *Directory) clear() {
-	d.tenants = map[string]bool{}
+	d.tenants = map[string]*identityv1.Tenant{}
 	d.people = map[key]*identityv1.Person{}
-	d.groups = map[key]*identityv1.Group{}
 	d.agents = map[key]*identityv1.Agent{}
-	d.member = map[key]map[string]bool{}
+	d.belonging = map[string]*membership.Tenant{}
 }
 
 // Apply takes one message of identity's stream.
@@ -94,22 +93,16 @@ func (d *Directory) Apply(m *identityv1.WatchResponse) error {
 func (d *Directory) put(r *identityv1.Resource) {
 	switch {
 	case r.GetTenant() != nil:
-		d.tenants[r.GetTenant().GetMetadata().GetName()] = true
+		d.tenants[r.GetTenant().GetMetadata().GetName()] = r.GetTenant()
 	case r.GetPerson() != nil:
 		m := r.GetPerson().GetMetadata()
 		d.people[key{m.GetTenant(), m.GetName()}] = r.GetPerson()
 	case r.GetGroup() != nil:
 		m := r.GetGroup().GetMetadata()
-		at := key{m.GetTenant(), m.GetName()}
-		d.leave(at)
-		d.groups[at] = r.GetGroup()
-		for _, person := range r.GetGroup().GetSpec().GetMembers() {
-			who := key{at.tenant, person}
-			if d.member[who] == nil {
-				d.member[who] = map[string]bool{}
-			}
-			d.member[who][at.name] = true
-		}
+		d.in(m.GetTenant()).PutGroup(m.GetName(), r.GetGroup().GetSpec())
+	case r.GetRole() != nil:
+		m := r.GetRole().GetMetadata()
+		d.in(m.GetTenant()).PutRole(m.GetName(), r.GetRole().GetSpec())
 	case r.GetAgent() != nil:
 		m := r.GetAgent().GetMetadata()
 		d.agents[key{m.GetTenant(), m.GetName()}] = r.GetAgent()
@@ -121,21 +114,24 @@ func (d *Directory) remove(gone *identityv1.Deletion) {
 	switch gone.GetKind() {
 	case "Tenant":
 		delete(d.tenants, gone.GetName())
+		delete(d.belonging, gone.GetName())
 	case "Person":
 		delete(d.people, at)
 	case "Group":
-		d.leave(at)
-		delete(d.groups, at)
+		d.in(at.tenant).RemoveGroup(at.name)
+	case "Role":
+		d.in(at.tenant).RemoveRole(at.name)
 	case "Agent":
 		delete(d.agents, at)
 	}
 }
 
-// leave takes everybody out of a group.
-func (d *Directory) leave(group key) {
-	for _, person := range d.groups[group].GetSpec().GetMembers() {
-		delete(d.member[key{group.tenant, person}], group.name)
+// in is what a tenant's groups and roles are kept in.
+func (d *Directory) in(tenant string) *membership.Tenant {
+	if d.belonging[tenant] == nil {
+		d.belonging[tenant] = &membership.Tenant{}
 	}
+	return d.belonging[tenant]
 }
 
 // Generation changes whenever something of the directory does.
@@ -147,7 +143,7 @@ func (d *Directory) Keys() *jose.JSONWebKeySet { return d.keys.Load() }
 // Revoked reports whether a token was ended before its time.
 func (d *Directory) Revoked(c *token.Claims) bool { return d.revoked.Revoked(c) }
 
-// Person finds a person with the roles of their own and of their groups; false when there is none.
+// Person finds a person with all groups that they are in and all roles that they hold; false when there is none.
 func (d *Directory) Person(tenant, name string) (Person, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -155,20 +151,15 @@ func (d *Directory) Person(tenant, name string) (Person, bool) {
 	if p == nil {
 		return Person{}, false
 	}
-	spec := p.GetSpec()
-	roles := slices.Clone(spec.GetRoles())
-	var groups []string
-	for group := range d.member[key{tenant, name}] {
-		groups = append(groups, group)
-		roles = append(roles, d.groups[key{tenant, group}].GetSpec().GetRoles()...)
+	spec, belonging := p.GetSpec(), d.belonging[tenant]
+	if belonging == nil {
+		belonging = &membership.Tenant{} // without any group or role
 	}
-	slices.Sort(groups)
-	slices.Sort(roles)
 	return Person{
 		Email: spec.GetEmail(), DisplayName: spec.GetDisplayName(), Disabled: spec.GetDisabled(),
 		Principal: policy.Principal{
-			Name: name, Email: spec.GetEmail(), Department: spec.GetDepartment(), Roles: slices.Compact(roles), Groups: groups,
-			Teams: spec.GetTeams(), Attributes: spec.GetAttributes(),
+			Name: name, Email: spec.GetEmail(), Department: spec.GetDepartment(), Roles: belonging.Roles(name, spec), Groups: belonging.Groups(name),
+			Teams: spec.GetTeams(), Attributes: spec.GetAttributes(), Clearances: spec.GetClearances(),
 		},
 	}, true
 }
@@ -179,4 +170,11 @@ func (d *Directory) Agent(tenant, name string) bool {
 	defer d.mu.RUnlock()
 	a := d.agents[key{tenant, name}]
 	return a != nil && !a.GetSpec().GetDisabled()
+}
+
+// Recording is what the record holds of a tenant's calls where the server does not say; nil when the tenant does not either.
+func (d *Directory) Recording(tenant string) *resourcev1.Recording {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.tenants[tenant].GetSpec().GetRecord()
 }

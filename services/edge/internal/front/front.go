@@ -3,10 +3,10 @@
 package front
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,22 +17,26 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+	"headgate.dev/libs/mcp"
 	"headgate.dev/services/edge/internal/guard"
 )
 
 const (
-	headerRoom   = 32 << 10
-	idleLimit    = 2 * time.Minute
-	readLimit    = 30 * time.Second
+	headerRoom = 32 << 10
+	idleLimit  = 2 * time.Minute
+	readLimit  = 30 * time.Second
+	// streamAfter is how long a call may take before its answer becomes a stream where the client takes one.
+	streamAfter  = 15 * time.Second
 	metadataPath = "/.well-known/oauth-protected-resource"
 )
 
 // Guard answers one MCP request.
 type Guard interface {
 	Call(ctx context.Context, in *guard.Inbound) guard.Answer
-	// CutOff cancels the calls that do not end with their client's connection.
+	// CutOff cancels the calls under way, so that they are answered.
 	CutOff()
+	// EndStreams ends the streams that stay open, as each revision has it.
+	EndStreams()
 }
 
 // Config says what the endpoint is called.
@@ -41,6 +45,12 @@ type Config struct {
 	Base, Issuer string
 	// MaxBody is the most bytes of one request; 0 means 4 MiB.
 	MaxBody int
+	// MaxConnections is how many connections are served at once, besides the streams that stay open; 0 means 16,384.
+	MaxConnections int
+	// Origins are those, in lower case, whose pages may read answers.
+	Origins []string
+	// Knows reports whether a request with a token may be larger than a small one; nil means that every one may.
+	Knows func(bearer string) bool
 }
 
 // Front serves HTTP. Safe for concurrent use.
@@ -48,26 +58,37 @@ type Front struct {
 	cfg    Config
 	guard  Guard
 	ready  func(ctx context.Context) error
-	detail func() []string
 	log    *slog.Logger
 	server *fasthttp.Server
 	open   connections
+	idles  *idles
+	after  time.Duration // streamAfter
+	limit  time.Duration // writeLimit
 
 	scratches sync.Pool
 }
 
-// New makes a front for a guard. Ready is asked for /readyz, and detail for more lines of it where a client wants them.
-func New(cfg Config, g Guard, ready func(ctx context.Context) error, detail func() []string, log *slog.Logger) *Front {
+// New makes a front for a guard. Ready is asked for /readyz.
+func New(cfg Config, g Guard, ready func(ctx context.Context) error, log *slog.Logger) (*Front, error) {
 	if cfg.MaxBody <= 0 {
 		cfg.MaxBody = 4 << 20
 	}
-	f := &Front{cfg: cfg, guard: g, ready: ready, detail: detail, log: log}
+	if cfg.MaxConnections <= 0 {
+		cfg.MaxConnections = 16 << 10
+	}
+	idle, err := newIdles()
+	if err != nil {
+		return nil, err
+	}
+	f := &Front{idles: idle, after: streamAfter, limit: writeLimit, cfg: cfg, guard: g, ready: ready, log: log}
 	f.server = &fasthttp.Server{
 		Handler: f.handle, ErrorHandler: f.unreadable, ReadBufferSize: headerRoom, MaxRequestBodySize: cfg.MaxBody,
 		ReadTimeout: readLimit, IdleTimeout: idleLimit, NoDefaultServerHeader: true, NoDefaultDate: true, NoDefaultContentType: true,
 		SecureErrorLogMessage: true, Logger: quiet{}, DisablePreParseMultipartForm: true, ConnState: f.open.state,
+		KeepHijackedConns: true, HeaderReceived: f.room,
 	}
-	return f
+	f.open.most = cfg.MaxConnections
+	return f, nil
 }
 
 // quiet drops the library's own log: it prints what clients sent.
@@ -79,6 +100,10 @@ func (quiet) Printf(string, ...any) {}
 // handle takes one request apart by its path.
 func (f *Front) handle(ctx *fasthttp.RequestCtx) {
 	path := string(ctx.Path())
+	if why := unclear(&ctx.Request.Header, ctx.Path()); why != "" {
+		f.refuse(ctx, path, why)
+		return
+	}
 	switch {
 	case path == "/livez":
 		plain(ctx, http.StatusOK, "ok\n")
@@ -92,7 +117,9 @@ func (f *Front) handle(ctx *fasthttp.RequestCtx) {
 			ctx.SetStatusCode(http.StatusNotFound)
 			return
 		}
-		f.call(ctx, path, server)
+		if !f.preflight(ctx) {
+			f.call(ctx, path, server)
+		}
 	}
 }
 
@@ -114,17 +141,15 @@ func endpoint(path string) (server string, ok bool) {
 	return server, true
 }
 
+// notReady names nothing: whoever reaches the endpoint can ask, and what an edge leans on is nobody's business there.
+const notReady = "not ready: something that this edge leans on does not answer or is not fresh; /readyz?verbose on its diagnostics port names it\n"
+
 func (f *Front) readiness(ctx *fasthttp.RequestCtx) {
 	soon, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	status, said := http.StatusOK, "ok\n"
 	if err := f.ready(soon); err != nil {
-		status, said = http.StatusServiceUnavailable, err.Error()+"\n"
-	}
-	if ctx.QueryArgs().Has("verbose") {
-		for _, line := range f.detail() {
-			said += line + "\n"
-		}
+		status, said = http.StatusServiceUnavailable, notReady
 	}
 	plain(ctx, status, said)
 }
@@ -165,24 +190,66 @@ func (f *Front) metadata(ctx *fasthttp.RequestCtx, path string) {
 // call hands one request to the guard.
 func (f *Front) call(ctx *fasthttp.RequestCtx, path, server string) {
 	in := f.inbound(ctx, path, server)
+	shared := f.share(ctx)
 	calling, cancel := context.WithCancel(context.Background())
-	gone := watch(ctx.Conn(), cancel)
 	var out *stream
+	tend := func(time.Time) bool { return true }
 	if strings.Contains(in.Accept, "text/event-stream") && ctx.Request.Header.IsHTTP11() {
-		out = &stream{ctx: ctx}
-		in.Notify = out.notify
+		in.Opening = &guard.Opening{}
+		out = &stream{
+			ctx: ctx, conn: ctx.Conn(), shared: shared, every: f.idles.every, after: f.after, began: time.Now(), answers: func() bool { return answered(in) },
+			opening: in.Opening,
+		}
+		in.Send, in.Pause, tend = out.message, out.pause, out.tend
 	}
+	gone := watch(ctx.Conn(), cancel, tend)
 	answer := f.guard.Call(calling, in)
+	begun := out != nil && out.seal()
 	gone.stop()
 	cancel()
+	if c, ok := ctx.Conn().(*patient); ok && answer.Stream != nil {
+		ctx.HijackSetNoResponse(true)
+		f.open.running.Add(1)
+		ctx.Hijack(func(net.Conn) { // by then the library is done with the connection
+			defer f.open.running.Done()
+			f.idles.open(c, answer.Stream, streamHead(shared))
+		})
+		return
+	}
 	if in.Unfit != nil {
 		ctx.SetConnectionClose() // where the next request begins is not certain
 	}
-	if out != nil && out.begun {
+	if begun {
 		out.end(answer)
 		return
 	}
 	write(ctx, answer)
+}
+
+// answered reports whether a request is one whose answer is one message and needs no header of its own: initialize gives a session, and a
+// subscription begins its stream by itself. The answer to a batch is one message if one of its messages is such a request.
+func answered(in *guard.Inbound) bool {
+	if in.Verb != http.MethodPost || in.Unfit != nil {
+		return false
+	}
+	messages := [][]byte{in.Body}
+	if body := bytes.TrimLeft(in.Body, " \t\r\n"); len(body) > 0 && body[0] == '[' {
+		messages = nil
+		for _, one := range mcp.Elements(in.Body) {
+			messages = append(messages, one)
+		}
+	}
+	limits := mcp.DefaultLimits()
+	limits.Bytes = max(limits.Bytes, len(in.Body))
+	asks := false
+	for _, one := range messages {
+		m, err := mcp.Read(one, limits)
+		if err != nil || m.Method == mcp.MethodInitialize || m.Method == mcp.MethodListen {
+			return false
+		}
+		asks = asks || m.Kind == mcp.Request
+	}
+	return asks
 }
 
 func write(ctx *fasthttp.RequestCtx, a guard.Answer) {
@@ -190,7 +257,13 @@ func write(ctx *fasthttp.RequestCtx, a guard.Answer) {
 	h := &ctx.Response.Header
 	if len(a.Body) > 0 {
 		h.SetContentType("application/json")
-		ctx.Response.SetBodyRaw(a.Body)
+		if a.Result == nil {
+			ctx.Response.SetBodyRaw(a.Body)
+		} else { // into the library's memory, which it uses again
+			ctx.Response.SetBody(a.Body)
+			ctx.Response.AppendBody(a.Result)
+			ctx.Response.AppendBodyString("}")
+		}
 	}
 	if a.Session != "" {
 		h.Set("Mcp-Session-Id", a.Session)
@@ -205,26 +278,6 @@ func write(ctx *fasthttp.RequestCtx, a guard.Answer) {
 		h.Set("Retry-After", strconv.Itoa(int((a.RetryAfter+time.Second-1)/time.Second)))
 	}
 	h.Set("Cache-Control", "no-store")
-}
-
-// unreadable answers what the library could not read as a request. There may be no path, so only the fault is recorded.
-func (f *Front) unreadable(ctx *fasthttp.RequestCtx, err error) {
-	in := &guard.Inbound{Verb: "POST", Endpoint: "/mcp", Host: string(ctx.Host()), IP: address(ctx.RemoteAddr())}
-	switch {
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		in.Verb = string(ctx.Method())
-		in.Unfit = guard.AtHTTP(http.StatusRequestEntityTooLarge, faultv1.Reason_REASON_TOO_LARGE, "The body is larger than %d bytes.", f.cfg.MaxBody)
-		if c, ok := ctx.Conn().(*patient); ok {
-			c.linger.Store(true)
-		}
-	case errors.Is(err, io.EOF), isTimeout(err):
-		in.Unfit = guard.AtHTTP(http.StatusRequestTimeout, faultv1.Reason_REASON_PARSE, "The request did not come whole.")
-	default:
-		in.Unfit = guard.AtHTTP(http.StatusBadRequest, faultv1.Reason_REASON_PARSE, "This is not one well-formed HTTP/1.1 request.")
-	}
-	answer := f.guard.Call(context.Background(), in)
-	write(ctx, answer)
-	ctx.SetConnectionClose()
 }
 
 func isTimeout(err error) bool {

@@ -2,6 +2,7 @@ package front
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -11,23 +12,8 @@ import (
 	"headgate.dev/libs/mcp"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/edge/internal/guard"
+	"headgate.dev/services/edge/internal/head"
 )
-
-// headers are the request's header fields, copied: the library reuses its own when the handler returns, and a call may outlive that.
-type headers struct{ fields []field }
-
-type field struct{ name, value string }
-
-// Values implements mcp.Header.
-func (h headers) Values(name string) []string {
-	var out []string
-	for _, f := range h.fields {
-		if f.name == name || strings.EqualFold(f.name, name) {
-			out = append(out, f.value)
-		}
-	}
-	return out
-}
 
 // inbound copies what the guard needs of a request. The copies are parts of one.
 func (s *scratch) inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.Inbound {
@@ -40,7 +26,7 @@ func (s *scratch) inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.
 	t.add(&in.Host, h.Host())
 	t.add(&in.UserAgent, h.UserAgent())
 	var authorization string
-	authorizations, sessions := 0, 0
+	authorizations := 0
 	for name, value := range h.All() {
 		switch {
 		case bytes.EqualFold(name, []byte("Authorization")):
@@ -54,29 +40,23 @@ func (s *scratch) inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.
 			}
 			in.Accept += accept(value)
 		case bytes.EqualFold(name, []byte("Mcp-Session-Id")):
-			sessions++
 			t.add(&in.Session, value)
 		case bytes.EqualFold(name, []byte("Content-Encoding")):
 			in.Encoded = in.Encoded || !bytes.EqualFold(bytes.TrimSpace(value), []byte("identity"))
+		case bytes.EqualFold(name, []byte("Last-Event-Id")):
+			t.add(&in.LastEventID, value)
 		case bytes.EqualFold(name, []byte("Traceparent")):
 			t.add(&in.TraceParent, value)
 		case len(name) > 4 && bytes.EqualFold(name[:4], []byte("Mcp-")):
-			s.kept = append(s.kept, field{known(name), revision(value)})
+			s.kept = append(s.kept, mcp.Field{Name: known(name), Value: revision(value)})
 		}
 	}
 	t.settle()
 	in.Bearer = bearer(authorization)
-	in.Headers = headers{fields: slices.Clone(s.kept)}
-	switch {
-	case authorizations > 1:
+	in.Headers = guard.Headers(slices.Clone(s.kept)) // copied: the library uses its own again
+	if authorizations > 1 {
 		in.Bearer = ""
 		in.Unfit = unfit("The request has more than one Authorization header.")
-	case sessions > 1:
-		in.Unfit = unfit("The request has more than one Mcp-Session-Id header.")
-	default:
-		if why := smuggled(h.RequestURI(), h.RawHeaders()); why != "" {
-			in.Unfit = unfit(why)
-		}
 	}
 	return in
 }
@@ -84,7 +64,7 @@ func (s *scratch) inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.
 // scratch is memory for reading a request's head, used again for another. Nothing of a request stays in it.
 type scratch struct {
 	texts texts
-	kept  []field
+	kept  []mcp.Field
 }
 
 func (f *Front) inbound(ctx *fasthttp.RequestCtx, path, server string) *guard.Inbound {
@@ -195,37 +175,29 @@ func bearer(value string) string {
 	return strings.TrimSpace(token)
 }
 
-// smuggled says what of a request's head different readers would read differently; empty for nothing. The library lets these pass.
-func smuggled(uri, raw []byte) string {
-	if len(uri) == 0 || uri[0] != '/' {
-		return "The request's target is not a path."
+// unclear says what of a request has more than one reading, in words that follow "the request"; empty for nothing. The library lets these pass.
+func unclear(h *fasthttp.RequestHeader, path []byte) string {
+	target, _, _ := bytes.Cut(h.RequestURI(), []byte{'?'})
+	switch {
+	case !bytes.Equal(target, path): // absolute, encoded, with dots or empty segments: not everybody makes the same path of it
+		return "does not name its path plainly"
+	case bytes.IndexByte(h.RequestURI(), '#') >= 0:
+		return "has a fragment in its target"
+	case string(h.Protocol()) != "HTTP/1.1" && string(h.Protocol()) != "HTTP/1.0":
+		return "has another version of HTTP"
+	case len(h.PeekTrailerKeys()) > 0:
+		return "has trailer fields"
 	}
-	lengths, encodings := 0, 0
-	for len(raw) > 0 {
-		line, rest, _ := bytes.Cut(raw, []byte("\n"))
-		raw = rest
-		if len(line) == 0 || line[0] == '\r' {
-			break
-		}
-		switch line[0] {
-		case ' ', '\t':
-			return "A header is folded over lines."
-		case 'c', 'C':
-			if is(line, "content-length:") {
-				lengths++
-			}
-		case 't', 'T':
-			if is(line, "transfer-encoding:") {
-				encodings++
-			}
-		}
-	}
-	if lengths > 1 || encodings > 1 || lengths > 0 && encodings > 0 {
-		return "The request says its length in more than one way."
-	}
-	return ""
+	return head.Unclear(h.RawHeaders())
 }
 
-func is(line []byte, prefix string) bool {
-	return len(line) >= len(prefix) && bytes.EqualFold(line[:len(prefix)], []byte(prefix))
+// refuse answers a request with more than one reading, whatever it is for. The connection ends, because where the next one begins is not certain.
+func (f *Front) refuse(ctx *fasthttp.RequestCtx, path, why string) {
+	in := &guard.Inbound{Verb: verb(ctx.Method()), Endpoint: "/mcp", Host: string(ctx.Request.Header.Host()), IP: address(ctx.RemoteAddr())}
+	if server, ok := endpoint(path); ok {
+		in.Endpoint, in.Server = path, server
+	}
+	in.Unfit = unfit("The request " + why + ".")
+	write(ctx, f.guard.Call(context.Background(), in))
+	ctx.SetConnectionClose()
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -17,17 +18,39 @@ type connections struct {
 	all     map[*patient]bool
 	closing atomic.Bool
 	running sync.WaitGroup
+	most    int
+	refused atomic.Int64
 }
+
+// Refused counts the connections that were closed at once because there were too many.
+func (f *Front) Refused() int64 { return f.open.refused.Load() }
 
 // Serve answers requests until ctx ends, then lets those under way finish for at most grace.
 func (f *Front) Serve(ctx context.Context, ln net.Listener, grace time.Duration) error {
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
+	over, watching := make(chan struct{}), sync.WaitGroup{}
+	watching.Go(func() { f.idles.run(over) })
+	defer watching.Wait()
+	defer close(over)
 	err := f.accept(ln)
 	if ctx.Err() != nil {
 		err = nil
 	}
 	f.open.close(false)
+	f.guard.EndStreams()
+	f.drain(grace)
+	f.idles.finish()
+	f.idles.end(time.Second)
+	return err
+}
+
+// lastWord is how long the calls that are cut off have for telling their clients.
+const lastWord = time.Second
+
+// drain waits for the requests under way and cuts them off after grace: first the calls, whose clients are told to look whether they took effect, and a
+// little later the connections.
+func (f *Front) drain(grace time.Duration) {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -37,13 +60,26 @@ func (f *Front) Serve(ctx context.Context, ln net.Listener, grace time.Duration)
 	defer patience.Stop()
 	select {
 	case <-over:
+		return
 	case <-patience.C:
 		f.log.Warn("requests were cut off at shutdown")
-		f.open.close(true)
 		f.guard.CutOff()
+	}
+	patience.Reset(lastWord)
+	select {
+	case <-over:
+	case <-patience.C:
+		f.open.close(true)
 		<-over
 	}
-	return err
+}
+
+// whenFull is how long an edge without room for a connection waits before it looks for the next.
+const whenFull = 100 * time.Millisecond
+
+// full reports whether a connection could not be taken for want of files or memory.
+func full(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
 }
 
 func (f *Front) accept(ln net.Listener) error {
@@ -54,9 +90,14 @@ func (f *Front) accept(ln net.Listener) error {
 			if errors.As(err, &passing) && passing.Timeout() {
 				continue
 			}
+			if full(err) { // it passes when some connection ends
+				f.log.Error("no connection can be taken: the process or the machine has no room for more files", "error", err)
+				time.Sleep(whenFull)
+				continue
+			}
 			return errors.Join(err, ignoreClosed(ln.Close()))
 		}
-		c := &patient{Conn: raw}
+		c := &patient{Conn: raw, limit: f.limit}
 		if !f.open.add(c) {
 			_ = c.Close()
 			continue
@@ -81,6 +122,10 @@ func (o *connections) add(c *patient) bool {
 	if o.closing.Load() {
 		return false
 	}
+	if len(o.all) >= o.most {
+		o.refused.Add(1)
+		return false
+	}
 	if o.all == nil {
 		o.all = map[*patient]bool{}
 	}
@@ -102,6 +147,9 @@ func (o *connections) state(c net.Conn, s fasthttp.ConnState) {
 		return
 	}
 	idle := s == fasthttp.StateIdle || s == fasthttp.StateNew
+	if idle {
+		mine.pace = pace{} // the next answer is another
+	}
 	mine.idle.Store(idle)
 	if idle && o.closing.Load() { // who closes marks first and looks then, who becomes idle the other way round: one of them sees it
 		_ = c.Close()

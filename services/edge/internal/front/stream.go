@@ -2,8 +2,8 @@ package front
 
 import (
 	"errors"
-	"fmt"
 	"net"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -14,8 +14,6 @@ import (
 )
 
 const (
-	// writeLimit bounds how long a client may take to take one event.
-	writeLimit = 30 * time.Second
 	// unwatched is how old a call must be before its client's connection is looked at; most are over by then.
 	unwatched = 50 * time.Millisecond
 	// glance is how often it is looked at after that.
@@ -24,45 +22,119 @@ const (
 
 // stream writes Server-Sent Events on the request's own connection. It begins with the first notice, so that an answer without notices
 // stays one plain body.
+//
+// Whoever asks or notifies may do so from another goroutine, and after the answer: nothing is written then, because the connection may be another
+// request's.
 type stream struct {
-	ctx   *fasthttp.RequestCtx
+	ctx  *fasthttp.RequestCtx
+	conn net.Conn
+	// shared is the origin whose page may read the answer; empty for none.
+	shared string
+
+	every, after time.Duration // 0 for never
+	began        time.Time
+	answers      func() bool // whether the answer may go down a stream, whatever it is
+	opening      *guard.Opening
+
+	mu    sync.Mutex
 	begun bool
+	over  bool
+	last  time.Time // when something was written
 	err   error
 }
 
-func (s *stream) notify(notice []byte) error {
+var errOver = errors.New("the request was answered")
+
+// seal ends the use of the connection by everyone but who answers, and reports whether the answer goes down a stream.
+func (s *stream) seal() (begun bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	return s.begun
+}
+
+// message streams one message before the answer.
+func (s *stream) message(id string, data []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return errOver
+	}
 	if s.err != nil {
-		return nil // the client is gone; the call may go on without it
+		return s.err
 	}
-	head := ""
-	if !s.begun {
-		s.begun = true
-		head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: " +
-			"chunked\r\nConnection: close\r\n\r\n"
-		s.ctx.HijackSetNoResponse(true)
-		s.ctx.Hijack(func(net.Conn) {}) // the connection ends with the stream
+	s.err = s.send(s.head(), id, data, "")
+	return s.err
+}
+
+// head begins the stream with what is sent first.
+func (s *stream) head() string {
+	if s.begun {
+		return ""
 	}
-	s.err = s.send(head, notice, "")
-	return nil
+	s.begun = true
+	conn := s.conn
+	s.ctx.HijackSetNoResponse(true)
+	s.ctx.Hijack(func(net.Conn) { _ = conn.Close() }) // the connection ends with the stream
+	return streamHead(s.shared)
+}
+
+var errPaused = errors.New("the stream was ended before its answer")
+
+// pause ends the stream with an event that only says where and when it can be taken up again.
+func (s *stream) pause(id string, retry time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil || s.over {
+		return
+	}
+	event := "id: " + id + "\nretry: " + strconv.FormatInt(retry.Milliseconds(), 10) + "\ndata: \n\n"
+	s.err = errors.Join(errPaused, s.write([]byte(s.head()+strconv.FormatInt(int64(len(event)), 16)+"\r\n"+event+"\r\n"+streamTail)))
+}
+
+// tend writes a comment where nothing was written for long, and begins the stream where there is none yet: what stands between closes
+// connections on which nothing happens, and in 2026-07-28 a closed connection ends the call. False when the client does not take it.
+func (s *stream) tend(now time.Time) bool {
+	if !s.mu.TryLock() {
+		return true // something is being written
+	}
+	defer s.mu.Unlock()
+	switch {
+	case s.over || s.err != nil:
+	case s.begun && s.every > 0 && now.Sub(s.last) >= s.every:
+		s.err = s.write([]byte(comment))
+	case !s.begun && s.after > 0 && now.Sub(s.began) >= s.after:
+		if s.after = 0; s.answers() {
+			s.err = s.write(s.first())
+		}
+	}
+	return s.err == nil || s.over
+}
+
+// first begins the stream where there is nothing to say: with an event by which the client can take it up again, or else with a comment.
+func (s *stream) first() []byte {
+	head := s.head()
+	if id := s.opening.ID(); id != "" {
+		return appendEvent([]byte(head), id, nil)
+	}
+	return []byte(head + comment)
 }
 
 // end writes the answer as the last event.
 func (s *stream) end(a guard.Answer) {
 	if s.err == nil {
-		s.err = s.send("", a.Body, "0\r\n\r\n")
+		s.err = s.send("", a.EventID, a.Message(), streamTail)
 	}
 }
 
-func (s *stream) send(head string, data []byte, tail string) error {
-	event := make([]byte, 0, len(head)+len(data)+len(tail)+48)
-	event = append(event, head...)
-	event = fmt.Appendf(event, "%x\r\ndata: ", len("data: ")+len(data)+2)
-	event = append(append(append(event, oneLine(data)...), "\n\n\r\n"...), tail...)
-	conn := s.ctx.Conn()
-	if err := conn.SetWriteDeadline(time.Now().Add(writeLimit)); err != nil {
-		return err
-	}
-	_, err := conn.Write(event)
+func (s *stream) send(head, id string, data []byte, tail string) error {
+	event := make([]byte, 0, len(head)+len(id)+len(data)+len(tail)+48)
+	return s.write(append(appendEvent(append(event, head...), id, data), tail...))
+}
+
+func (s *stream) write(event []byte) error {
+	s.last = time.Now()
+	_, err := s.conn.Write(event)
 	return err
 }
 
@@ -86,6 +158,7 @@ func oneLine(data []byte) []byte {
 type watcher struct {
 	conn   net.Conn
 	gone   func()
+	tend   func(now time.Time) bool
 	timer  *time.Timer
 	looker sync.WaitGroup
 
@@ -95,15 +168,15 @@ type watcher struct {
 }
 
 // watch begins a watch. A connection has one call at a time, so its last watcher is used again, unless that has begun to look.
-func watch(c net.Conn, gone func()) *watcher {
+func watch(c net.Conn, gone func(), tend func(now time.Time) bool) *watcher {
 	mine, ok := c.(*patient)
 	if ok && mine.watcher != nil {
 		w := mine.watcher
-		w.gone = gone
+		w.gone, w.tend = gone, tend
 		w.timer.Reset(unwatched)
 		return w
 	}
-	w := &watcher{conn: c, gone: gone}
+	w := &watcher{conn: c, gone: gone, tend: tend}
 	w.timer = time.AfterFunc(unwatched, w.begin)
 	if ok {
 		mine.watcher = w
@@ -140,7 +213,11 @@ func (w *watcher) begin() {
 		select {
 		case <-w.quit:
 			return
-		case <-tick.C:
+		case now := <-tick.C:
+			if !w.tend(now) {
+				w.gone()
+				return
+			}
 		}
 	}
 }
@@ -176,16 +253,4 @@ func rawOf(c net.Conn) syscall.RawConn {
 		return nil
 	}
 	return raw
-}
-
-// closed looks at the socket without taking from it.
-func closed(raw syscall.RawConn) bool {
-	gone := false
-	err := raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		gone = n == 0 && err == nil || err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR)
-		return true
-	})
-	return gone || err != nil
 }

@@ -2,7 +2,9 @@ package guard
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -11,6 +13,7 @@ import (
 	"headgate.dev/libs/journal"
 	"headgate.dev/libs/mcp"
 	"headgate.dev/libs/policy"
+	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
@@ -36,12 +39,19 @@ const (
 	effectModify   = "modify"
 )
 
-// Actions of the records that the edge writes.
-const (
-	actionCall    = "tool-call"
-	actionList    = "tool-list"
-	actionRequest = "request"
-)
+// actions of the records that the edge writes, by method. Of all others it is "request".
+var actions = map[string]string{
+	mcp.MethodToolsCall: "tool-call", mcp.MethodToolsList: "tool-list", mcp.MethodPromptsGet: "prompt-get", mcp.MethodPromptsList: "prompt-list",
+	mcp.MethodResourceRead: "resource-read", mcp.MethodResourcesList: "resource-list", mcp.MethodTemplatesList: "resource-list",
+	mcp.MethodComplete: "completion", mcp.MethodSubscribe: "subscribe", mcp.MethodUnsubscribe: "unsubscribe", mcp.MethodListen: "subscribe",
+	mcp.MethodTaskGet: "task-get", mcp.MethodTasks: "task-get", mcp.MethodTaskUpdate: "task-update", mcp.MethodTaskCancel: "task-cancel",
+	mcp.MethodTaskResult: "task-result",
+}
+
+const actionRequest = "request"
+
+// unknown is the tenant of what is recorded before the caller is known.
+const unknown = "system"
 
 // Entry is the record of one request while it is made.
 type Entry struct {
@@ -60,7 +70,39 @@ type Entry struct {
 	judged   bool
 	mode     journal.Mode
 	stage    string
-	streamed bool
+	// own is the name that the server knows what is asked for by, subject what rules see as its arguments, offer what its client can be asked.
+	own     string
+	ownPath []string
+	subject json.RawMessage
+	offer   json.RawMessage
+	// home is the edge that holds what the request is about; relayed says that it answered.
+	home    string
+	relayed bool
+	// state and parked belong to a request that is made again; waits says that the answer asks for input.
+	state  *state
+	parked *parked
+	waits  bool
+	// tasked says that the server is asked for a task of 2025-11-25.
+	tasked bool
+	// unseen says that somebody else carries the call, so that nobody here knows how it ends.
+	unseen bool
+	left   string // the id under which its call waits from now on
+	lease  *Lease
+	copy   Copy // what is copied into the record; nil for nothing
+	call   *call
+	// renewed is the lease of a later round, with the secrets of those before; nil in the first.
+	renewed *Lease
+	// later are decisions since the call was decided first that take something out of the result.
+	later []policy.Decision
+	// takenOut are the pointers into the result that led to something that was taken out.
+	takenOut []string
+	// facts are what was read for the decision.
+	facts []*eventsv1.Fact
+	// mu guards log, findings, renewed, facts and later while several goroutines work for the request.
+	mu sync.Mutex
+	// log keeps what is streamed for a client that can take the stream up again; stream makes one.
+	log    *eventLog
+	stream func() *eventLog
 }
 
 // parts are the messages that most records have, in the entry's own memory.
@@ -74,14 +116,15 @@ type parts struct {
 	credential        eventsv1.Credential
 	began, ended      timestamppb.Timestamp
 	started           eventsv1.Event
+	learner           learner
 }
 
 func newEntry(in *Inbound, id string, now time.Time) *Entry {
 	e := &Entry{id: id, began: now, in: in}
 	e.event.Action = actionRequest
-	e.event.CallId = id
+	e.event.CallId, e.event.Tenant = id, unknown
 	source, request := &e.parts.source, &e.parts.request
-	source.Ip, source.UserAgent = in.IP, clip(in.UserAgent, 512)
+	source.Ip, source.UserAgent = in.IP, Clip(in.UserAgent)
 	request.Method, request.Endpoint = in.Verb, clip(in.Endpoint, 256)
 	e.event.Source, e.event.Request = source, request
 	e.trace(in.TraceParent)
@@ -109,11 +152,8 @@ func (e *Entry) parsed(msg *mcp.Message) {
 	e.msg = msg
 	e.event.Request.Method = clip(msg.Method, 128)
 	e.event.Request.Id = clip(string(msg.ID), 256)
-	switch msg.Method {
-	case "tools/call":
-		e.event.Action = actionCall
-	case "tools/list":
-		e.event.Action = actionList
+	if action := actions[msg.Method]; action != "" {
+		e.event.Action = action
 	}
 	e.says(Client{Name: msg.ClientName, Release: msg.ClientVersion})
 	if msg.TraceParent != "" {
@@ -137,6 +177,9 @@ func (e *Entry) resolved(t *Tool) {
 		target.Tool = clip(e.msg.Name, 256)
 	} else {
 		target.Server, target.Tool, target.DefinitionHash = t.Server.Name, t.Name, t.Hash
+		if e.msg.Method != mcp.MethodToolsCall {
+			target.Resource = clip(e.msg.Name, 2048)
+		}
 		target.Address, target.Labels = t.Server.Address, t.Labels
 		e.mode = t.Server.Journal
 	}
@@ -149,6 +192,8 @@ func (e *Entry) decided(d policy.Decision) {
 	said := &e.parts.decision
 	said.Id, said.Effect, said.Rule, said.Policy, said.PolicyVersion = d.ID, d.Effect, d.Rule, d.Policy, d.PolicyVersion
 	said.Reason, said.Sentence, said.Via, said.Changed, said.Shadow = d.Reason, d.Sentence, d.Via, d.Changed, shadows(d.Rules)
+	said.Matched, said.Failed = outcomes(d.Rules)
+	said.Facts = e.facts
 	e.event.Decision = said
 }
 
@@ -162,7 +207,24 @@ func shadows(rules []policy.RuleOutcome) []string {
 	return names
 }
 
+// mostOutcomes bounds what a record says of single rules.
+const mostOutcomes = 32
+
+// outcomes are the rules that matched and those that could not be judged. What matched and then could not be done is among the second.
+func outcomes(rules []policy.RuleOutcome) (matched, failed []string) {
+	for i := range rules {
+		switch r := &rules[i]; {
+		case r.Error != "" && len(failed) < mostOutcomes:
+			failed = append(failed, r.Rule)
+		case r.Error == "" && r.Matched && len(matched) < mostOutcomes:
+			matched = append(matched, r.Rule)
+		}
+	}
+	return matched, failed
+}
+
 func (e *Entry) leased(l *Lease) {
+	e.lease = l
 	if l.ID != "" {
 		credential := &e.parts.credential
 		credential.Connection, credential.LeaseId = l.Connection, l.ID
@@ -201,6 +263,34 @@ func (g *Guard) started(e *Entry, server *Server) error {
 	return nil
 }
 
+// startedAt writes what is about to happen at several servers, as safely as the one of them wants it that wants it most.
+func (g *Guard) startedAt(e *Entry, servers []*Server) error {
+	if len(servers) == 0 {
+		return nil
+	}
+	e.stage = stageJournal
+	if e.event.Target == nil {
+		e.event.Target = &eventsv1.Target{Server: clip(e.in.Server, 63)}
+	}
+	if e.in.Server == "" {
+		names := make([]string, len(servers))
+		for i, s := range servers {
+			names[i] = s.Name
+		}
+		findings := e.findings()
+		findings.Notes = append(findings.Notes, clip("servers: "+strings.Join(names, ", "), 1000))
+	}
+	all := &Server{Journal: e.mode}
+	for _, s := range servers {
+		all.Journal = max(all.Journal, s.Journal)
+	}
+	if err := g.started(e, all); err != nil {
+		return err
+	}
+	e.stage = stageForward
+	return nil
+}
+
 // fingerprint names arguments without saying what they are.
 func (g *Guard) fingerprint(e *Entry, arguments []byte) {
 	e.parts.arguments.Hmac = g.Keys.Sum(e.caller.Tenant, arguments)
@@ -211,9 +301,9 @@ func (g *Guard) fingerprint(e *Entry, arguments []byte) {
 // ran notes the arguments that the server gets. Where a rule changed them, a note keeps the fingerprint of those that were asked for.
 func (g *Guard) ran(e *Entry, arguments []byte) {
 	g.fingerprint(e, arguments)
-	if e.decision.Effect == effectModify && !bytes.Equal(arguments, e.msg.Arguments) {
+	if e.decision.Effect == effectModify && !bytes.Equal(arguments, e.subject) {
 		findings := e.findings()
-		findings.Notes = append(findings.Notes, "asked: "+g.Keys.Sum(e.caller.Tenant, e.msg.Arguments))
+		findings.Notes = append(findings.Notes, "asked: "+g.Keys.Sum(e.caller.Tenant, e.subject))
 	}
 }
 
@@ -231,6 +321,18 @@ func stamp(into *timestamppb.Timestamp, at time.Time) *timestamppb.Timestamp {
 
 // settle writes the final record, whatever the answer is. An answer whose record cannot be kept is not given.
 func (g *Guard) settle(e *Entry, answer Answer, failure error) Answer {
+	if g.crowd.counts(e, failure, g.Now()) {
+		return answer
+	}
+	if err := g.final(e, answer, failure); err != nil {
+		g.Log.Error("final record not written", "call", e.id, "error", err)
+		g.drop(e)
+		return g.refuse(e, unjournaled(err))
+	}
+	return answer
+}
+
+func (g *Guard) final(e *Entry, answer Answer, failure error) error {
 	ev := &e.event
 	ev.Phase = eventsv1.Phase_PHASE_FINAL
 	now := g.Now()
@@ -238,19 +340,52 @@ func (g *Guard) settle(e *Entry, answer Answer, failure error) Answer {
 	ev.DurationNs = int64(now.Sub(e.began))
 	ev.Request.ProtocolVersion = e.version
 	ev.Request.HttpStatus = int32(answer.Status)
+	if e.waits {
+		findings := e.findings()
+		findings.Notes = append(findings.Notes, "the call waits for its client's input")
+	}
 	if ev.Arguments == nil && e.msg != nil && e.caller != nil && e.msg.Arguments != nil {
 		g.fingerprint(e, e.msg.Arguments)
+		g.keepRefused(e)
 	}
 	ev.Outcome = eventsv1.Outcome_OUTCOME_SUCCESS
 	if failure != nil || ev.GetResult().GetIsError() {
 		ev.Outcome = eventsv1.Outcome_OUTCOME_FAILURE
 	}
-	e.conclude(failure)
-	if err := g.Journal.Append(ev, e.mode); err != nil {
-		g.Log.Error("final record not written", "call", e.id, "error", err)
-		return g.refuse(e, unjournaled(err))
+	if e.left != "" && failure == nil {
+		ev.Outcome = eventsv1.Outcome_OUTCOME_UNKNOWN // how it ends is in the record of who takes it up, or of its end
 	}
-	return answer
+	if e.unseen && failure == nil {
+		ev.Outcome = eventsv1.Outcome_OUTCOME_UNKNOWN
+		findings := e.findings()
+		findings.Notes = append(findings.Notes, "carried by another data plane, so how it ended is not known here")
+	}
+	e.conclude(failure)
+	err := g.Journal.Append(ev, e.mode)
+	if err != nil && e.withoutCopies() {
+		err = g.Journal.Append(ev, e.mode) // what a journal keeps room for is the record of what happened, not copies of it
+	}
+	return err
+}
+
+// withoutCopies takes the copies of arguments and result out of the record; false when it has none. Their hashes stay.
+func (e *Entry) withoutCopies() bool {
+	had := false
+	for _, p := range [...]*eventsv1.Payload{e.event.GetArguments(), e.event.GetResult()} {
+		if p.GetDocument() != "" || p.GetSealed() != nil {
+			had, p.Document, p.Sealed = true, "", nil
+		}
+	}
+	for _, f := range e.event.GetDecision().GetFacts() {
+		if f.GetValue().GetDocument() != "" {
+			had, f.Value.Document = true, ""
+		}
+	}
+	if had {
+		findings := e.findings()
+		findings.Notes = append(findings.Notes, "the journal had no room for the copies that the record should hold")
+	}
+	return had
 }
 
 // conclude makes sure that the record says what was decided and why, in every case.
@@ -267,10 +402,31 @@ func (e *Entry) conclude(failure error) {
 		return
 	}
 	why := fault.From(cause(failure))
-	if !e.judged {
+	if !e.judged || e.stopped() {
 		d.Effect = effectBlock
 	}
 	d.Reason, d.Sentence, d.Stage = why.Reason, clip(why.Sentence, 1000), e.stage
+	e.event.Alert = e.event.Alert || record.Alarming(why.Reason)
+	if d.GetEffect() == effectEscalate {
+		e.event.Approval = e.asked()
+	}
+}
+
+// asked is the question to a person that a rule makes of the call.
+func (e *Entry) asked() *eventsv1.Approval {
+	question := &eventsv1.Approval{
+		Id: "apr_" + e.id, State: record.ApprovalAsked, AskedAt: e.event.GetTime(), ArgumentsHmac: e.event.GetArguments().GetHmac(),
+	}
+	for _, a := range e.decision.Approvals {
+		question.Approvers = append(question.Approvers, a.GetBy())
+	}
+	return question
+}
+
+// stopped reports whether the rules let it through and a later stage did not, before anything happened.
+func (e *Entry) stopped() bool {
+	happened := e.stage == stageForward || e.stage == stageInspect
+	return e.judged && !happened && (e.decision.Effect == effectAllow || e.decision.Effect == effectModify)
 }
 
 func served(d *eventsv1.Decision) string {
@@ -289,6 +445,9 @@ func unjournaled(err error) error {
 	return fault.New(faultv1.Reason_REASON_JOURNAL,
 		"The call was refused because its audit record could not be written. Nothing ran unrecorded; tell your administrator.").Because(err)
 }
+
+// Clip is what is kept, and told to other edges, of a User-Agent.
+func Clip(userAgent string) string { return clip(userAgent, 512) }
 
 // clip keeps what a client wrote short before it is kept.
 func clip(s string, n int) string {

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 
-	"headgate.dev/libs/fault"
 	"headgate.dev/libs/mcp"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -23,53 +21,142 @@ func (g *Guard) parse(in *Inbound, e *Entry) error {
 		return err
 	}
 	e.parsed(msg)
-	if msg.Kind == mcp.Response {
-		return AtHTTP(http.StatusBadRequest, faultv1.Reason_REASON_METHOD,
-			"Headgate asked this client nothing, so there is nothing to answer. Send requests and notifications only.")
-	}
 	version, modern, err := mcp.Era(msg, in.Headers)
 	if err != nil {
 		return err
 	}
 	e.version, e.modern = version, modern
-	if modern {
-		return mcp.CheckHeaders(msg, in.Headers)
+	if err := g.parseEra(in, e); err != nil {
+		return err
 	}
-	if in.Session == "" || msg.Method == mcp.MethodInitialize {
+	return in.says(msg)
+}
+
+// parseEra reads what one era has and the other has not.
+func (g *Guard) parseEra(in *Inbound, e *Entry) error {
+	msg := e.msg
+	if e.modern || msg.Method == mcp.MethodInitialize {
+		in.Session = "" // what no session was begun with is nobody's name
+	}
+	if e.modern {
+		return g.parseModern(in, e)
+	}
+	if err := mcp.CheckNamed(msg, in.Headers); err != nil {
+		return err
+	}
+	if in.Send != nil {
+		e.stream = func() *eventLog { return g.eventLog(e) }
+	}
+	if in.Session != "" {
+		client, err := g.client(in, e)
+		if err != nil {
+			return err
+		}
+		switch said := in.Headers.Values(mcp.HeaderProtocolVersion); {
+		case len(said) == 0:
+			e.version = client.Version // it was agreed when the session began
+		case said[0] != client.Version:
+			return AtHTTP(http.StatusBadRequest, faultv1.Reason_REASON_PROTOCOL_VERSION,
+				"This session was begun with the revision %s, so that is its %s.", client.Version, mcp.HeaderProtocolVersion)
+		}
+		g.clients.returned(strayKey(in, e.caller), in.Session)
+	} else if msg.Method != mcp.MethodInitialize {
+		g.stray(in, e)
+	}
+	if home, _, ok := g.answered(e); ok && msg.Kind == mcp.Response {
+		e.home = home // whoever asked waits there
+	}
+	return e.batchable(in)
+}
+
+// parseModern reads what only 2026-07-28 has: metadata in each request, and requests that are made again with what was asked for.
+func (g *Guard) parseModern(in *Inbound, e *Entry) error {
+	if e.msg.Method == mcp.MethodInitialize {
+		return e.unknownMethod() // whatever else is wrong with it: this revision does not have it
+	}
+	if err := mcp.CheckHeaders(e.msg, in.Headers); err != nil {
+		return err
+	}
+	e.offer = mcp.OfferModern(e.msg.ClientCapabilities)
+	if e.msg.RequestState == nil {
 		return nil
 	}
-	client, ok := g.Sessions.Check(e.caller, in.Session)
-	if !ok {
-		return AtHTTP(http.StatusNotFound, faultv1.Reason_REASON_NOT_FOUND, "This session is not known to Headgate for this caller. Send initialize again.")
+	s, err := g.unseal(e)
+	if err != nil {
+		return err
 	}
-	e.says(client)
-	if len(in.Headers.Values(mcp.HeaderProtocolVersion)) == 0 {
-		e.version = client.Version // it was agreed when the session began
+	e.state, e.home = &s, s.home
+	return nil
+}
+
+// batchable refuses what a batch may not hold (2025-03-26, basic/lifecycle).
+func (e *Entry) batchable(in *Inbound) error {
+	if in.Batched && (e.version != mcp.V20250326 || e.msg.Method == mcp.MethodInitialize) {
+		return AtHTTP(http.StatusBadRequest, faultv1.Reason_REASON_PARSE, "Only revision %s has batches, and initialize is never part of one. Send one message.", mcp.V20250326)
 	}
 	return nil
 }
 
-// otherVerb answers what is not a POST: there is no stream to GET, and DELETE ends a session.
-func (g *Guard) otherVerb(in *Inbound, e *Entry) (Answer, error) {
-	if in.Verb == http.MethodDelete && in.Session != "" {
-		if _, ok := g.Sessions.Check(e.caller, in.Session); !ok {
-			return Answer{}, AtHTTP(http.StatusNotFound, faultv1.Reason_REASON_NOT_FOUND, "This session is not known to Headgate for this caller.")
-		}
-		g.Sessions.End(e.caller, in.Session)
-		return Answer{Status: http.StatusNoContent}, nil
-	}
-	refused := AtHTTP(http.StatusMethodNotAllowed, faultv1.Reason_REASON_METHOD,
-		"This endpoint takes POST, and DELETE with a session id. Headgate sends nothing unasked, so there is no stream to GET.")
-	refused.Allow = "POST, DELETE"
-	return Answer{}, refused
+func (g *Guard) eventLog(e *Entry) *eventLog {
+	return g.replays.begin(streamOwner(e.in, e.caller), func(id string) string {
+		return g.Keys.Seal(sealStream, g.Peers.Self()+"\x00"+id, bound(e.caller)...)
+	})
 }
 
-// greet answers the methods that reach no upstream.
+// takeAnswer gives the answer of a client to the server that asked.
+func (g *Guard) takeAnswer(e *Entry) (Answer, error) {
+	_, id, ok := g.answered(e)
+	// An answer that comes too late is taken and dropped: some clients end their session over an error status.
+	if ok {
+		g.asks.answer(id, ownerOf(e.caller), Reply{Result: e.msg.Result, Error: e.msg.Error})
+	}
+	if !ok {
+		return Answer{}, AtHTTP(http.StatusBadRequest, faultv1.Reason_REASON_METHOD,
+			"Headgate does not wait for this answer from this client: nobody asked, it was answered before, or its call is over.")
+	}
+	return Answer{Status: http.StatusAccepted}, nil
+}
+
+// otherVerb answers what is not a POST: GET opens or takes up a stream, DELETE ends a session. 2026-07-28 has neither.
+func (g *Guard) otherVerb(ctx context.Context, in *Inbound, e *Entry) (Answer, error) {
+	said := in.Headers.Values(mcp.HeaderProtocolVersion)
+	if len(said) == 1 && mcp.Legacy(said[0]) {
+		e.version = said[0]
+	}
+	refused := AtHTTP(http.StatusMethodNotAllowed, faultv1.Reason_REASON_METHOD,
+		"This endpoint takes POST, and of clients of the revisions before %s also GET for a stream and DELETE with a session id.", mcp.V20260728)
+	refused.Allow = "POST, GET, DELETE"
+	switch {
+	case len(said) == 1 && mcp.Modern(said[0]):
+		refused.Allow = "POST"
+		return Answer{}, refused
+	case len(said) > 1 || len(said) == 1 && !mcp.Legacy(said[0]):
+		return Answer{}, AtHTTP(http.StatusBadRequest, faultv1.Reason_REASON_PROTOCOL_VERSION,
+			"The request's %s is not one of %s.", mcp.HeaderProtocolVersion, strings.Join(mcp.Supported(), ", "))
+	case in.Verb == http.MethodGet:
+		e.event.Action = actions[mcp.MethodListen]
+		return g.standing(ctx, in, e)
+	case in.Verb != http.MethodDelete || in.Session == "":
+		return Answer{}, refused
+	}
+	if _, err := g.client(in, e); err != nil {
+		return Answer{}, err
+	}
+	return g.endSession(ctx, in, e)
+}
+
+// greet answers what the edge answers itself.
 func (g *Guard) greet(ctx context.Context, in *Inbound, e *Entry) (Answer, error) {
 	msg := e.msg
 	if msg.Kind == mcp.Notification {
-		if msg.Method == mcp.MethodCancelled && !e.modern {
+		switch {
+		case e.modern:
+		case msg.Method == mcp.MethodCancelled && in.Session == "":
+			g.cancelStray(ctx, in, e)
+		case msg.Method == mcp.MethodCancelled:
 			g.running.cancel(in, e)
+		case msg.Method == mcp.MethodRootsListChanged:
+			return g.rootsChanged(ctx, in, e)
 		}
 		return Answer{Status: http.StatusAccepted}, nil
 	}
@@ -78,40 +165,62 @@ func (g *Guard) greet(ctx context.Context, in *Inbound, e *Entry) (Answer, error
 	}
 	switch {
 	case msg.Method == mcp.MethodInitialize && !e.modern:
-		return g.initialize(ctx, in, e), nil
+		if size := len(mcp.Offer(msg.ClientCapabilities)); size > maxOffer {
+			return Answer{}, AtHTTP(http.StatusBadRequest, faultv1.Reason_REASON_TOO_LARGE,
+				"The capabilities of the client that a server may use have %d bytes, more than the %d that a session keeps. Declare less of them.", size, maxOffer)
+		}
+		return g.initialize(ctx, in, e)
 	case msg.Method == mcp.MethodPing && !e.modern:
 		return e.answer(http.StatusOK, mcp.Result(msg.ID, json.RawMessage(`{}`))), nil
 	case msg.Method == mcp.MethodDiscover && e.modern:
-		return g.discover(ctx, in, e), nil
+		return g.discover(ctx, in, e)
 	}
+	return Answer{}, e.unknownMethod()
+}
+
+func (e *Entry) unknownMethod() error {
 	status := http.StatusOK
 	if e.modern {
 		status = http.StatusNotFound
 	}
-	return Answer{}, &mcp.Error{
-		Code: mcp.CodeMethodNotFound, Message: "Method not found: " + clip(msg.Method, 128) + " is not served by this gateway.",
+	return &mcp.Error{
+		Code: mcp.CodeMethodNotFound, Message: "Method not found: " + clip(e.msg.Method, 128) + " is not served by this gateway.",
 		HTTPStatus: status, Reason: faultv1.Reason_REASON_METHOD,
 	}
 }
 
-func (g *Guard) initialize(ctx context.Context, in *Inbound, e *Entry) Answer {
+func (g *Guard) initialize(ctx context.Context, in *Inbound, e *Entry) (Answer, error) {
 	e.version = mcp.Negotiate(e.msg.ProtocolVersion)
+	can, err := g.capabilities(ctx, in, e)
+	if err != nil {
+		return Answer{}, err
+	}
 	var result bytes.Buffer
-	result.WriteString(`{"protocolVersion":"` + e.version + `","capabilities":{"tools":{"listChanged":false}},"serverInfo":` + serverInfo)
+	result.WriteString(`{"protocolVersion":"` + e.version + `","capabilities":`)
+	result.Write(can)
+	result.WriteString(`,"serverInfo":` + serverInfo)
 	g.instructions(ctx, in, e, &result)
 	result.WriteByte('}')
 	answer := e.answer(http.StatusOK, mcp.Result(e.msg.ID, result.Bytes()))
-	answer.Session = g.Sessions.Open(e.caller, Client{Version: e.version, Name: clip(e.msg.ClientName, 64), Release: clip(e.msg.ClientVersion, 32)})
-	return answer
+	answer.Session = g.Sessions.Open(e.caller, in.Endpoint, Client{
+		Version: e.version, Name: clip(e.msg.ClientName, 64), Release: clip(e.msg.ClientVersion, 32), Offer: mcp.Offer(e.msg.ClientCapabilities), Home: g.Peers.Self(),
+	})
+	g.introduced(ctx, in, e, answer.Session)
+	return answer, nil
 }
 
-func (g *Guard) discover(ctx context.Context, in *Inbound, e *Entry) Answer {
+func (g *Guard) discover(ctx context.Context, in *Inbound, e *Entry) (Answer, error) {
+	can, err := g.capabilities(ctx, in, e)
+	if err != nil {
+		return Answer{}, err
+	}
 	var result bytes.Buffer
 	result.WriteString(`{"resultType":"complete",
-		"supportedVersions":["` + strings.Join(mcp.Supported(), `","`) + `"],"capabilities":{"tools":{"listChanged":false}}`)
+		"supportedVersions":["` + strings.Join(mcp.Supported(), `","`) + `"],"capabilities":`)
+	result.Write(can)
 	g.instructions(ctx, in, e, &result)
 	result.WriteString(`,"ttlMs":0,"cacheScope":"private","_meta":{"` + mcp.MetaServerInfo + `":` + serverInfo + `}}`)
-	return e.answer(http.StatusOK, mcp.Result(e.msg.ID, result.Bytes()))
+	return e.answer(http.StatusOK, mcp.Result(e.msg.ID, result.Bytes())), nil
 }
 
 func (g *Guard) instructions(ctx context.Context, in *Inbound, e *Entry, result *bytes.Buffer) {
@@ -130,15 +239,20 @@ func (g *Guard) listTools(ctx context.Context, in *Inbound, e *Entry) (Answer, e
 	if err := g.Catalogue.Stopped(e.caller); err != nil {
 		return Answer{}, err
 	}
-	if mcp.Get(e.msg.Params, "cursor") != nil {
-		return Answer{}, fault.Invalid("This list has one page, so no cursor is known. Ask again without a cursor.")
+	if err := e.firstPage(); err != nil {
+		return Answer{}, err
 	}
-	seen, err := g.Catalogue.List(ctx, e.caller, in.Server)
+	seen, err := g.Catalogue.List(ctx, e.caller, in.Server, func(asked []*Server) error { return g.startedAt(e, asked) })
 	if err != nil {
 		return Answer{}, err
 	}
 	e.event.List = &eventsv1.ListCounts{Total: int32(min(seen.Total, 1<<30)), Shown: int32(min(len(seen.Tools), 1<<30))}
 	var result bytes.Buffer
+	size := 256
+	for _, tool := range seen.Tools {
+		size += len(tool) + 1
+	}
+	result.Grow(size)
 	result.WriteString(`{"tools":[`)
 	for i, tool := range seen.Tools {
 		if i > 0 {
@@ -160,81 +274,5 @@ func (g *Guard) listTools(ctx context.Context, in *Inbound, e *Entry) (Answer, e
 		result.WriteByte('}')
 	}
 	result.WriteByte('}')
-	return e.answer(http.StatusOK, mcp.Result(e.msg.ID, result.Bytes())), nil
-}
-
-// deliver inspects the upstream's answer and puts it into the terms of the client's era.
-func (g *Guard) deliver(e *Entry, reply Reply, lease *Lease) (Answer, error) {
-	document := reply.Result
-	if document == nil {
-		document = reply.Error
-	}
-	clean, found, err := g.Inspector.Inspect(document, lease)
-	if err != nil {
-		return Answer{}, err
-	}
-	if found.Hidden > 0 || found.Secrets > 0 {
-		findings := e.findings()
-		findings.Hidden, findings.Secrets = int32(min(found.Hidden, 1<<30)), int32(min(found.Secrets, 1<<30))
-	}
-	if reply.Result == nil {
-		clean = unforged(clean, "data")
-	} else {
-		clean = unforged(clean, "_meta")
-	}
-	result := &e.parts.result
-	result.Hmac, result.Bytes = g.Keys.Sum(e.caller.Tenant, clean), int64(len(clean))
-	e.event.Result = result
-	if reply.Result == nil {
-		e.event.Result.IsError = true
-		return e.upstreamError(clean)
-	}
-	e.event.Result.IsError = string(mcp.Get(clean, "isError")) == "true"
-	if clean, err = e.inEra(clean); err != nil {
-		return Answer{}, err
-	}
-	if e.decision.Effect == effectModify {
-		if clean, err = mcp.Set(clean, e.decisionJSON(nil), "_meta", mcp.MetaDecision); err != nil {
-			return Answer{}, fault.New(faultv1.Reason_REASON_UPSTREAM, "The server's result has a _meta that is not an object, so it was withheld.").Because(err)
-		}
-	}
-	return e.answer(http.StatusOK, mcp.Result(e.msg.ID, clean)), nil
-}
-
-// unforged takes Headgate's own keys out of what came from a server: only Headgate says what it decided. A name may be escaped.
-func unforged(document []byte, path ...string) []byte {
-	if !bytes.Contains(document, []byte(mcp.MetaOwn)) && bytes.IndexByte(document, '\\') < 0 {
-		return document
-	}
-	return mcp.DeletePrefixed(document, mcp.MetaOwn, path...)
-}
-
-// upstreamError passes a JSON-RPC error of the server on. The server knows the tool, so its "not found" is not Headgate's.
-func (e *Entry) upstreamError(raw json.RawMessage) (Answer, error) {
-	out := make([]byte, 0, len(raw)+64)
-	out = append(out, `{"jsonrpc":"2.0","id":`...)
-	out = append(out, e.msg.ID...)
-	out = append(out, `,"error":`...)
-	out = append(out, raw...)
-	out = append(out, '}')
-	return e.answer(http.StatusOK, e.reply(out)), nil
-}
-
-// inEra adds or takes away what only one era has.
-func (e *Entry) inEra(result json.RawMessage) (json.RawMessage, error) {
-	kind, has := mcp.Text(result, "resultType")
-	switch {
-	case has && kind != "complete":
-		return nil, fault.New(faultv1.Reason_REASON_UPSTREAM,
-			"The server answered with a result of type %q, which Headgate did not offer to take. Tell the server's owner.", clip(kind, 32))
-	case has && !e.modern:
-		return mcp.Delete(result, "resultType"), nil
-	case !has && e.modern:
-		out, err := mcp.Set(result, json.RawMessage(`"complete"`), "resultType")
-		if err != nil {
-			return nil, fault.New(faultv1.Reason_REASON_UPSTREAM, "The server's result is not an object, so it was withheld.").Because(errors.Unwrap(err))
-		}
-		return out, nil
-	}
-	return result, nil
+	return Answer{Status: http.StatusOK, Body: mcp.ResultHead(e.msg.ID), Result: result.Bytes()}, nil
 }

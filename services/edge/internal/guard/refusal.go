@@ -23,7 +23,8 @@ type Refusal struct {
 	Challenge  string
 	Allow      string
 	RetryAfter time.Duration
-	approval   *authzv1.Approval
+	approvals  []*authzv1.Approval
+	stepUp     *authzv1.StepUp
 }
 
 // Error is the sentence of the fault.
@@ -42,13 +43,20 @@ func AtHTTP(status int, reason faultv1.Reason, format string, args ...any) *Refu
 	return &Refusal{Fault: fault.New(reason, format, args...), Status: status}
 }
 
-func refusal(reason faultv1.Reason, sentence string) error {
-	return &Refusal{Fault: &fault.Error{Reason: reason, Sentence: sentence}}
+// against is the refusal that a decision stands for; nil where the rules let something pass, changed or not.
+func against(d policy.Decision) error {
+	switch d.Effect {
+	case effectAllow, effectModify:
+		return nil
+	case effectEscalate:
+		return held(d)
+	}
+	return blocked(d)
 }
 
 func held(d policy.Decision) error {
 	sentence := d.Sentence + " No approver is configured here yet, so the call was not made; ask an administrator, or make a call that needs no approval."
-	return &Refusal{Fault: &fault.Error{Reason: faultv1.Reason_REASON_APPROVAL_REQUIRED, Sentence: sentence}, approval: d.Approval}
+	return &Refusal{Fault: &fault.Error{Reason: faultv1.Reason_REASON_APPROVAL_REQUIRED, Sentence: sentence}, approvals: d.Approvals}
 }
 
 // redacted takes leased secrets out of an error that an upstream had a part in.
@@ -92,12 +100,14 @@ func (g *Guard) refuse(e *Entry, err error) Answer {
 		known = &Refusal{Fault: why}
 	}
 	switch {
+	case known.stepUp != nil && e.msg != nil && e.msg.Kind == mcp.Request:
+		return e.stepUp(g.Admitter.Metadata(e.in), known)
 	case known.Status != 0:
 		return e.atHTTP(known)
 	case e.msg == nil:
 		return e.atHTTP(&Refusal{Fault: why, Status: statusOf(why.Reason)})
 	case known.Hidden:
-		return e.answer(http.StatusOK, e.reply(mcp.ErrorReply(e.msg.ID, mcp.CodeInvalidParams, "Unknown tool: "+e.msg.Name, nil)))
+		return e.answer(http.StatusOK, e.reply(e.notThere()))
 	case e.msg.Kind != mcp.Request:
 		return e.answer(statusOf(why.Reason), nil)
 	case e.msg.Method == mcp.MethodToolsCall:
@@ -106,6 +116,21 @@ func (g *Guard) refuse(e *Entry, err error) Answer {
 		data := json.RawMessage(`{"` + mcp.MetaDecision + `":` + string(e.decisionJSON(known)) + `}`)
 		return e.answer(http.StatusOK, e.reply(mcp.ErrorReply(e.msg.ID, codeOf(why.Reason), why.Sentence, data)))
 	}
+}
+
+// notThere is the answer for what does not exist, and for what looks so to this caller.
+func (e *Entry) notThere() []byte {
+	switch e.msg.Method {
+	case mcp.MethodResourceRead, mcp.MethodSubscribe, mcp.MethodUnsubscribe:
+		code := mcp.CodeResourceNotFound
+		if e.modern {
+			code = mcp.CodeInvalidParams
+		}
+		return mcp.ErrorReply(e.msg.ID, code, "Resource not found", map[string]string{"uri": e.msg.Name})
+	case mcp.MethodPromptsGet, mcp.MethodComplete:
+		return mcp.ErrorReply(e.msg.ID, mcp.CodeInvalidParams, "Unknown prompt: "+e.msg.Name, nil)
+	}
+	return mcp.ErrorReply(e.msg.ID, mcp.CodeInvalidParams, "Unknown tool: "+e.msg.Name, nil)
 }
 
 func (e *Entry) wireError(wire *mcp.Error) []byte {
@@ -120,11 +145,14 @@ func (e *Entry) wireError(wire *mcp.Error) []byte {
 // atHTTP answers before there is a message to answer: the status says it, the body repeats it.
 func (e *Entry) atHTTP(r *Refusal) Answer {
 	var id json.RawMessage
-	if e.msg != nil {
+	if e.msg != nil && e.msg.Kind != mcp.Response { // whose id is that of a request to the client, and perhaps also of one of the client's own
 		id = e.msg.ID
 	}
-	body := mcp.ErrorReply(id, mcp.CodeInvalidRequest, r.Fault.Sentence, json.RawMessage(`{"reason":"`+fault.Code(r.Fault.Reason)+`"}`))
 	e.event.Request.ErrorCode = mcp.CodeInvalidRequest
+	if e.msg != nil && e.msg.Kind == mcp.Response && e.in.Batched { // the array has answers to requests alone
+		return Answer{Status: r.Status, Challenge: r.Challenge, Allow: r.Allow, RetryAfter: r.RetryAfter}
+	}
+	body := mcp.ErrorReply(id, mcp.CodeInvalidRequest, r.Fault.Sentence, json.RawMessage(`{"reason":"`+fault.Code(r.Fault.Reason)+`"}`))
 	return Answer{Status: r.Status, Body: body, Challenge: r.Challenge, Allow: r.Allow, RetryAfter: r.RetryAfter}
 }
 
@@ -157,15 +185,18 @@ func (e *Entry) failedResult(r *Refusal) json.RawMessage {
 // decisionJSON is the object that every refusal carries, and every call that a rule changed.
 func (e *Entry) decisionJSON(r *Refusal) []byte {
 	d := struct {
-		ID       string          `json:"id"`
-		Effect   string          `json:"effect"`
-		Rule     string          `json:"rule"`
-		Reason   string          `json:"reason"`
-		Changed  []string        `json:"changed,omitempty"`
-		Approval *approvalInWord `json:"approval,omitempty"`
+		ID        string           `json:"id"`
+		Effect    string           `json:"effect"`
+		Rule      string           `json:"rule"`
+		Reason    string           `json:"reason"`
+		Changed   []string         `json:"changed,omitempty"`
+		Redacted  []string         `json:"redacted,omitempty"`
+		Approval  *approvalInWord  `json:"approval,omitempty"`
+		Approvals []approvalInWord `json:"approvals,omitempty"`
+		StepUp    *stepUpInWord    `json:"stepUp,omitempty"`
 	}{ID: decisionID(e.id), Effect: effectBlock}
 	if e.judged {
-		d.ID, d.Effect, d.Rule, d.Changed = e.decision.ID, e.decision.Effect, e.decision.Rule, e.decision.Changed
+		d.ID, d.Effect, d.Rule, d.Changed, d.Redacted = e.decision.ID, e.decision.Effect, e.decision.Rule, e.decision.Changed, e.takenOut
 	}
 	if r == nil {
 		d.Reason = fault.Code(e.decision.Reason)
@@ -173,13 +204,16 @@ func (e *Entry) decisionJSON(r *Refusal) []byte {
 			d.Reason = fault.Code(faultv1.Reason_REASON_RULE)
 		}
 	} else {
-		d.Reason = fault.Code(r.Fault.Reason)
-		if r.approval != nil {
-			d.Approval = &approvalInWord{By: r.approval.GetBy(), Quorum: max(1, r.approval.GetQuorum()), Expires: r.approval.GetExpires()}
+		d.Reason, d.Redacted = fault.Code(r.Fault.Reason), nil // there is no result that something is missing from
+		for _, a := range r.approvals {
+			d.Approvals = append(d.Approvals, approvalInWord{By: a.GetBy(), Quorum: max(1, a.GetQuorum()), Expires: a.GetExpires()})
 		}
-		happened := e.stage == stageForward || e.stage == stageInspect // what failed then was allowed, as the record says
-		if e.judged && !happened && (d.Effect == effectAllow || d.Effect == effectModify) {
-			d.Effect = effectBlock // the rules let it through, a later stage did not
+		if len(d.Approvals) > 0 {
+			d.Approval = &d.Approvals[0]
+		}
+		d.StepUp = stepUpWord(r.stepUp)
+		if e.stopped() {
+			d.Effect = effectBlock
 		}
 	}
 	out, err := json.Marshal(d)
@@ -207,7 +241,8 @@ func statusOf(reason faultv1.Reason) int {
 		return http.StatusTooManyRequests
 	case faultv1.Reason_REASON_FORBIDDEN_ORIGIN, faultv1.Reason_REASON_KILLED:
 		return http.StatusForbidden
-	case faultv1.Reason_REASON_STALE, faultv1.Reason_REASON_JOURNAL, faultv1.Reason_REASON_UNAVAILABLE:
+	case faultv1.Reason_REASON_STALE, faultv1.Reason_REASON_JOURNAL, faultv1.Reason_REASON_UNAVAILABLE, faultv1.Reason_REASON_CLOCK,
+		faultv1.Reason_REASON_RELATION_UNAVAILABLE:
 		return http.StatusServiceUnavailable
 	case faultv1.Reason_REASON_INTERNAL:
 		return http.StatusInternalServerError

@@ -7,7 +7,6 @@ import (
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/hidden"
-	"headgate.dev/libs/secret/forms"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/edge/internal/guard"
 )
@@ -20,10 +19,10 @@ func (Inspector) Inspect(document []byte, lease *guard.Lease) ([]byte, guard.Ins
 	var found guard.Inspection
 	clean, n := hidden.StripJSON(document)
 	found.Hidden = n
-	if lease == nil || len(lease.Forms) == 0 {
+	if lease == nil || lease.Forms.Empty() {
 		return clean, found, nil
 	}
-	clean, found.Secrets = forms.Redact(clean, lease.Forms)
+	clean, found.Secrets = lease.Forms.Redact(clean)
 	if found.Secrets > 0 && !jsontext.Value(clean).IsValid() {
 		return nil, found, fault.New(faultv1.Reason_REASON_INSPECTION,
 			"The server's answer held its own credential in a place where it cannot be taken out, so the answer was withheld.")
@@ -36,6 +35,6 @@ func (Inspector) Text(sentence string, lease *guard.Lease) string {
 	if lease == nil {
 		return sentence
 	}
-	clean, _ := forms.RedactText(sentence, lease.Forms)
+	clean, _ := lease.Forms.RedactText(sentence)
 	return clean
 }

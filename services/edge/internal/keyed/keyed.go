@@ -21,6 +21,7 @@ const keyBytes = 32
 type Keys struct {
 	root    []byte
 	tenants sync.Map // tenant → *sync.Pool of hash.Hash
+	seals   sync.Map // purpose → cipher.AEAD
 }
 
 // New takes the deployment's key, 64 hexadecimal digits. All edges of a deployment have the same.

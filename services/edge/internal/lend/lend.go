@@ -17,6 +17,7 @@ import (
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/edge/internal/flight"
 	"headgate.dev/services/edge/internal/guard"
+	"headgate.dev/services/edge/internal/stdio"
 )
 
 const (
@@ -38,6 +39,7 @@ type Credentials interface {
 // Lender lends and remembers. Safe for concurrent use.
 type Lender struct {
 	credentials Credentials
+	lookup      stdio.Lookup
 	now         clock.Now
 	asking      flight.Group[key, *held]
 
@@ -45,16 +47,19 @@ type Lender struct {
 	leases map[key]*held
 }
 
-type key struct{ tenant, person, agent, server, address string }
+type key struct {
+	tenant, person, agent, server, address, program string
+	private                                         bool
+}
 
 type held struct {
 	lease *guard.Lease
 	until time.Time
 }
 
-// New makes a lender with nothing in hand.
-func New(credentials Credentials, now clock.Now) *Lender {
-	return &Lender{credentials: credentials, now: now, leases: map[key]*held{}}
+// New makes a lender with nothing in hand. Lookup finds the edge's own variables, of which programs inherit some.
+func New(credentials Credentials, lookup stdio.Lookup, now clock.Now) *Lender {
+	return &Lender{credentials: credentials, lookup: lookup, now: now, leases: map[key]*held{}}
 }
 
 // Lease implements guard.Lender. A refusal has REASON_CREDENTIAL.
@@ -73,6 +78,9 @@ func (l *Lender) Lease(ctx context.Context, r guard.LeaseRequest) (*guard.Lease,
 	return mine.lease, nil
 }
 
+// Close ends the questions to credentials that are under way and returns when they have ended. It is for after the last request.
+func (l *Lender) Close() { l.asking.Close() }
+
 // Forget implements guard.Lender.
 func (l *Lender) Forget(r guard.LeaseRequest) {
 	l.mu.Lock()
@@ -81,7 +89,7 @@ func (l *Lender) Forget(r guard.LeaseRequest) {
 }
 
 func keyOf(r guard.LeaseRequest) key {
-	at := key{tenant: r.Server.Tenant, server: r.Server.Name, address: r.Server.Address}
+	at := key{tenant: r.Server.Tenant, server: r.Server.Name, address: r.Server.Address, program: r.Server.Stdio.Key(), private: r.Server.Private}
 	if r.Caller != nil {
 		at.person, at.agent = r.Caller.Person, r.Caller.Agent
 	}
@@ -93,6 +101,11 @@ func (l *Lender) ask(ctx context.Context, at key, r guard.LeaseRequest) (*held, 
 	answer, err := l.credentials.Lease(ctx, connect.NewRequest(&credentialsv1.LeaseRequest{
 		Tenant: at.tenant, Person: at.person, Agent: at.agent, Server: at.server, Tool: r.Tool, Host: at.address, CallId: r.CallID,
 	}))
+	if r.Server.Stdio != nil && (fault.Is(err, faultv1.Reason_REASON_CREDENTIAL) || err == nil && answer.Msg.GetLeaseId() != "") {
+		return nil, fault.New(faultv1.Reason_REASON_CREDENTIAL,
+			"The server %s speaks on its standard input, where the credential of its connection cannot go. An administrator must delete the connection and "+
+				"give the server what it needs with spec.stdio.inherit.", at.server).Because(err)
+	}
 	if err != nil {
 		why := fault.From(err)
 		return nil, fault.New(faultv1.Reason_REASON_CREDENTIAL, "The credential for the server %s could not be had: %s", at.server, why.Sentence).Because(err)
@@ -102,6 +115,11 @@ func (l *Lender) ask(ctx context.Context, at key, r guard.LeaseRequest) (*held, 
 		return nil, fault.New(faultv1.Reason_REASON_CREDENTIAL,
 			"The credential of the server %s may not be sent to %s: its connection does not allow that host. An administrator can change "+
 				"allowHosts.", at.server, at.address)
+	}
+	if lent.GetLeaseId() != "" && r.Server.Stdio == nil && !r.Server.Private {
+		return nil, fault.New(faultv1.Reason_REASON_CREDENTIAL,
+			"The credential of the server %s was not sent to %s: its address is http on another machine, where others can read it on the way. An administrator can "+
+				"declare https, or spec.insecure: true where the network encrypts by itself, as a service mesh does.", at.server, at.address)
 	}
 	mine := &held{lease: &guard.Lease{ID: lent.GetLeaseId(), Connection: lent.GetConnection()}, until: now.Add(without)}
 	var values []string
@@ -114,6 +132,9 @@ func (l *Lender) ask(ctx context.Context, at key, r guard.LeaseRequest) (*held, 
 		values = append(values, h.GetValue())
 	}
 	mine.lease.Forms = forms.Of(lent.GetSecrets(), values...)
+	if r.Server.Stdio != nil { // what it inherits is a secret of the edge's as well
+		mine.lease.Forms = forms.Of(stdio.Inherited(r.Server.Stdio.Inherit, l.lookup))
+	}
 	if lent.GetLeaseId() != "" {
 		life := lent.GetExpiresAt().AsTime().Sub(now)
 		if life <= 0 {

@@ -61,6 +61,21 @@ type Decider interface {
 	Directory() int64
 }
 
+// ThenDecider is Then for the copy of authz.
+func ThenDecider(into Decider, done func()) Decider { return thenDecider{Decider: into, done: done} }
+
+type thenDecider struct {
+	Decider
+
+	done func()
+}
+
+// Apply implements Copy.
+func (t thenDecider) Apply(m *authzv1.WatchResponse) error {
+	defer t.done()
+	return t.Decider.Apply(m)
+}
+
 // Parts are what is followed and where it goes.
 type Parts struct {
 	Identity  Identity
@@ -70,13 +85,16 @@ type Parts struct {
 	Decider   Decider
 	Catalogue Copy[*trustv1.WatchResponse]
 	Now       clock.Now
-	Log       *slog.Logger
+	// Steady is the time that passes whatever the clock says; nil is the machine's.
+	Steady func() time.Duration
+	Log    *slog.Logger
 }
 
 // Replicas are the three followers. Safe for concurrent use.
 type Replicas struct {
 	decider Decider
 	now     clock.Now
+	clock   *clock.Watch
 	all     []named
 }
 
@@ -122,7 +140,10 @@ func New(p Parts) *Replicas {
 			return p.Trust.Watch(ctx, connect.NewRequest(&trustv1.WatchRequest{}))
 		},
 	})
-	return &Replicas{decider: p.Decider, now: p.Now, all: []named{{"identity", identity}, {"authz", authz}, {"trust", trust}}}
+	if p.Steady == nil {
+		p.Steady = clock.NewSteady()
+	}
+	return &Replicas{decider: p.Decider, now: p.Now, clock: clock.NewWatch(p.Now, p.Steady), all: []named{{"identity", identity}, {"authz", authz}, {"trust", trust}}}
 }
 
 // Run follows until ctx ends.
@@ -142,6 +163,9 @@ func (r *Replicas) Run(ctx context.Context) error {
 // Fresh implements guard.Freshness.
 func (r *Replicas) Fresh() error {
 	now := r.now()
+	if err := r.clock.Check(); err != nil {
+		return err
+	}
 	for _, one := range r.all {
 		if !one.FreshAt(now) {
 			return fault.New(faultv1.Reason_REASON_STALE,

@@ -3,11 +3,10 @@
 package session
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"encoding/base64"
+	"crypto/sha256"
+	"encoding/json"
+	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"headgate.dev/libs/clock"
@@ -17,67 +16,80 @@ import (
 
 const (
 	purpose = "session"
-	// remembered is how many ended sessions are known at most; the oldest are forgotten first.
-	remembered = 16384
-	maxID      = 1024
+	maxID   = 4096
+	// lasts is how long an id is good after its session began, whatever is known of its end.
+	lasts = 7 * 24 * time.Hour
 )
 
 // Sessions makes and checks ids. Safe for concurrent use.
 type Sessions struct {
 	keys *keyed.Keys
 	now  clock.Now
-
-	mu    sync.Mutex
-	ended map[string]time.Time
-	order []string
+	ends *ends
 }
 
-// New makes an empty set.
-func New(keys *keyed.Keys, now clock.Now) *Sessions {
-	return &Sessions{keys: keys, now: now, ended: map[string]time.Time{}}
+// New takes up what is known of ended sessions in a directory that is this process's alone.
+func New(keys *keyed.Keys, dir string, now clock.Now) (*Sessions, error) {
+	ends, err := openEnds(dir, now())
+	if err != nil {
+		return nil, err
+	}
+	return &Sessions{keys: keys, now: now, ends: ends}, nil
 }
 
-// Open makes an id for a caller.
-func (s *Sessions) Open(c *guard.Caller, client guard.Client) string {
-	state := strings.Join([]string{rand.Text(), client.Version, client.Name, client.Release}, "\x00")
-	return base64.RawURLEncoding.EncodeToString([]byte(state)) + "." + s.seal(c, state)
+// Open makes an id for a caller at one endpoint.
+func (s *Sessions) Open(c *guard.Caller, endpoint string, client guard.Client) string {
+	// What the client said of itself is last: whatever is in it, it cannot be taken for the rest.
+	began := strconv.FormatInt(s.now().Unix(), 10)
+	return s.keys.Seal(purpose, strings.Join([]string{began, client.Version, client.Home, string(client.Offer), client.Name, client.Release}, "\x00"), bound(c, endpoint)...)
 }
 
-// Check reads an id; false when it is forged, another caller's or ended.
-func (s *Sessions) Check(c *guard.Caller, id string) (guard.Client, bool) {
-	encoded, seal, ok := strings.Cut(id, ".")
-	if !ok || len(id) > maxID {
+// Check reads an id; false when it is forged, another caller's or endpoint's, ended or too old.
+func (s *Sessions) Check(c *guard.Caller, endpoint, id string) (guard.Client, bool) {
+	client, ok := s.read(c, endpoint, id)
+	if !ok || s.now().Sub(client.Began) >= lasts || s.ends.over(digestOf(id)) {
 		return guard.Client{}, false
 	}
-	state, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
-	if err != nil || !hmac.Equal([]byte(seal), []byte(s.seal(c, string(state)))) {
-		return guard.Client{}, false
-	}
-	s.mu.Lock()
-	_, over := s.ended[id]
-	s.mu.Unlock()
-	parts := strings.Split(string(state), "\x00")
-	if over || len(parts) != 4 {
-		return guard.Client{}, false
-	}
-	return guard.Client{Version: parts[1], Name: parts[2], Release: parts[3]}, true
+	return client, true
 }
 
-// End makes an id useless on this edge.
-func (s *Sessions) End(_ *guard.Caller, id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, known := s.ended[id]; known {
-		return
+func (s *Sessions) read(c *guard.Caller, endpoint, id string) (guard.Client, bool) {
+	if len(id) > maxID {
+		return guard.Client{}, false
 	}
-	s.ended[id] = s.now()
-	s.order = append(s.order, id)
-	if len(s.order) > remembered {
-		delete(s.ended, s.order[0])
-		s.order = s.order[1:]
+	state, ok := s.keys.Open(purpose, id, bound(c, endpoint)...)
+	if !ok {
+		return guard.Client{}, false
 	}
+	parts := strings.SplitN(state, "\x00", 6)
+	if len(parts) != 6 {
+		return guard.Client{}, false
+	}
+	began, err := strconv.ParseInt(parts[0], 10, 64)
+	if err != nil {
+		return guard.Client{}, false
+	}
+	client := guard.Client{Began: time.Unix(began, 0).UTC(), Version: parts[1], Home: parts[2], Name: parts[4], Release: parts[5]}
+	if parts[3] != "" {
+		client.Offer = json.RawMessage(parts[3])
+	}
+	return client, true
 }
 
-func (s *Sessions) seal(c *guard.Caller, state string) string {
-	return base64.RawURLEncoding.EncodeToString(s.keys.Mac(purpose, c.Tenant, c.Person, c.Agent, c.ClientID, state))
+// End implements guard.Sessions.
+func (s *Sessions) End(c *guard.Caller, endpoint, id string) error {
+	client, ok := s.read(c, endpoint, id)
+	if !ok {
+		return nil // it is good for nothing already
+	}
+	return s.ends.add(end{of: digestOf(id), until: client.Began.Add(lasts).Unix()}, s.now())
+}
+
+func digestOf(id string) digest {
+	sum := sha256.Sum256([]byte(id))
+	return digest(sum[:len(digest{})])
+}
+
+func bound(c *guard.Caller, endpoint string) []string {
+	return []string{c.Tenant, c.Person, c.Agent, c.ClientID, endpoint}
 }

@@ -46,10 +46,24 @@ func NewOwner(conn *rpc.Conn, name string) (*Owner, error) {
 	return &Owner{conn: conn, service: service}, nil
 }
 
-// Apply sends each owner its part of the objects, in order. It answers what changed, and the revision that each owner then stood at.
-func Apply(ctx context.Context, conn *rpc.Conn, objects []resource.Object, dryRun bool) ([]*resourcev1.Change, map[string]int64, error) {
-	var changes []*resourcev1.Change
-	revisions := map[string]int64{}
+// Claim is which source the caller acts for; none for their own hands.
+type Claim struct {
+	Owner    string
+	TakeOver bool
+}
+
+// Applied is what became of objects.
+type Applied struct {
+	Changes []*resourcev1.Change
+	// Revisions are those that each owner then stood at.
+	Revisions map[string]int64
+	// Warnings are sentences about what is allowed and is probably a mistake.
+	Warnings []string
+}
+
+// Apply sends each owner its part of the objects, in order. With an error, it answers what was done before.
+func Apply(ctx context.Context, conn *rpc.Conn, objects []resource.Object, claim Claim, dryRun bool) (Applied, error) {
+	done := Applied{Revisions: map[string]int64{}}
 	for _, name := range Order() {
 		var part []resource.Object
 		for _, object := range objects {
@@ -62,17 +76,33 @@ func Apply(ctx context.Context, conn *rpc.Conn, objects []resource.Object, dryRu
 		}
 		owner, err := NewOwner(conn, name)
 		if err != nil {
-			return changes, revisions, err
+			return done, err
 		}
 		for chunk := range slices.Chunk(part, 1000) {
-			done, revision, err := owner.apply(ctx, chunk, dryRun)
-			if err != nil {
-				return changes, revisions, err
+			if err := owner.apply(ctx, chunk, request{claim, dryRun, objects}, &done); err != nil {
+				return done, err
 			}
-			changes, revisions[name] = append(changes, done...), revision
 		}
 	}
-	return changes, revisions, nil
+	return done, nil
+}
+
+// request is how a part is applied, and all that it is a part of.
+type request struct {
+	claim  Claim
+	dryRun bool
+	whole  []resource.Object
+}
+
+// named are the names of a kind among what is applied together.
+func (r request) named(kind string) []string {
+	var names []string
+	for _, object := range r.whole {
+		if object.GetKind() == kind {
+			names = append(names, object.GetMetadata().GetName())
+		}
+	}
+	return names
 }
 
 // call runs one method. fill sets the request's fields; what comes back is read by name.
@@ -95,6 +125,12 @@ func (o *Owner) call(ctx context.Context, method protoreflect.Name, fill map[pro
 			}
 			continue
 		}
+		if texts, ok := value.([]string); ok {
+			for _, text := range texts {
+				request.Mutable(field).List().Append(protoreflect.ValueOfString(text))
+			}
+			continue
+		}
 		request.Set(field, protoreflect.ValueOf(value))
 	}
 	procedure := fmt.Sprintf("/%s/%s", o.service.FullName(), method)
@@ -114,32 +150,56 @@ func (o *Owner) call(ctx context.Context, method protoreflect.Name, fill map[pro
 	return response.Msg, nil
 }
 
-// apply sends resources of this owner and answers what changed.
-func (o *Owner) apply(ctx context.Context, objects []resource.Object, dryRun bool) ([]*resourcev1.Change, int64, error) {
+// apply sends resources of this owner and adds what became of them to what is done.
+func (o *Owner) apply(ctx context.Context, objects []resource.Object, r request, done *Applied) error {
 	wrapped := make([]proto.Message, len(objects))
 	for i, object := range objects {
 		envelope, err := o.envelope()
 		if err != nil {
-			return nil, 0, err
+			return err
 		}
 		if err := resource.Wrap(object, envelope); err != nil {
-			return nil, 0, err
+			return err
 		}
 		wrapped[i] = envelope
 	}
-	out, err := o.call(ctx, "Apply", map[protoreflect.Name]any{"resources": wrapped, "dry_run": dryRun})
-	if err != nil {
-		return nil, 0, err
-	}
-	list := out.Get(out.Descriptor().Fields().ByName("changes")).List()
-	changes := make([]*resourcev1.Change, list.Len())
-	for i := range list.Len() {
-		changes[i] = &resourcev1.Change{}
-		if err := copyInto(list.Get(i).Message().Interface(), changes[i]); err != nil {
-			return nil, 0, err
+	fill := map[protoreflect.Name]any{"resources": wrapped, "dry_run": r.dryRun, "owner": r.claim.Owner, "take_over": r.claim.TakeOver}
+	input := o.service.Methods().ByName("Apply").Input().Fields()
+	for field, kind := range map[protoreflect.Name]string{"roles": "Role", "servers": "Server"} {
+		if input.ByName(field) != nil { // an owner that warns of names wants to know those that come along
+			fill[field] = r.named(kind)
 		}
 	}
-	return changes, out.Get(out.Descriptor().Fields().ByName("revision")).Int(), nil
+	out, err := o.call(ctx, "Apply", fill)
+	if err != nil {
+		return err
+	}
+	fields := out.Descriptor().Fields()
+	list := out.Get(fields.ByName("changes")).List()
+	for i := range list.Len() {
+		change := &resourcev1.Change{}
+		if err := copyInto(list.Get(i).Message().Interface(), change); err != nil {
+			return err
+		}
+		done.Changes = append(done.Changes, change)
+	}
+	if field := fields.ByName("warnings"); field != nil {
+		list := out.Get(field).List()
+		for i := range list.Len() {
+			done.Warnings = append(done.Warnings, sentence(list.Get(i).Message()))
+		}
+	}
+	done.Revisions[string(o.service.ParentFile().Package().Parent().Name())] = out.Get(fields.ByName("revision")).Int()
+	return nil
+}
+
+// sentence is a warning with the policy that it is about.
+func sentence(m protoreflect.Message) string {
+	text := func(name protoreflect.Name) string { return m.Get(m.Descriptor().Fields().ByName(name)).String() }
+	if policy := text("policy"); policy != "" {
+		return policy + ": " + text("sentence")
+	}
+	return text("sentence")
 }
 
 // Get reads one resource.
@@ -175,8 +235,10 @@ func (o *Owner) List(ctx context.Context, kind, tenant string) ([]resource.Objec
 }
 
 // Delete removes one resource.
-func (o *Owner) Delete(ctx context.Context, kind, tenant, name string) error {
-	_, err := o.call(ctx, "Delete", map[protoreflect.Name]any{"kind": kind, "tenant": tenant, "name": name})
+func (o *Owner) Delete(ctx context.Context, kind, tenant, name string, claim Claim) error {
+	_, err := o.call(ctx, "Delete", map[protoreflect.Name]any{
+		"kind": kind, "tenant": tenant, "name": name, "owner": claim.Owner, "take_over": claim.TakeOver,
+	})
 	return err
 }
 

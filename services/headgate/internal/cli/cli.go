@@ -91,8 +91,8 @@ func newRoot(stdio IO) *cobra.Command {
 	root.AddCommand(
 		devCommand(stdio), serveCommand(stdio),
 		applyCommand(env), diffCommand(env), getCommand(env), deleteCommand(env),
-		serverCommand(env), auditCommand(env), policyCommand(env),
-		killCommand(env), reviveCommand(env), tokenCommand(env), whoamiCommand(env), doctorCommand(env),
+		serverCommand(env), auditCommand(env), policyCommand(env), grantsCommand(env), relationsCommand(env),
+		killCommand(env), reviveCommand(env), tokenCommand(env), whoamiCommand(env), doctorCommand(env), stdioCommand(env),
 	)
 	return root
 }

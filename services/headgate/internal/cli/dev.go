@@ -12,6 +12,7 @@ import (
 
 func devCommand(stdio IO) *cobra.Command {
 	o := dev.Options{Out: stdio.Out, Err: stdio.Err}
+	level := "warn"
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run everything in this process, with demo servers and people",
@@ -22,6 +23,9 @@ func devCommand(stdio IO) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Ephemeral && o.Data != "" {
 				return usageError{fmt.Errorf("--data and --ephemeral exclude each other")}
+			}
+			if err := o.Log.UnmarshalText([]byte(level)); err != nil {
+				return usageError{fmt.Errorf("--log-level: %q is none of debug, info, warn and error", level)}
 			}
 			if o.Data == "" {
 				home, err := dataHome(stdio)
@@ -40,7 +44,10 @@ func devCommand(stdio IO) *cobra.Command {
 	flags.StringVar(&o.Data, "data", "", "folder that keeps everything (default ~/.local/share/headgate/dev)")
 	flags.BoolVar(&o.Ephemeral, "ephemeral", false, "keep nothing")
 	flags.BoolVar(&o.NoDemo, "no-demo", false, "start without demo servers, people and policies")
-	flags.StringArrayVarP(&o.Files, "file", "f", nil, "file or folder of resources to apply; may be given again")
+	flags.StringArrayVarP(&o.Files, "file", "f", nil, "file or folder of resources to apply, whose programs may be started; may be given again")
+	flags.StringArrayVar(&o.AllowCommands, "allow-command", nil,
+		"program that servers may be which are applied later: a path, or the beginning of a command as a JSON array; may be given again")
+	flags.StringVar(&level, "log-level", level, "what is logged: debug, info (also what servers' programs print), warn or error")
 	flags.StringVar(&o.ReadyFile, "ready-file", "", "file to write when everything answers")
 	return cmd
 }

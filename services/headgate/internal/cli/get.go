@@ -106,7 +106,8 @@ func objectRows(objects ...resource.Object) [][]string {
 }
 
 func deleteCommand(s *session) *cobra.Command {
-	return &cobra.Command{
+	var claim admin.Claim
+	cmd := &cobra.Command{
 		Use:   "delete KIND NAME",
 		Short: "Remove a resource and what hangs on it",
 		Args:  usageArgs(cobra.ExactArgs(2)),
@@ -119,11 +120,14 @@ func deleteCommand(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := o.Delete(cmd.Context(), kind, tenant, args[1]); err != nil {
+			if err := o.Delete(cmd.Context(), kind, tenant, args[1], claim); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(s.stdio.Err, "deleted %s %s\n", kind, args[1])
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&claim.Owner, "owner", "", "the source that declares the resource, where one does")
+	cmd.Flags().BoolVar(&claim.TakeOver, "take-over", false, "remove it also when another source declares it")
+	return cmd
 }

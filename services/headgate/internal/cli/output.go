@@ -7,9 +7,10 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"go.yaml.in/yaml/v3"
+
+	"headgate.dev/libs/hidden"
 )
 
 // print writes a value in the session's form. The table is rows of columns, the first row the head.
@@ -44,20 +45,7 @@ func writeTable(out io.Writer, rows [][]string) error {
 }
 
 // plain keeps what servers and agents wrote from steering the terminal, and shows what a person would not see but a model reads.
-func plain(text string) string {
-	var out strings.Builder
-	for _, r := range text {
-		switch {
-		case unicode.IsControl(r):
-			out.WriteByte(' ')
-		case unicode.In(r, unicode.Cf, unicode.Co, unicode.Variation_Selector):
-			fmt.Fprintf(&out, "\\u{%X}", r)
-		default:
-			out.WriteRune(r)
-		}
-	}
-	return out.String()
-}
+func plain(text string) string { return hidden.Shown(text) }
 
 func writeYAML(out io.Writer, value json.RawMessage) error {
 	// JSON is YAML: reading it as nodes keeps the order of keys and the digits of numbers.

@@ -62,12 +62,20 @@ func tokenCommand(s *session) *cobra.Command {
 }
 
 func whoamiCommand(s *session) *cobra.Command {
-	return &cobra.Command{
+	explain := false
+	cmd := &cobra.Command{
 		Use:   "whoami",
-		Short: "Say whom the token stands for",
+		Short: "Say whom the token stands for, or what they can do and why",
 		Args:  usageArgs(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return s.whoami(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if explain {
+				return s.allowed(cmd.Context())
+			}
+			return s.whoami(cmd.Context())
+		},
 	}
+	cmd.Flags().BoolVar(&explain, "explain", false, "list the tools that they can see and call, by which relation, and the rules that look at each call")
+	return cmd
 }
 
 func (s *session) whoami(ctx context.Context) error {

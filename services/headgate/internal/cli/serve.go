@@ -75,7 +75,7 @@ func buildCredentials(cfg credentials.Config, d serve.Deps) (serve.Service, erro
 }
 
 func buildAudit(cfg audit.Config, d serve.Deps) (serve.Service, error) {
-	return audit.New(cfg, audit.Deps{Journal: d.Journal, Log: d.Log, Now: d.Now})
+	return audit.New(cfg, audit.Deps{Journal: d.Journal, Log: d.Log, Now: d.Now, Metrics: d.Metrics})
 }
 
 func buildAuthz(cfg authz.Config, d serve.Deps) (serve.Service, error) {
@@ -83,7 +83,18 @@ func buildAuthz(cfg authz.Config, d serve.Deps) (serve.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return authz.New(cfg, authz.Deps{Identity: rpc.Client(directory, identityv1connect.NewIdentityServiceClient), Journal: d.Journal, Log: d.Log, Now: d.Now})
+	servers, err := d.Dial("trust")
+	if err != nil {
+		return nil, err
+	}
+	records, err := authz.Records(d.Knows, d.Dial)
+	if err != nil {
+		return nil, err
+	}
+	return authz.New(cfg, authz.Deps{
+		Identity: rpc.Client(directory, identityv1connect.NewIdentityServiceClient), Trust: rpc.Client(servers, trustv1connect.NewTrustServiceClient),
+		Audit: records, Journal: d.Journal, Log: d.Log, Now: d.Now,
+	})
 }
 
 func buildTrust(cfg trust.Config, d serve.Deps) (serve.Service, error) {
@@ -103,11 +114,16 @@ func buildEdge(cfg edge.Config, d serve.Deps) (serve.Service, error) {
 		}
 		peers[name] = conn
 	}
+	keys, err := edge.Keys(d.Knows, d.Dial)
+	if err != nil {
+		return nil, err
+	}
 	return edge.New(cfg, edge.Deps{
 		Identity:    rpc.Client(peers["identity"], identityv1connect.NewIdentityServiceClient),
 		Authz:       rpc.Client(peers["authz"], authzv1connect.NewAuthzServiceClient),
 		Trust:       rpc.Client(peers["trust"], trustv1connect.NewTrustServiceClient),
 		Credentials: rpc.Client(peers["credentials"], credentialsv1connect.NewCredentialsServiceClient),
-		Journal:     d.Journal, Log: d.Log, Now: d.Now,
+		Edge:        edge.Others(d.DialAt), Audit: keys,
+		Journal: d.Journal, Log: d.Log, Now: d.Now, Metrics: d.Metrics,
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
+	"headgate.dev/libs/egress"
 	"headgate.dev/libs/resource"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
 )
@@ -18,12 +19,33 @@ func serverCommand(s *session) *cobra.Command {
 	return group("server", "Look at servers, approve what they show, stop them",
 		&cobra.Command{Use: "list", Short: "List servers and where they stand", Args: usageArgs(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error { return s.serverList(cmd.Context()) }},
-		&cobra.Command{Use: "show NAME", Short: "Show one server and each of its definitions", Args: usageArgs(cobra.ExactArgs(1)),
-			RunE: func(cmd *cobra.Command, args []string) error { return s.serverShow(cmd.Context(), args[0]) }},
+		serverShow(s),
 		&cobra.Command{Use: "diff NAME", Short: "Show what differs from the approved definitions; exit 3 when something does", Args: usageArgs(cobra.ExactArgs(1)),
 			RunE: func(cmd *cobra.Command, args []string) error { return s.serverDiff(cmd.Context(), args[0]) }},
 		serverApprove(s), serverQuarantine(s),
 	)
+}
+
+func serverShow(s *session) *cobra.Command {
+	explain, tool := false, ""
+	cmd := &cobra.Command{
+		Use:     "show NAME",
+		Short:   "Show one server and each of its definitions, or who can use it and why",
+		Example: "  headgate server show tickets\n  headgate server show tickets --explain --tool close_ticket",
+		Args:    usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case explain:
+				return s.holders(cmd.Context(), args[0], tool)
+			case tool != "":
+				return usageError{fmt.Errorf("--tool belongs to --explain")}
+			}
+			return s.serverShow(cmd.Context(), args[0])
+		},
+	}
+	cmd.Flags().BoolVar(&explain, "explain", false, "list who has a relation to the server, and by which path")
+	cmd.Flags().StringVar(&tool, "tool", "", "with --explain: to this tool alone")
+	return cmd
 }
 
 func serverApprove(s *session) *cobra.Command {
@@ -95,7 +117,7 @@ func (s *session) serverList(ctx context.Context) error {
 		state := answer.Msg.GetServer()
 		approved, waiting := counts(state)
 		rows = append(rows, []string{meta.GetTenant(), meta.GetName(), standing(state), fmt.Sprint(approved), fmt.Sprint(waiting),
-			state.GetServer().GetSpec().GetUrl(), state.GetNote()})
+			place(state), state.GetNote()})
 		if items[i], err = serverJSON(state); err != nil {
 			return err
 		}
@@ -160,10 +182,13 @@ func pretty(raw []byte) string {
 func (s *session) printServer(state *trustv1.ServerState) error {
 	rows := [][]string{
 		{"server", state.GetServer().GetMetadata().GetName()}, {"tenant", state.GetServer().GetMetadata().GetTenant()},
-		{"url", state.GetServer().GetSpec().GetUrl()}, {"standing", standing(state)}, {"note", state.GetNote()},
-		{"speaks", strings.Join(state.GetProtocolVersions(), ", ")}, {"seen", state.GetSeenHash()}, {},
-		{"TOOL", "STATE", "APPROVED", "SEEN", "BY"},
+		{where(state), place(state)}, {"standing", standing(state)}, {"note", state.GetNote()},
+		{"speaks", strings.Join(state.GetProtocolVersions(), ", ")}, {"seen", state.GetSeenHash()},
 	}
+	if said := exposed(state.GetServer().GetSpec()); said != "" {
+		rows = append(rows, []string{"plain http", said})
+	}
+	rows = append(rows, []string{}, []string{"TOOL", "STATE", "APPROVED", "SEEN", "BY"})
 	for _, def := range state.GetDefinitions() {
 		rows = append(rows, []string{def.GetName(), definitionState(def), short(def.GetApprovedHash()), short(def.GetSeenHash()), def.GetApprovedBy()})
 	}
@@ -191,6 +216,37 @@ func serverJSON(state *trustv1.ServerState) (json.RawMessage, error) {
 		"name": state.GetServer().GetMetadata().GetName(), "tenant": state.GetServer().GetMetadata().GetTenant(), "server": json.RawMessage(declared),
 		"standing": standing(state), "note": state.GetNote(), "definitions": definitions, "protocolVersions": state.GetProtocolVersions(), "seenHash": state.GetSeenHash(),
 	})
+}
+
+// place is where a server is: its URL, or its command as a list, so that nobody takes it for a line of a shell.
+func place(state *trustv1.ServerState) string {
+	command := state.GetServer().GetSpec().GetStdio().GetCommand()
+	if command == nil {
+		return state.GetServer().GetSpec().GetUrl()
+	}
+	encoded, err := json.Marshal(command)
+	if err != nil {
+		return command[0]
+	}
+	return string(encoded)
+}
+
+// exposed says what http at another machine means for the server's credential; empty where nobody on the way can read it.
+func exposed(spec *trustv1.ServerSpec) string {
+	switch {
+	case spec.GetStdio() != nil || egress.Private(spec.GetUrl()):
+		return ""
+	case spec.GetInsecure():
+		return "a credential is sent there unencrypted, for spec.insecure says that it may"
+	}
+	return "calls go there unencrypted, and no credential is sent: declare https, or spec.insecure: true where the network encrypts by itself"
+}
+
+func where(state *trustv1.ServerState) string {
+	if state.GetServer().GetSpec().GetStdio() != nil {
+		return "command"
+	}
+	return "url"
 }
 
 func document(raw []byte) json.RawMessage {

@@ -15,6 +15,7 @@ import (
 	"headgate.dev/libs/rpc"
 	"headgate.dev/libs/secret"
 	"headgate.dev/proto/gen/headgate/audit/v1/auditv1connect"
+	"headgate.dev/proto/gen/headgate/authz/v1/authzv1connect"
 	"headgate.dev/proto/gen/headgate/edge/v1/edgev1connect"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 	"headgate.dev/proto/gen/headgate/identity/v1/identityv1connect"
@@ -95,6 +96,10 @@ func (s *session) identity() (identityv1connect.IdentityServiceClient, error) {
 	return client(s, identityv1connect.NewIdentityServiceClient)
 }
 
+func (s *session) authz() (authzv1connect.AuthzServiceClient, error) {
+	return client(s, authzv1connect.NewAuthzServiceClient)
+}
+
 func (s *session) trust() (trustv1connect.TrustServiceClient, error) {
 	return client(s, trustv1connect.NewTrustServiceClient)
 }
@@ -110,21 +115,7 @@ func (s *session) edge() (edgev1connect.EdgeServiceClient, error) {
 // workTenant is the tenant to work in: the one that was said, a person's own, or for an administrator of all the only one that there is,
 // or the only one that has a resource of this kind and name.
 func (s *session) workTenant(ctx context.Context, kind, name string) (string, error) {
-	if said := s.saidTenant(); said != "" {
-		return said, nil
-	}
-	identity, err := s.identity()
-	if err != nil {
-		return "", err
-	}
-	who, err := identity.WhoAmI(ctx, connect.NewRequest(&identityv1.WhoAmIRequest{}))
-	if err != nil {
-		return "", err
-	}
-	if !platform(who.Msg.GetCaller()) {
-		return who.Msg.GetCaller().GetTenant(), nil
-	}
-	tenants, err := s.tenants(ctx, identity, who.Msg.GetCaller().GetTenant())
+	tenants, err := s.mine(ctx)
 	if err != nil || len(tenants) == 1 {
 		return strings.Join(tenants, ""), err
 	}
@@ -149,6 +140,34 @@ func (s *session) workTenant(ctx context.Context, kind, name string) (string, er
 		return found[0], nil
 	}
 	return "", usageError{fault.Invalid("the tenants %s have a %s named %s: say which with --tenant", strings.Join(found, ", "), kind, name)}
+}
+
+// oneTenant is the tenant to work in where nothing else names it.
+func (s *session) oneTenant(ctx context.Context) (string, error) {
+	tenants, err := s.mine(ctx)
+	if err == nil && len(tenants) != 1 {
+		err = usageError{fault.Invalid("there are %d tenants: say which with --tenant", len(tenants))}
+	}
+	return strings.Join(tenants, ""), err
+}
+
+// mine are the tenants that the caller may work in: the one that was said, a person's own, or for an administrator of all every one.
+func (s *session) mine(ctx context.Context) ([]string, error) {
+	if said := s.saidTenant(); said != "" {
+		return []string{said}, nil
+	}
+	identity, err := s.identity()
+	if err != nil {
+		return nil, err
+	}
+	who, err := identity.WhoAmI(ctx, connect.NewRequest(&identityv1.WhoAmIRequest{}))
+	if err != nil {
+		return nil, err
+	}
+	if !platform(who.Msg.GetCaller()) {
+		return []string{who.Msg.GetCaller().GetTenant()}, nil
+	}
+	return s.tenants(ctx, identity, who.Msg.GetCaller().GetTenant())
 }
 
 // saidTenant is the tenant of the flag or the environment; empty when none was said.

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 
+	"go.yaml.in/yaml/v3"
 	"golang.org/x/sync/errgroup"
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/journal"
 	"headgate.dev/libs/kafka"
+	"headgate.dev/libs/life"
 	"headgate.dev/libs/rpc"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
@@ -29,6 +32,7 @@ type cell struct {
 	journal   *journal.Writer
 	publisher *kafka.Publisher
 	service   service
+	life      life.Config
 	log       *slog.Logger
 }
 
@@ -50,21 +54,43 @@ func newCell(name string, h *home, broker kafka.Config, who authenticate, log *s
 		Self: rpc.ServiceByName(name), Authenticate: who, Log: log, Now: clock.System,
 		Record: func(ev *eventsv1.Event) error { return writer.Append(ev, journal.Spool) },
 	})
-	return &cell{name: name, mux: mux, journal: writer, publisher: publisher, log: log}, nil
+	of := life.Config{Service: name, Dir: h.path("journal", name), Sink: writer}
+	return &cell{name: name, mux: mux, journal: writer, publisher: publisher, life: of, log: log}, nil
 }
 
-func (c *cell) attach(s service) error {
+// attach gives the cell its service, which was built from that configuration.
+func (c *cell) attach(s service, configuration any) (err error) {
+	if c.life.Configuration, err = yaml.Marshal(configuration); err != nil {
+		return err
+	}
 	c.service = s
 	s.Register(c.mux)
 	return c.mux.Check()
 }
 
-// run runs the service, then lets its journal ship what is left. It returns when all is joined.
+// run runs the service and then ends its journal, so that also the end is recorded. It returns when all is joined.
 func (c *cell) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return c.service.Run(ctx) })
-	group.Go(func() error { return c.journal.Run(ctx) })
-	group.Go(func() error { return journal.NewShipper(c.journal, c.publisher, c.log).Run(ctx) })
+	recording, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var working sync.WaitGroup
+	for _, part := range []func(context.Context) error{
+		c.service.Run, func(ctx context.Context) error { return life.Run(ctx, c.life) },
+	} {
+		working.Add(1)
+		group.Go(func() error {
+			defer working.Done()
+			return part(ctx)
+		})
+	}
+	for _, part := range []func(context.Context) error{c.journal.Run, journal.NewShipper(c.journal, c.publisher, c.log).Run} {
+		group.Go(func() error { return part(recording) })
+	}
+	group.Go(func() error {
+		working.Wait()
+		stop()
+		return nil
+	})
 	err := group.Wait()
 	c.publisher.Close()
 	return errors.Join(err, c.journal.Close())

@@ -9,11 +9,13 @@ import (
 	"os"
 
 	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/kafka"
 	"headgate.dev/libs/rpc"
 	"headgate.dev/libs/sqlstore"
+	"headgate.dev/proto/gen/headgate/audit/v1/auditv1connect"
 	"headgate.dev/proto/gen/headgate/authz/v1/authzv1connect"
 	"headgate.dev/proto/gen/headgate/credentials/v1/credentialsv1connect"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
@@ -33,6 +35,8 @@ const indexingShare = 0.5
 // suite is the six services, wired as in production: each calls the others through the same interceptors, only without a network.
 type suite struct {
 	identity, authz, credentials, trust, audit, edge *cell
+
+	registry *prometheus.Registry
 }
 
 // parts are what the suite is composed from.
@@ -40,11 +44,12 @@ type parts struct {
 	home      *home
 	listeners *listeners
 	broker    kafka.Config
+	programs  edge.Stdio
 	log       *slog.Logger
 }
 
 func compose(p parts) (*suite, error) {
-	var s suite
+	s := suite{registry: prometheus.NewRegistry()}
 	var check authenticate // made once identity's mux is there
 	people := func(ctx context.Context, token string) (*identityv1.Caller, error) { return check(ctx, token) }
 	self := func(ctx context.Context, token string) (*identityv1.Caller, error) {
@@ -80,45 +85,50 @@ func (p parts) database(name string) sqlstore.Config {
 }
 
 func (s *suite) directory(p parts) error {
-	service, err := identity.New(identity.Config{
+	config := identity.Config{
 		Database: p.database("identity"), KeyFile: p.home.path("identity.key"), Issuer: base(p.listeners.api),
 		APIAudience: []string{base(p.listeners.api)}, MCPAudience: []string{base(p.listeners.mcp) + "/mcp"},
 		Clients:    []identity.Client{{ID: "headgate", Name: "Programs on this machine", RedirectURIs: []string{"http://127.0.0.1/callback", "http://localhost/callback"}}},
 		AllowIssue: true, DemoLogin: true, BootstrapTokenFile: p.home.path("admin.token"),
-	}, identity.Deps{Journal: s.identity.journal, Log: s.identity.log, Now: clock.System})
+	}
+	service, err := identity.New(config, identity.Deps{Journal: s.identity.journal, Log: s.identity.log, Now: clock.System})
 	if err != nil {
 		return err
 	}
-	return s.identity.attach(service)
+	return s.identity.attach(service, config)
 }
 
 func (s *suite) deciding(p parts) error {
 	config := authz.Config{Database: p.database("authz")}
 	config.OpenFGA.Dir = p.home.path("openfga")
 	rules, err := authz.New(config, authz.Deps{
-		Identity: client(s.identity, s.authz, identityv1connect.NewIdentityServiceClient), Journal: s.authz.journal, Log: s.authz.log, Now: clock.System})
+		Identity: client(s.identity, s.authz, identityv1connect.NewIdentityServiceClient), Trust: client(s.trust, s.authz, trustv1connect.NewTrustServiceClient),
+		Audit: client(s.audit, s.authz, auditv1connect.NewAuditServiceClient), Journal: s.authz.journal, Log: s.authz.log, Now: clock.System})
 	if err != nil {
 		return err
 	}
-	secrets, err := credentials.New(credentials.Config{Database: p.database("credentials"), KeyFile: p.home.path("credentials.key")},
-		credentials.Deps{Journal: s.credentials.journal, Log: s.credentials.log, Now: clock.System})
+	vault := credentials.Config{Database: p.database("credentials"), KeyFile: p.home.path("credentials.key")}
+	secrets, err := credentials.New(vault, credentials.Deps{Journal: s.credentials.journal, Log: s.credentials.log, Now: clock.System})
 	if err != nil {
 		return err
 	}
-	servers, err := trust.New(trust.Config{Database: p.database("trust")}, trust.Deps{
+	registry := trust.Config{Database: p.database("trust")}
+	servers, err := trust.New(registry, trust.Deps{
 		Credentials: client(s.credentials, s.trust, credentialsv1connect.NewCredentialsServiceClient), Journal: s.trust.journal, Log: s.trust.log, Now: clock.System})
 	if err != nil {
 		return err
 	}
-	return errors.Join(s.authz.attach(rules), s.credentials.attach(secrets), s.trust.attach(servers))
+	return errors.Join(s.authz.attach(rules, config), s.credentials.attach(secrets, vault), s.trust.attach(servers, registry))
 }
 
 func (s *suite) proving(p parts) error {
-	service, err := audit.New(audit.Config{Kafka: p.broker, Database: p.database("audit"), Share: indexingShare}, audit.Deps{Journal: s.audit.journal, Log: s.audit.log, Now: clock.System})
+	config := audit.Config{Kafka: p.broker, Database: p.database("audit"), Share: indexingShare}
+	config.Ledger.Dir = p.home.path("ledger")
+	service, err := audit.New(config, audit.Deps{Journal: s.audit.journal, Log: s.audit.log, Now: clock.System, Metrics: s.registry})
 	if err != nil {
 		return err
 	}
-	return s.audit.attach(service)
+	return s.audit.attach(service, config)
 }
 
 func (s *suite) front(p parts) error {
@@ -126,17 +136,21 @@ func (s *suite) front(p parts) error {
 	if err := makeKey(keyFile); err != nil {
 		return err
 	}
-	service, err := edge.New(edge.Config{PublicURL: base(p.listeners.mcp), Issuer: base(p.listeners.api), KeyFile: keyFile}, edge.Deps{
+	config := edge.Config{
+		PublicURL: base(p.listeners.mcp), Issuer: base(p.listeners.api), KeyFile: keyFile, Stdio: p.programs,
+	}
+	service, err := edge.New(config, edge.Deps{
 		Identity:    client(s.identity, s.edge, identityv1connect.NewIdentityServiceClient),
 		Authz:       client(s.authz, s.edge, authzv1connect.NewAuthzServiceClient),
 		Trust:       client(s.trust, s.edge, trustv1connect.NewTrustServiceClient),
 		Credentials: client(s.credentials, s.edge, credentialsv1connect.NewCredentialsServiceClient),
-		Journal:     s.edge.journal, Log: s.edge.log, Now: clock.System, Listener: p.listeners.mcp,
+		Audit:       client(s.audit, s.edge, auditv1connect.NewAuditServiceClient),
+		Journal:     s.edge.journal, Log: s.edge.log, Now: clock.System, Metrics: s.registry, Listener: p.listeners.mcp,
 	})
 	if err != nil {
 		return err
 	}
-	return s.edge.attach(service)
+	return s.edge.attach(service, config)
 }
 
 // makeKey makes the edge's key where there is none yet.

@@ -11,7 +11,7 @@ import (
 
 // diagnostics serves metrics, health and profiles on a port of their own.
 func (s *suite) diagnostics() http.Handler {
-	registry := prometheus.NewRegistry()
+	registry := s.registry
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, c := range s.cells() {
 		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "headgate_journal_written_records", Help: "Last sequence number in the journal.",

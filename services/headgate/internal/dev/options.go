@@ -5,6 +5,7 @@ package dev
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -21,10 +22,13 @@ type Options struct {
 	Data      string   // folder that keeps everything
 	Ephemeral bool     // keep nothing
 	NoDemo    bool     // no demo servers, people and policies
-	Files     []string // resources to apply
-	ReadyFile string   // written when everything answers
-	Out       io.Writer
-	Err       io.Writer
+	Files     []string // resources to apply; the programs of servers in them may run exactly as they are there
+	// AllowCommands are further programs that servers may be, each a path or name, or a JSON array of the beginning of a command.
+	AllowCommands []string
+	ReadyFile     string // written when everything answers
+	Log           slog.Level
+	Out           io.Writer
+	Err           io.Writer
 }
 
 // home is the data folder, held by this process alone.

@@ -2,8 +2,8 @@ package dev
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
+
+	"headgate.dev/libs/wholefile"
 )
 
 // Ready is the ready file: where everything is and a token for each person.
@@ -23,16 +23,5 @@ func (r Ready) write(path string) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".ready-*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(file.Name()) }()
-	if _, err := file.Write(append(encoded, '\n')); err != nil {
-		return err
-	}
-	if err := file.Close(); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
+	return wholefile.Replace(path, append(encoded, '\n'), 0o600)
 }

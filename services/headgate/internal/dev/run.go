@@ -24,6 +24,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	programs, err := allowed(o.AllowCommands, objects)
+	if err != nil {
+		return err
+	}
 	ports, err := listen(o)
 	if err != nil {
 		return err
@@ -39,12 +43,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer cluster.Close()
-	log := slog.New(slog.NewTextHandler(o.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(o.Err, &slog.HandlerOptions{Level: o.Log}))
 	broker := kafka.Config{Brokers: []string{address}, CreateTopics: true, Partitions: 4, Replicas: 1}
 	if err := kafka.EnsureTopics(ctx, broker); err != nil {
 		return err
 	}
-	s, err := compose(parts{home: h, listeners: ports, broker: broker, log: log})
+	s, err := compose(parts{home: h, listeners: ports, broker: broker, programs: programs, log: log})
 	if err != nil {
 		return err
 	}
@@ -92,7 +96,7 @@ func named(name string, err error) error {
 	return fmt.Errorf("%s: %w", name, err)
 }
 
-// api routes each service's methods to its mux, and the OAuth endpoints to identity.
+// api routes each service's methods to its mux, the OAuth endpoints to identity and the AuthZEN API to authz.
 func (s *suite) api() http.Handler {
 	mux := http.NewServeMux()
 	for _, c := range s.cells() {
@@ -101,6 +105,9 @@ func (s *suite) api() http.Handler {
 	}
 	for _, pattern := range []string{"/oauth2/", "/.well-known/", "/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/"} {
 		mux.Handle(pattern, s.identity.mux)
+	}
+	for _, pattern := range []string{"/access/v1/", "/.well-known/authzen-configuration"} {
+		mux.Handle(pattern, s.authz.mux)
 	}
 	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("/readyz", s.ready)

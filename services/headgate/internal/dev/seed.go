@@ -2,6 +2,8 @@ package dev
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"time"
 
 	"connectrpc.com/connect"
@@ -19,15 +21,20 @@ import (
 )
 
 const (
-	// settleWithin bounds the wait for the edge to hold what was applied, approveWithin that for servers to be looked at for the first time.
+	// settleWithin bounds the wait for the edge to hold what was applied, approveWithin that for servers to be looked at for the first time, startWithin
+	// the same for programs, which have to start first.
 	settleWithin  = 10 * time.Second
 	approveWithin = 2 * time.Second
+	startWithin   = 10 * time.Second
 	pollEvery     = 10 * time.Millisecond
 	tokenFor      = 24 * time.Hour
 )
 
 // seeder declares what files say and waits until it is in force. It goes through the API as the administrator, like everyone.
-type seeder struct{ conn *rpc.Conn }
+type seeder struct {
+	conn *rpc.Conn
+	said io.Writer // takes the warnings
+}
 
 // load reads files and adds the tenants that they name but do not declare.
 func load(files []string) ([]resource.Object, error) {
@@ -66,24 +73,31 @@ func withTenants(objects []resource.Object) []resource.Object {
 
 // apply declares the objects and waits until the edge decides by them and servers that may be approved by themselves have been looked at.
 func (s seeder) apply(ctx context.Context, objects []resource.Object) error {
-	_, revisions, err := admin.Apply(ctx, s.conn, objects, false)
+	done, err := admin.Apply(ctx, s.conn, objects, admin.Claim{}, false)
 	if err != nil {
 		return err
+	}
+	for _, warning := range done.Warnings {
+		_, _ = fmt.Fprintln(s.said, "warning: "+warning)
 	}
 	if err := s.approved(ctx, objects); err != nil {
 		return err
 	}
-	return s.settled(ctx, revisions)
+	return s.settled(ctx, done.Revisions)
 }
 
 // approved waits for the first look at servers that pin it; one that does not answer is left to be looked at later.
 func (s seeder) approved(ctx context.Context, objects []resource.Object) error {
 	trust := rpc.Client(s.conn, trustv1connect.NewTrustServiceClient)
-	deadline := time.Now().Add(approveWithin)
+	began := time.Now()
 	for _, object := range objects {
 		server, ok := object.(*trustv1.Server)
 		if !ok || server.GetSpec().GetApprove() != "initial" {
 			continue
+		}
+		deadline := began.Add(approveWithin)
+		if server.GetSpec().GetStdio() != nil {
+			deadline = began.Add(startWithin)
 		}
 		_, err := poll(ctx, deadline, func() (bool, error) {
 			answer, err := trust.Show(ctx, connect.NewRequest(&trustv1.ShowRequest{Name: server.GetMetadata().GetName(), Tenant: server.GetMetadata().GetTenant()}))

@@ -39,7 +39,7 @@ func start(ctx context.Context, o Options, h *home, ports *listeners, s *suite, 
 		context.AfterFunc(ctx, close)
 		objects = append(withTenants(seed), objects...)
 	}
-	if err := (seeder{conn: conn}).apply(ctx, objects); err != nil {
+	if err := (seeder{conn: conn, said: o.Err}).apply(ctx, objects); err != nil {
 		return err
 	}
 	tokens, err := tokensFor(ctx, conn)

@@ -51,10 +51,12 @@ type Grant struct {
 	// Audience is checked by Resources; empty means the MCP endpoints and the API.
 	Audience []string
 	TTL      time.Duration
+	// AuthTime is when the person signed in for it; zero where nobody did.
+	AuthTime time.Time
 }
 
 // Issue makes a token for a person who may sign in. by is who asked for it, for the record.
-func (d *Desk) Issue(g Grant, by *eventsv1.Principal) (raw string, claims *token.Claims, err error) {
+func (d *Desk) Issue(g Grant, by record.By) (raw string, claims *token.Claims, err error) {
 	caller, err := d.directory.Caller(g.Tenant, g.Person)
 	if err != nil {
 		return "", nil, err
@@ -77,13 +79,13 @@ func (d *Desk) Issue(g Grant, by *eventsv1.Principal) (raw string, claims *token
 	}
 	claims = &token.Claims{
 		Issuer: d.cfg.Issuer, Subject: g.Person, Tenant: g.Tenant, Agent: g.Agent, ClientID: g.ClientID, ID: g.ID, Audience: audience,
-		IssuedAt: issued, Expires: issued.Add(g.TTL),
+		IssuedAt: issued, Expires: issued.Add(g.TTL), AuthTime: g.AuthTime,
 	}
 	if raw, err = token.Sign(d.directory.Signing(), *claims); err != nil {
 		return "", nil, fmt.Errorf("signing a token: %w", err)
 	}
-	if by == nil {
-		by = record.Person(caller)
+	if by.Principal == nil {
+		by.Principal = record.Person(caller)
 	}
 	return raw, claims, d.record("token-issued", g.Tenant, by, &eventsv1.Change{
 		Kind: "Token", Name: claims.ID, Action: "issued", Reason: reason(g, audience),
@@ -161,28 +163,45 @@ func (d *Desk) Claims(raw string) (*token.Claims, error) {
 }
 
 // RevokeToken ends a token by its id.
-func (d *Desk) RevokeToken(ctx context.Context, tenant, id string, by *eventsv1.Principal, why string) (int64, error) {
+func (d *Desk) RevokeToken(ctx context.Context, tenant, id string, by record.By, why string) (int64, error) {
 	return d.directory.RevokeToken(ctx, tenant, id, func() error {
 		return d.record("token-revoked", tenant, by, &eventsv1.Change{Kind: "Token", Name: id, Action: "revoked", Reason: why})
 	})
 }
 
 // RevokePerson ends every token of a person that was issued until now.
-func (d *Desk) RevokePerson(ctx context.Context, tenant, person string, by *eventsv1.Principal) (int64, error) {
+func (d *Desk) RevokePerson(ctx context.Context, tenant, person string, by record.By) (int64, error) {
 	return d.directory.RevokePerson(ctx, tenant, person, func() error {
 		return d.record("token-revoked", tenant, by, &eventsv1.Change{Kind: "Person", Name: person, Action: "revoked", Reason: "every token issued until now"})
 	})
 }
 
+// SignedIn records that a person signed in at a client, from where.
+func (d *Desk) SignedIn(tenant, person, client string, from *eventsv1.Source) error {
+	by := &eventsv1.Principal{Person: person, ClientId: client}
+	return d.journal.Append(&eventsv1.Event{
+		Action: record.SignIn, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Time: timestamppb.New(d.now()), Tenant: tenant, Principal: by,
+		Source: from, Decision: &eventsv1.Decision{Effect: record.Allow, Stage: "sign-in", Sentence: person + " signed in at client " + client},
+	}, journal.Strict)
+}
+
+// SignInRefused records that somebody could not sign in at a client. As whom is their word.
+func (d *Desk) SignInRefused(tenant, person, client string, from *eventsv1.Source, why error) error {
+	return d.journal.Append(&eventsv1.Event{
+		Action: record.SignIn, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Time: timestamppb.New(d.now()), Tenant: tenant,
+		Principal: &eventsv1.Principal{Person: person, ClientId: client}, Source: from, Decision: record.Refused(why),
+	}, journal.Strict)
+}
+
 // Rotate makes a new signing key.
-func (d *Desk) Rotate(ctx context.Context, by *eventsv1.Principal) (string, error) {
+func (d *Desk) Rotate(ctx context.Context, by record.By) (string, error) {
 	return d.directory.Rotate(ctx, func(id string) error {
 		return d.record("key-rotated", directory.SystemTenant, by, &eventsv1.Change{Kind: "SigningKey", Name: id, Action: "created"})
 	})
 }
 
 // Recorder writes changes of resources to the journal.
-func (d *Desk) Recorder(by *eventsv1.Principal) directory.Record {
+func (d *Desk) Recorder(by record.By) directory.Record {
 	return func(c directory.Changed) error {
 		m := c.Object.GetMetadata()
 		tenant := m.GetTenant()
@@ -193,17 +212,27 @@ func (d *Desk) Recorder(by *eventsv1.Principal) directory.Record {
 		if c.Action == "deleted" {
 			action = "resource-deleted"
 		}
-		return d.record(action, tenant, by, &eventsv1.Change{
+		ev := d.event(action, tenant, by, &eventsv1.Change{
 			Kind: c.Object.GetKind(), Name: m.GetName(), Action: c.Action, Version: m.GetVersion(), OldHash: c.OldHash, NewHash: c.NewHash,
 		})
+		if c.Action == "deleted" {
+			named(ev, c.Object, nil)
+		} else {
+			named(ev, c.Before, c.Object)
+		}
+		return d.journal.Append(ev, journal.Strict)
 	}
 }
 
-func (d *Desk) record(action, tenant string, by *eventsv1.Principal, change *eventsv1.Change) error {
-	return d.journal.Append(&eventsv1.Event{
+func (d *Desk) record(action, tenant string, by record.By, change *eventsv1.Change) error {
+	return d.journal.Append(d.event(action, tenant, by, change), journal.Strict)
+}
+
+func (d *Desk) event(action, tenant string, by record.By, change *eventsv1.Change) *eventsv1.Event {
+	return by.Sign(&eventsv1.Event{
 		Action: action, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Time: timestamppb.New(d.now()), Tenant: tenant,
-		Principal: by, Change: change,
-	}, journal.Strict)
+		Change: change,
+	})
 }
 
 func refuse(format string, args ...any) error {

@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/membership"
 	"headgate.dev/libs/resource"
 	"headgate.dev/libs/resourcestore"
 	"headgate.dev/libs/sqlstore"
@@ -20,7 +22,8 @@ import (
 // Changed is one resource that changed, for the record.
 type Changed struct {
 	Object  resource.Object
-	Action  string // created, updated or deleted
+	Before  resource.Object // nil for what was created or deleted
+	Action  string          // created, updated or deleted
 	OldHash string
 	NewHash string
 }
@@ -29,7 +32,7 @@ type Changed struct {
 type Record func(Changed) error
 
 // Apply creates or changes resources, all or none. A tenant must exist, or be among them, before what is in it. People may name roles, groups may name
-// people and roles, and agents may name people that do not exist yet: they count from when they do.
+// people, roles and groups, and agents may name people that do not exist yet: they count from when they do.
 func (d *Directory) Apply(ctx context.Context, objects []resource.Object, dryRun bool, record Record) ([]*resourcev1.Change, int64, error) {
 	changes, revision, err := d.resources.Apply(ctx, objects, dryRun, func(ctx context.Context, tx *sqlstore.Tx, changed []resource.Object) error {
 		tenants := map[string]bool{}
@@ -64,6 +67,9 @@ func (d *Directory) consequences(ctx context.Context, tx *sqlstore.Tx, o resourc
 		}
 		tenants[tenant] = true
 	}
+	if g, ok := o.(*identityv1.Group); ok {
+		return nested(ctx, tx, g)
+	}
 	p, ok := o.(*identityv1.Person)
 	if !ok || !p.GetSpec().GetDisabled() {
 		return nil
@@ -79,6 +85,33 @@ func (d *Directory) consequences(ctx context.Context, tx *sqlstore.Tx, o resourc
 	return d.revokePerson(ctx, tx, m.GetTenant(), m.GetName(), revision)
 }
 
+// nested refuses a group that lies within itself, or among too many others. What it is applied together with is in the transaction already.
+func nested(ctx context.Context, tx *sqlstore.Tx, g *identityv1.Group) error {
+	if len(g.GetSpec().GetGroups()) == 0 {
+		return nil // it can close no circle and make no chain longer
+	}
+	tenant, name := g.GetMetadata().GetTenant(), g.GetMetadata().GetName()
+	groups, err := resourcestore.OfTenant(ctx, tx, "Group", tenant)
+	if err != nil {
+		return err
+	}
+	var all membership.Tenant
+	for _, o := range groups {
+		if one, ok := o.(*identityv1.Group); ok {
+			all.PutGroup(one.GetMetadata().GetName(), one.GetSpec())
+		}
+	}
+	if circle := all.Cycle(name); circle != nil {
+		return fault.Invalid("%s was refused: the groups would lie within one another in a circle: %s. Take one of them out of spec.groups of the one before it.",
+			resource.Key(g), strings.Join(circle, " → ")).With("kind", "Group").With("name", name)
+	}
+	if depth := all.Depth(name); depth > membership.Deepest {
+		return fault.Invalid("%s was refused: %d groups would lie within one another, at most %d may. Name the inner groups in an outer one directly.",
+			resource.Key(g), depth, membership.Deepest).With("kind", "Group").With("name", name)
+	}
+	return nil
+}
+
 func recordAll(ctx context.Context, tx *sqlstore.Tx, changed []resource.Object, record Record) error {
 	for _, o := range changed {
 		m := o.GetMetadata()
@@ -90,7 +123,7 @@ func recordAll(ctx context.Context, tx *sqlstore.Tx, changed []resource.Object, 
 		if m.GetVersion() == 1 {
 			action = "created"
 		}
-		if err := record(Changed{Object: o, Action: action, OldHash: old, NewHash: m.GetHash()}); err != nil {
+		if err := record(Changed{Object: o, Before: resourcestore.Before(ctx, o), Action: action, OldHash: old, NewHash: m.GetHash()}); err != nil {
 			return err
 		}
 	}

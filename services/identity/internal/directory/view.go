@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"headgate.dev/libs/membership"
 	"headgate.dev/libs/resource"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
@@ -24,35 +25,40 @@ func keyOf(o resource.Object) key {
 // view is the directory in memory. It is not safe for concurrent use.
 type view struct {
 	objects map[key]resource.Object
-	// groups lists the names of the groups that a person is in; the key's kind is Person.
-	groups map[key][]string
+	// belonging is each tenant's groups and roles.
+	belonging map[string]*membership.Tenant
 }
 
 func newView() *view {
-	return &view{objects: map[key]resource.Object{}, groups: map[key][]string{}}
+	return &view{objects: map[key]resource.Object{}, belonging: map[string]*membership.Tenant{}}
+}
+
+func (v *view) in(tenant string) *membership.Tenant {
+	if v.belonging[tenant] == nil {
+		v.belonging[tenant] = &membership.Tenant{}
+	}
+	return v.belonging[tenant]
 }
 
 func (v *view) put(o resource.Object) {
-	v.remove(keyOf(o))
-	v.objects[keyOf(o)] = o
-	if group, ok := o.(*identityv1.Group); ok {
-		m := group.GetMetadata()
-		for _, member := range group.GetSpec().GetMembers() {
-			at := key{"Person", m.GetTenant(), member}
-			v.groups[at] = append(v.groups[at], m.GetName())
-		}
+	k := keyOf(o)
+	v.objects[k] = o
+	switch o := o.(type) {
+	case *identityv1.Group:
+		v.in(k.tenant).PutGroup(k.name, o.GetSpec())
+	case *identityv1.Role:
+		v.in(k.tenant).PutRole(k.name, o.GetSpec())
 	}
 }
 
 func (v *view) remove(k key) {
-	if group, ok := v.objects[k].(*identityv1.Group); ok {
-		for _, member := range group.GetSpec().GetMembers() {
-			at := key{"Person", k.tenant, member}
-			left := slices.DeleteFunc(v.groups[at], func(name string) bool { return name == k.name })
-			if v.groups[at] = left; len(left) == 0 {
-				delete(v.groups, at)
-			}
-		}
+	switch k.kind {
+	case "Group":
+		v.in(k.tenant).RemoveGroup(k.name)
+	case "Role":
+		v.in(k.tenant).RemoveRole(k.name)
+	case "Tenant":
+		delete(v.belonging, k.name)
 	}
 	delete(v.objects, k)
 }
@@ -67,24 +73,20 @@ func (v *view) agent(tenant, name string) *identityv1.Agent {
 	return a
 }
 
-// caller is a person with the roles of their groups and the rights that follow; nil when there is no such person.
+// caller is a person with all roles that they hold and the rights that follow; nil when there is no such person.
 func (v *view) caller(tenant, name string) *identityv1.Caller {
 	p := v.person(tenant, name)
 	if p == nil {
 		return nil
 	}
-	groups := slices.Sorted(slices.Values(v.groups[key{"Person", tenant, name}]))
-	roles := slices.Clone(p.GetSpec().GetRoles())
-	for _, group := range groups {
-		if g, ok := v.objects[key{"Group", tenant, group}].(*identityv1.Group); ok {
-			roles = append(roles, g.GetSpec().GetRoles()...)
-		}
+	belonging := v.belonging[tenant]
+	if belonging == nil {
+		belonging = &membership.Tenant{} // without any group or role
 	}
-	slices.Sort(roles)
-	roles = slices.Compact(roles)
+	roles := belonging.Roles(name, p.GetSpec())
 	return &identityv1.Caller{
 		Tenant: tenant, Name: name, Email: p.GetSpec().GetEmail(), DisplayName: p.GetSpec().GetDisplayName(),
-		Roles: roles, Groups: groups, Rights: rights(tenant, name, roles),
+		Roles: roles, Groups: belonging.Groups(name), Rights: rights(tenant, name, roles),
 	}
 }
 
@@ -96,7 +98,7 @@ func rights(tenant, name string, roles []string) []optionsv1.Role {
 		right optionsv1.Role
 	}{
 		{"admin", optionsv1.Role_ROLE_ADMIN}, {"security", optionsv1.Role_ROLE_SECURITY},
-		{"auditor", optionsv1.Role_ROLE_AUDITOR}, {"app", optionsv1.Role_ROLE_APP},
+		{"auditor", optionsv1.Role_ROLE_AUDITOR}, {"app", optionsv1.Role_ROLE_APP}, {"registrar", optionsv1.Role_ROLE_REGISTRAR},
 	} {
 		if slices.Contains(roles, role.name) {
 			all = append(all, role.right)

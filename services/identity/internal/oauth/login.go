@@ -6,10 +6,14 @@ import (
 	_ "embed"
 	"errors"
 	"html/template"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 
+	"headgate.dev/libs/fault"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/identity/internal/directory"
 )
 
@@ -17,6 +21,9 @@ import (
 var loginHTML string
 
 var loginPage = template.Must(template.New("login").Parse(loginHTML))
+
+// longestName is as long as a person's name can be.
+const longestName = 63
 
 type choice struct{ Value, Label string }
 
@@ -85,7 +92,9 @@ func (s *Server) show(w http.ResponseWriter, id string, p *pending) {
 
 func (s *Server) chosen(w http.ResponseWriter, r *http.Request, id string, p *pending) {
 	tenant, person, ok := strings.Cut(r.PostForm.Get("person"), "/")
-	if _, err := s.directory.Caller(tenant, person); err != nil || !ok || tenant == directory.SystemTenant {
+	_, err := s.directory.Caller(tenant, person)
+	if err != nil || !ok || tenant == directory.SystemTenant {
+		s.refused(r, tenant, person, p.ClientID, err)
 		http.Error(w, "This person cannot sign in. Go back and choose another one.", http.StatusForbidden)
 		return
 	}
@@ -94,10 +103,43 @@ func (s *Server) chosen(w http.ResponseWriter, r *http.Request, id string, p *pe
 		http.Error(w, "This sign-in is over. Start again from the application.", http.StatusBadRequest)
 		return
 	}
+	if err == nil { // no record, no sign-in: the code is not given away
+		err = s.desk.SignedIn(tenant, person, p.ClientID, source(r))
+	}
 	if err != nil {
 		s.log.Error("sign-in failed", "at", "choice", "cause", err)
 		http.Error(w, "Something failed inside. Try again; the log has the cause.", http.StatusInternalServerError)
 		return
 	}
 	http.Redirect(w, r, s.answer(p.RedirectURI, p.State, url.Values{"code": {code}}).URL, http.StatusSeeOther)
+}
+
+// source is where a browser is.
+func source(r *http.Request) *eventsv1.Source {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = ""
+	}
+	return &eventsv1.Source{Ip: host, UserAgent: clip(r.UserAgent(), 256)}
+}
+
+// refused records a sign-in that was not, for the tenant of the person. What was typed and is nobody there is the platform's to look at.
+func (s *Server) refused(r *http.Request, tenant, person, client string, why error) {
+	if why == nil {
+		why = fault.New(faultv1.Reason_REASON_ROLE_REQUIRED, "This person cannot sign in here.")
+	}
+	if _, err := s.directory.Get(r.Context(), "Person", tenant, person); err != nil {
+		tenant = directory.SystemTenant
+	}
+	if err := s.desk.SignInRefused(tenant, clip(person, longestName), client, source(r), why); err != nil {
+		s.log.Error("a refused sign-in could not be recorded", "cause", err)
+	}
+}
+
+// clip bounds what somebody typed.
+func clip(text string, longest int) string {
+	if text = strings.ToValidUTF8(text, "?"); len(text) > longest {
+		return strings.ToValidUTF8(text[:longest], "")
+	}
+	return text
 }

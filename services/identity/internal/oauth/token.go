@@ -65,7 +65,7 @@ func (s *Server) CodeExchange(ctx context.Context, r *op.ClientRequest[oidc.Acce
 }
 
 func (s *Server) reused(ctx context.Context, p *pending) error {
-	by := record.Service("identity")
+	by := record.Itself("identity")
 	_, err := s.desk.RevokeToken(ctx, p.Tenant, p.TokenID, by, "its authorization code was used twice")
 	return err
 }
@@ -94,8 +94,8 @@ func invalidTarget(description string) error {
 
 func (s *Server) tokens(p *pending, clientID, id string, audience []string) (*op.Response, error) {
 	raw, claims, err := s.desk.Issue(access.Grant{
-		ID: id, Tenant: p.Tenant, Person: p.Person, Agent: s.clients[clientID].Agent, ClientID: clientID, Audience: audience, TTL: tokenTTL,
-	}, nil)
+		ID: id, Tenant: p.Tenant, Person: p.Person, Agent: s.clients[clientID].Agent, ClientID: clientID, Audience: audience, TTL: tokenTTL, AuthTime: p.SignedIn,
+	}, record.By{})
 	if fault.Is(err, faultv1.Reason_REASON_UNAUTHENTICATED) {
 		return nil, oidc.ErrInvalidGrant().WithDescription("%s", fault.From(err).Sentence)
 	}
@@ -172,7 +172,7 @@ func (s *Server) Revocation(ctx context.Context, r *op.ClientRequest[oidc.Revoca
 	if claims.ClientID != r.Client.GetID() {
 		return nil, oidc.ErrUnauthorizedClient().WithDescription("The token was given to another client.")
 	}
-	by := record.Person(&identityv1.Caller{Name: claims.Subject, ClientId: claims.ClientID, TokenId: claims.ID})
+	by := record.By{Principal: record.Person(&identityv1.Caller{Name: claims.Subject, ClientId: claims.ClientID, TokenId: claims.ID})}
 	if _, err := s.desk.RevokeToken(ctx, claims.Tenant, claims.ID, by, "by the client"); err != nil {
 		return nil, s.broken("revocation", err)
 	}

@@ -5,9 +5,7 @@ import (
 	"context"
 
 	"headgate.dev/libs/fault"
-	"headgate.dev/libs/record"
 	"headgate.dev/libs/rpc"
-	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
 	"headgate.dev/services/identity/internal/access"
@@ -20,15 +18,6 @@ type Handler struct {
 	Desk      *access.Desk
 	// AllowIssue serves IssueToken.
 	AllowIssue bool
-}
-
-// principal is who calls, for the record.
-func principal(ctx context.Context) *eventsv1.Principal {
-	c := rpc.CallerFrom(ctx)
-	if c.Person != nil {
-		return record.Person(c.Person)
-	}
-	return record.Service(rpc.ServiceName(c.Service))
 }
 
 // tenantOf is the tenant that a request about a kind and a name is about, and the tenant under which the resource is kept: a Tenant is about itself and

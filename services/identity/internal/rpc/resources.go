@@ -7,6 +7,7 @@ import (
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/resource"
+	"headgate.dev/libs/resourcestore"
 	"headgate.dev/libs/rpc"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 )
@@ -21,7 +22,8 @@ func (h *Handler) Apply(ctx context.Context, req *connect.Request[identityv1.App
 		}
 		objects = append(objects, o)
 	}
-	changes, revision, err := h.Directory.Apply(ctx, objects, req.Msg.GetDryRun(), h.Desk.Recorder(principal(ctx)))
+	ctx = resourcestore.Acting(ctx, resourcestore.Claim{Owner: req.Msg.GetOwner(), TakeOver: req.Msg.GetTakeOver()})
+	changes, revision, err := h.Directory.Apply(ctx, objects, req.Msg.GetDryRun(), h.Desk.Recorder(rpc.By(ctx)))
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +107,8 @@ func (h *Handler) Delete(ctx context.Context, req *connect.Request[identityv1.De
 	if err := mayChange(ctx, about); err != nil {
 		return nil, err
 	}
-	revision, err := h.Directory.Delete(ctx, req.Msg.GetKind(), kept, req.Msg.GetName(), h.Desk.Recorder(principal(ctx)))
+	ctx = resourcestore.Acting(ctx, resourcestore.Claim{Owner: req.Msg.GetOwner(), TakeOver: req.Msg.GetTakeOver()})
+	revision, err := h.Directory.Delete(ctx, req.Msg.GetKind(), kept, req.Msg.GetName(), h.Desk.Recorder(rpc.By(ctx)))
 	if err != nil {
 		return nil, err
 	}

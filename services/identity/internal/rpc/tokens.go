@@ -64,7 +64,7 @@ func (h *Handler) IssueToken(
 	}
 	raw, claims, err := h.Desk.Issue(access.Grant{
 		Tenant: tenant, Person: req.Msg.GetPerson(), Agent: req.Msg.GetAgent(), ClientID: issuedClient, Audience: req.Msg.GetAudience(), TTL: ttl,
-	}, principal(ctx))
+	}, rpc.By(ctx))
 	if fault.Is(err, faultv1.Reason_REASON_UNAUTHENTICATED) { // the caller is known; the person or agent that they name is not
 		return nil, fault.NotFound("%s", fault.From(err).Sentence)
 	}
@@ -85,9 +85,9 @@ func (h *Handler) Revoke(ctx context.Context, req *connect.Request[identityv1.Re
 	}
 	var revision int64
 	if person := req.Msg.GetPerson(); person != "" {
-		revision, err = h.Desk.RevokePerson(ctx, tenant, person, principal(ctx))
+		revision, err = h.Desk.RevokePerson(ctx, tenant, person, rpc.By(ctx))
 	} else {
-		revision, err = h.Desk.RevokeToken(ctx, tenant, req.Msg.GetTokenId(), principal(ctx), "")
+		revision, err = h.Desk.RevokeToken(ctx, tenant, req.Msg.GetTokenId(), rpc.By(ctx), "")
 	}
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (h *Handler) Revoke(ctx context.Context, req *connect.Request[identityv1.Re
 
 // Rotate makes a new signing key.
 func (h *Handler) Rotate(ctx context.Context, _ *connect.Request[identityv1.RotateRequest]) (*connect.Response[identityv1.RotateResponse], error) {
-	id, err := h.Desk.Rotate(ctx, principal(ctx))
+	id, err := h.Desk.Rotate(ctx, rpc.By(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -1,15 +1,22 @@
-// Package declared judges Server resources beyond what their message says: an address that a request can go to, and nothing that hides in it.
+// Package declared judges Server resources beyond what their message says: an address that a request can go to or a program that can be started, and
+// nothing that hides in it.
 package declared
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
+	"fmt"
+	"maps"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"headgate.dev/libs/egress"
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/mcp"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
@@ -23,7 +30,7 @@ const (
 // Check refuses a server that could not be reached or called as it is declared.
 func Check(s *trustv1.Server) error {
 	spec := s.GetSpec()
-	for _, rule := range []func(*trustv1.ServerSpec) (field, why string){address, timeout, authorities, labels} {
+	for _, rule := range []func(*trustv1.ServerSpec) (field, why string){address, program, timeout, authorities, labels} {
 		if field, why := rule(spec); why != "" {
 			return fault.Invalid("Server %s: %s %s.", s.GetMetadata().GetName(), field, why).
 				With("kind", "Server").With("name", s.GetMetadata().GetName()).With("field", field)
@@ -34,6 +41,9 @@ func Check(s *trustv1.Server) error {
 
 func address(spec *trustv1.ServerSpec) (field, why string) {
 	field = "spec.url"
+	if IsProgram(spec) {
+		return "", ""
+	}
 	u, err := url.Parse(spec.GetUrl())
 	switch {
 	case err != nil || u.Host == "" || u.Hostname() == "":
@@ -47,8 +57,38 @@ func address(spec *trustv1.ServerSpec) (field, why string) {
 	case strings.HasSuffix(u.Host, ":") || u.Port() == "0":
 		return field, "has a colon but no port"
 	}
+	if literal, err := netip.ParseAddr(u.Hostname()); err == nil {
+		if why := egress.Refused(literal); why != "" {
+			return field, "is at " + literal.String() + ", which " + why + ". Nothing is sent there, whoever declares it"
+		}
+	}
 	return field, ""
 }
+
+func program(spec *trustv1.ServerSpec) (field, why string) {
+	if !IsProgram(spec) {
+		return "", ""
+	}
+	command := spec.GetStdio().GetCommand()
+	switch {
+	case len(command) == 0 || command[0] == "":
+		return "spec.stdio.command", "names no program"
+	case slices.ContainsFunc(command, unsayable) || unsayable(spec.GetStdio().GetDirectory()):
+		return "spec.stdio.command", "holds a NUL, which no argument can have"
+	}
+	for name, value := range spec.GetStdio().GetEnv() {
+		if unsayable(value) {
+			return "spec.stdio.env." + name, "holds a NUL, which no variable can have"
+		}
+	}
+	return "", ""
+}
+
+// unsayable reports whether a text cannot be given to a program.
+func unsayable(text string) bool { return strings.ContainsRune(text, 0) }
+
+// IsProgram reports whether a server is a program of an edge's machine. Only an edge can look at it.
+func IsProgram(spec *trustv1.ServerSpec) bool { return spec.GetStdio() != nil }
 
 func timeout(spec *trustv1.ServerSpec) (field, why string) {
 	if spec.GetTimeout() == "" {
@@ -106,6 +146,37 @@ func Labels(spec *trustv1.ServerSpec, tool string) []string {
 	all := slices.Concat(spec.GetLabels(), spec.GetToolLabels()[tool].GetLabels())
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// Place names where a server is, or which program it is and what it is given. Approvals hold for one place only.
+func Place(spec *trustv1.ServerSpec) string {
+	if !IsProgram(spec) {
+		return spec.GetUrl()
+	}
+	p := spec.GetStdio()
+	hash := sha256.New()
+	say := func(texts ...string) { // each with its length, so that no two programs are said alike
+		for _, text := range texts {
+			_, _ = fmt.Fprintf(hash, "%d:%s", len(text), text) // a hash takes everything
+		}
+		_, _ = fmt.Fprint(hash, ";")
+	}
+	say(p.GetCommand()...)
+	for _, name := range slices.Sorted(maps.Keys(p.GetEnv())) {
+		say(name, p.GetEnv()[name])
+	}
+	say()
+	say(p.GetInherit()...)
+	say(p.GetDirectory())
+	return Address(spec) + " (sha256:" + hex.EncodeToString(hash.Sum(nil)) + ")"
+}
+
+// Address is how records name where a server is: host and port, or "stdio:" and the name of a program.
+func Address(spec *trustv1.ServerSpec) string {
+	if command := spec.GetStdio().GetCommand(); len(command) > 0 {
+		return mcp.StdioAddress(command[0])
+	}
+	return Host(spec.GetUrl())
 }
 
 // Host is host and port that requests to the server go to; the port is always there.

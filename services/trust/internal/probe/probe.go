@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"headgate.dev/libs/egress"
 	"headgate.dev/libs/mcp"
 )
 
@@ -35,12 +36,16 @@ const (
 // Field is one header of the credential.
 type Field struct{ Name, Value string }
 
-// Target is where to look and with what.
+// Target is where to look and with what. CA, Pins and ClientCertificate are those of the declaration (egress.Server).
 type Target struct {
-	URL     string
-	CA      string // PEM of the only authorities to believe; empty means the system's
-	Headers []Field
-	Secrets []string // what must not come back
+	Tenant            string
+	URL               string
+	CA                string
+	Pins              []string
+	ClientCertificate string
+	Identities        egress.Identities
+	Headers           []Field
+	Secrets           []string // what must not come back
 }
 
 // Look is what a server showed.
@@ -68,6 +73,9 @@ func Server(ctx context.Context, target Target, limits Limits) (Look, error) {
 	if _, ok := errors.AsType[*answerError](err); ok {
 		look, err = initialize(ctx, w) // it is there, but does not speak of itself in the newest revision
 	}
+	if w.perhapsOlder(err) && w.fall(ctx) == nil {
+		look, err = initialize(ctx, w)
+	}
 	if err != nil {
 		return Look{}, err
 	}
@@ -83,6 +91,12 @@ func discover(ctx context.Context, w *wire) (Look, error) {
 	reply, err := w.ask(ctx, w.speaker.Discover)
 	if err != nil {
 		return Look{}, err
+	}
+	if reply.ErrorCode == mcp.CodeUnsupportedVersion && slices.Contains(versionsOf(mcp.Get(reply.Error, "data", "supported")), mcp.V20260728) {
+		// It speaks the revision and did not take it: the specification has the client ask again (2026-07-28, basic/versioning).
+		if reply, err = w.ask(ctx, w.speaker.Discover); err != nil {
+			return Look{}, err
+		}
 	}
 	versions := versionsOf(mcp.Get(reply.Result, "supportedVersions"))
 	if reply.Error != nil || !slices.Contains(versions, mcp.V20260728) {
@@ -125,10 +139,13 @@ func about(reply *mcp.Reply, info []byte, versions []string) (Look, error) {
 	return look, nil
 }
 
-// versionsOf reads the revisions that a server lists, newest first; what does not look like one is left out.
-func versionsOf(raw []byte) []string {
+// versionsOf reads the revisions that a server lists.
+func versionsOf(raw []byte) []string { return Versions(texts(raw)) }
+
+// Versions orders revisions, newest first; what does not look like one is left out.
+func Versions(said []string) []string {
 	var out []string
-	for _, text := range texts(raw) {
+	for _, text := range said {
 		if len(out) < mostVersions && len(text) == len(mcp.V20260728) && strings.Trim(text, "0123456789-") == "" && !slices.Contains(out, text) {
 			out = append(out, text)
 		}

@@ -129,6 +129,19 @@ func TestT13RedirectsAreNeverFollowed(t *testing.T) {
 	}
 }
 
+// TestWhereARedirectLeadsIsToldWithoutTheCredential: many a server answers at its path with a slash alone.
+func TestWhereARedirectLeadsIsToldWithoutTheCredential(t *testing.T) {
+	for location, want := range map[string]string{"/mcp/": "to /mcp/,", "https://b.example/mcp": "to another origin,", "/mcp/s3cret-value/": "to another address,"} {
+		url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, location, http.StatusTemporaryRedirect)
+		}))
+		target := probe.Target{URL: url, Secrets: []string{"s3cret-value"}}
+		if _, err := probe.Server(t.Context(), target, probe.DefaultLimits()); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Set spec.url") {
+			t.Errorf("%s: %v", location, err)
+		}
+	}
+}
+
 func TestTheCredentialGoesWithEveryRequestAndNothingElseDoes(t *testing.T) {
 	var seen atomic.Int32
 	answers := raw{"initialize": `{"protocolVersion":"2025-11-25","capabilities":{"tools":{}}}`, "tools/list": `{"tools":[` + tool("a") + `]}`}

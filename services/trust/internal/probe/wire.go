@@ -3,8 +3,6 @@ package probe
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,14 +10,19 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"headgate.dev/libs/egress"
 	"headgate.dev/libs/mcp"
+	"headgate.dev/libs/mcp/sse"
 	"headgate.dev/libs/secret/forms"
 )
+
+var errNoAddress = errors.New("spec.url is not an address that a request can be sent to")
 
 // answerError says that the server answered, but not as it was asked.
 type answerError struct{ says string }
@@ -40,27 +43,36 @@ type wire struct {
 	client  *http.Client
 	speaker mcp.Speaker
 	session string
-	secrets []string // what must not come back, in every form
-	left    int      // bytes that the server may still send
+	status  int        // of the last answer
+	stream  *sse.Conn  // of a server of HTTP+SSE; nil for others
+	secrets *forms.Set // what must not come back, in every form
+	left    int        // bytes that the server may still send
 	ids     uint64
 }
 
 func newWire(target Target, limits Limits) (*wire, error) {
+	u, err := url.Parse(target.URL)
+	if err != nil {
+		return nil, errNoAddress
+	}
+	secured, err := target.Identities.TLS(egress.Server{
+		Tenant: target.Tenant, Host: u.Hostname(), CA: target.CA, Pins: target.Pins, ClientCertificate: target.ClientCertificate,
+	})
+	if err != nil {
+		return nil, err
+	}
 	transport := &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: limits.Request}).DialContext,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(ctx, limits.Request)
+			defer cancel()
+			return egress.Dial(ctx, network, address)
+		},
+		TLSClientConfig:        secured,
 		TLSHandshakeTimeout:    limits.Request,
 		ResponseHeaderTimeout:  limits.Request,
 		MaxResponseHeaderBytes: mostHeaders,
 		DisableCompression:     true, // so that the limits count what is read
 		Proxy:                  nil,  // the address that was declared, and no other
-	}
-	if target.CA != "" {
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM([]byte(target.CA)) {
-			return nil, errors.New("spec.ca holds no certificate in PEM")
-		}
-		transport.TLSClientConfig.RootCAs = pool
 	}
 	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	values := make([]string, len(target.Headers))
@@ -72,6 +84,9 @@ func newWire(target Target, limits Limits) (*wire, error) {
 
 // close ends the session, if there is one, and the connections. A server need not support ending, so its answer does not matter.
 func (w *wire) close() {
+	if w.stream != nil {
+		w.stream.Close()
+	}
 	if w.session != "" {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
@@ -86,7 +101,7 @@ func (w *wire) close() {
 }
 
 func (w *wire) speak(version string) {
-	w.speaker = mcp.Speaker{Version: version, ClientName: clientName, ClientVersion: "1"}
+	w.speaker = mcp.Speaker{Version: version, ClientName: clientName, ClientVersion: "1", Capabilities: json.RawMessage(mcp.Everything)}
 }
 
 func (w *wire) dress(req *http.Request, fields []mcp.Field) {
@@ -107,6 +122,12 @@ func (w *wire) ask(ctx context.Context, build func(id json.RawMessage) mcp.Outgo
 	defer cancel()
 	w.ids++
 	id := mcp.NewID(w.ids)
+	if w.stream != nil {
+		if err := w.send(ctx, build(id)); err != nil {
+			return nil, err
+		}
+		return w.hear(ctx, id)
+	}
 	res, err := w.post(ctx, build(id))
 	if err != nil {
 		return nil, err
@@ -141,6 +162,9 @@ func visible() string {
 func (w *wire) tell(ctx context.Context, out mcp.Outgoing) error {
 	ctx, cancel := context.WithTimeout(ctx, w.limits.Request)
 	defer cancel()
+	if w.stream != nil {
+		return w.send(ctx, out)
+	}
 	res, err := w.post(ctx, out)
 	if err != nil {
 		return err
@@ -155,8 +179,9 @@ func (w *wire) tell(ctx context.Context, out mcp.Outgoing) error {
 func (w *wire) post(ctx context.Context, out mcp.Outgoing) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.target.URL, bytes.NewReader(out.Body))
 	if err != nil {
-		return nil, errors.New("spec.url is not an address that a request can be sent to")
+		return nil, errNoAddress
 	}
+	w.status = 0
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
 	w.dress(req, out.Headers)
@@ -164,30 +189,35 @@ func (w *wire) post(ctx context.Context, out mcp.Outgoing) (*http.Response, erro
 	if err != nil {
 		return nil, w.explain(ctx, err)
 	}
+	w.status = res.StatusCode
 	if res.StatusCode >= http.StatusMultipleChoices && res.StatusCode < http.StatusBadRequest {
 		_ = res.Body.Close()
-		return nil, fmt.Errorf("the server redirects (HTTP status %d), which is never followed. Declare the address that it really has", res.StatusCode)
+		return nil, fmt.Errorf("the server redirects (HTTP status %d) to %s, which is never followed. Set spec.url to the address that it really has",
+			res.StatusCode, w.redirectedTo(req, res))
 	}
 	return res, nil
 }
 
+// redirectedTo says where to, unless it holds the credential that was sent.
+func (w *wire) redirectedTo(req *http.Request, res *http.Response) string {
+	to := egress.RedirectedTo(req.URL, res.Header.Get("Location"))
+	if w.secrets.Found([]byte(to)) {
+		return "another address"
+	}
+	return to
+}
+
 // explain says in words why the server could not be reached; errors of this package are left as they are.
 func (w *wire) explain(ctx context.Context, err error) error {
-	var unknownAuthority x509.UnknownAuthorityError
-	var hostname x509.HostnameError
-	var lookup *net.DNSError
+	why := egress.Explain(err)
 	var op *net.OpError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil:
 		return fmt.Errorf("the server does not answer within %s", w.limits.Request)
-	case errors.As(err, &unknownAuthority):
-		return errors.New("the server's certificate comes from an authority that is not trusted. Put that authority's certificate into spec.ca")
-	case errors.As(err, &hostname):
-		return errors.New("the server's certificate is for another host than that of spec.url")
-	case errors.As(err, &lookup):
-		return errors.New("the server's host name cannot be resolved")
+	case why != "":
+		return errors.New(why)
 	case errors.As(err, &op) && op.Op == "dial":
 		return errors.New("the server cannot be reached: nothing accepts connections at that address")
 	}
@@ -246,7 +276,7 @@ func (w *wire) reply(content []byte) (*mcp.Reply, error) {
 	if err != nil {
 		return nil, &answerError{"the server answers with something that is not one strict JSON-RPC message"}
 	}
-	if forms.Found(content, w.secrets) {
+	if w.secrets.Found(content) {
 		return nil, errors.New("the server shows the credential that it was sent. What it showed was thrown away; replace the credential and ask the server's owner")
 	}
 	return reply, nil

@@ -67,10 +67,12 @@ func (r *Registry) Apply(ctx context.Context, servers []*trustv1.Server, dryRun 
 
 // declare is the entry of a server after it was declared anew, saved, and the record of it.
 func (r *Registry) declare(ctx context.Context, tx *sqlstore.Tx, key store.Key, s *trustv1.Server, by Actor) (*entry, *eventsv1.Event, error) {
-	e := &entry{declared: s, state: store.State{Pins: pin.Server{URL: s.GetSpec().GetUrl()}}}
+	e := &entry{declared: s, state: store.State{Pins: pin.Server{URL: declared.Place(s.GetSpec())}}}
+	was := ""
 	if before, err := r.get(key); err == nil {
+		was = band(before.state.Pins)
 		e.state, e.failure = before.state, before.failure
-		e.state.Pins = e.state.Pins.Moved(s.GetSpec().GetUrl())
+		e.state.Pins = e.state.Pins.Moved(declared.Place(s.GetSpec()))
 		if !e.state.Pins.Looked {
 			e.state.About, e.failure = store.About{}, ""
 		}
@@ -85,9 +87,12 @@ func (r *Registry) declare(ctx context.Context, tx *sqlstore.Tx, key store.Key, 
 	m := s.GetMetadata()
 	ev := r.event("resource-applied", key, by)
 	ev.Change = &eventsv1.Change{Kind: kindServer, Name: key.Name, Action: "updated", Version: m.GetVersion(), OldHash: old, NewHash: m.GetHash()}
-	ev.Target.Address = declared.Host(s.GetSpec().GetUrl())
+	ev.Target.Address = declared.Address(s.GetSpec())
 	if m.GetVersion() == 1 {
 		ev.Change.Action = "created"
+	}
+	if was != "" {
+		moves(ev, "server:"+key.Name, was, band(e.state.Pins), "declared at another address")
 	}
 	return e, ev, nil
 }

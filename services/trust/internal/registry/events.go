@@ -15,21 +15,51 @@ import (
 // fill the journal.
 const mostEvents = 100
 
+// How far something is trusted that is killed, and people, agents and tools that are not. Servers have more bands.
+const (
+	bandStopped = "stopped"
+	bandFree    = "not-stopped"
+)
+
 // Actor is who does something, for the record and for the pins.
 type Actor struct {
-	Name      string
-	Principal *eventsv1.Principal
+	Name string
+	record.By
 }
 
 // itself is the service, when nobody asked.
-func itself() Actor { return Actor{Name: pin.Initially, Principal: record.Service("trust")} }
+func itself() Actor { return Actor{Name: pin.Initially, By: record.Itself("trust")} }
 
 // event is one record about a server. It stands for itself: no call waits for it.
 func (r *Registry) event(action string, key store.Key, by Actor) *eventsv1.Event {
-	return &eventsv1.Event{
+	return by.Sign(&eventsv1.Event{
 		Action: action, Phase: eventsv1.Phase_PHASE_FINAL, Time: timestamppb.New(r.Now()), Tenant: key.Tenant, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS,
-		Principal: by.Principal, Target: &eventsv1.Target{Server: key.Name},
+		Target: &eventsv1.Target{Server: key.Name},
+	})
+}
+
+// band is what a server is allowed as a whole, as records name it.
+func band(pins pin.Server) string {
+	switch pins.Standing() {
+	case pin.Approved:
+		return "approved"
+	case pin.Quarantined:
+		return "quarantined"
+	default:
+		return "pending"
 	}
+}
+
+// moves puts into a record how trust in something moved, if it did.
+func moves(ev *eventsv1.Event, subject, before, after, reason string) *eventsv1.Event {
+	if before == after {
+		return ev
+	}
+	ev.Trust = &eventsv1.Trust{Subject: subject, PreviousBand: before, Band: after}
+	if reason != "" {
+		ev.Trust.Reasons = []string{reason}
+	}
+	return ev
 }
 
 // drifted are the records of what a server shows otherwise than before.

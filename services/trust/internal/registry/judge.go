@@ -6,14 +6,15 @@ import (
 
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
+	"headgate.dev/services/trust/internal/declared"
 	"headgate.dev/services/trust/internal/pin"
 	"headgate.dev/services/trust/internal/store"
 )
 
-// Seen takes in what a look at url found. What was looked at under an address that is not the server's any more is thrown away.
-func (r *Registry) Seen(ctx context.Context, key store.Key, url string, listing pin.Listing, about store.About) error {
+// Seen takes in what a look at a place found. What was looked at in another place than the server's is thrown away.
+func (r *Registry) Seen(ctx context.Context, key store.Key, place string, listing pin.Listing, about store.About) error {
 	return r.take(ctx, key, func(e entry) (store.State, []pin.Drift, bool) {
-		if e.declared.GetSpec().GetUrl() != url {
+		if declared.Place(e.declared.GetSpec()) != place {
 			return e.state, nil, false
 		}
 		next := store.State{About: about}
@@ -23,17 +24,27 @@ func (r *Registry) Seen(ctx context.Context, key store.Key, url string, listing 
 	})
 }
 
-// Reported takes in what an edge saw, as Seen does, and returns the revision. It tells nothing of a server that trust itself has not seen yet:
-// an edge's word approves nothing.
-func (r *Registry) Reported(ctx context.Context, key store.Key, tools []pin.Shown) (int64, error) {
+// Report is what an edge saw a server show. About is what the server says of itself with its instructions, where only an edge can ask it.
+type Report struct {
+	Listing pin.Listing
+	About   *store.About
+}
+
+// Reported takes in what an edge saw, as Seen does, and returns the revision. Of a server that trust can look at it tells nothing before trust itself
+// has seen it: an edge's word approves nothing. Of a program it is all that there is to see.
+func (r *Registry) Reported(ctx context.Context, key store.Key, report Report) (int64, error) {
 	err := r.take(ctx, key, func(e entry) (store.State, []pin.Drift, bool) {
-		if !e.state.Pins.Looked {
+		next, listing := e.state, report.Listing
+		switch program := declared.IsProgram(e.declared.GetSpec()); {
+		case program && report.About == nil, !program && !e.state.Pins.Looked:
 			return e.state, nil, false
+		case program:
+			next.About = *report.About
+		default:
+			listing.Instructions, listing.InstructionsProblem = next.Pins.SeenInstructions, next.Pins.InstructionsProblem
 		}
-		pins := e.state.Pins
-		next := e.state
 		var drifts []pin.Drift
-		next.Pins, drifts = pins.See(pin.Listing{Tools: tools, Instructions: pins.SeenInstructions, InstructionsProblem: pins.InstructionsProblem})
+		next.Pins, drifts = next.Pins.See(listing)
 		next.About.SeenAt = r.Now()
 		return next, drifts, true
 	})
@@ -57,7 +68,7 @@ func (r *Registry) take(ctx context.Context, key store.Key, see func(entry) (sto
 		pinned, changes, first := next.Pins.Initial(r.Now())
 		if first {
 			next.Pins = pinned
-			events = append(events, r.approvedServer(key, itself(), pinned, "approve: initial"))
+			events = append(events, r.approvedServer(key, itself(), e.state.Pins, pinned, "approve: initial"))
 			events = append(events, r.approved(key, itself(), changes)...)
 		}
 	}
@@ -108,17 +119,17 @@ func (r *Registry) Approve(ctx context.Context, key store.Key, request pin.Reque
 	if pin.Same(e.state.Pins, next.Pins) {
 		return r.Show(key) // approved already, as it is; the call itself is on the record
 	}
-	events := append([]*eventsv1.Event{r.approvedServer(key, by, next.Pins, "")}, r.approved(key, by, changes)...)
+	events := append([]*eventsv1.Event{r.approvedServer(key, by, e.state.Pins, next.Pins, "")}, r.approved(key, by, changes)...)
 	if err := r.update(ctx, key, next, events); err != nil {
 		return nil, err
 	}
 	return r.Show(key)
 }
 
-func (r *Registry) approvedServer(key store.Key, by Actor, pins pin.Server, reason string) *eventsv1.Event {
+func (r *Registry) approvedServer(key store.Key, by Actor, before, pins pin.Server, reason string) *eventsv1.Event {
 	ev := r.event("server-approved", key, by)
 	ev.Change = &eventsv1.Change{Kind: kindServer, Name: key.Name, Action: "approved", NewHash: pins.SeenHash(), Reason: reason}
-	return ev
+	return moves(ev, "server:"+key.Name, band(before), band(pins), reason)
 }
 
 // Quarantine stops a server until it is approved again. Again is no error.
@@ -134,6 +145,7 @@ func (r *Registry) Quarantine(ctx context.Context, key store.Key, reason string,
 		next.Pins = next.Pins.Quarantined(reason, by.Name)
 		ev := r.event("server-quarantined", key, by)
 		ev.Change = &eventsv1.Change{Kind: kindServer, Name: key.Name, Action: "quarantined", Reason: reason}
+		moves(ev, "server:"+key.Name, band(e.state.Pins), band(next.Pins), reason)
 		if err := r.update(ctx, key, next, []*eventsv1.Event{ev}); err != nil {
 			return nil, err
 		}

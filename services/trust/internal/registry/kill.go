@@ -52,6 +52,7 @@ func (r *Registry) stopping(
 	if r.Killed(target) != want {
 		return r.Revision(), nil
 	}
+	r.stood(ev, target, want)
 	err := r.DB.Tx(ctx, func(tx *sqlstore.Tx) (err error) {
 		if message.Revision, err = resourcestore.Bump(ctx, tx); err != nil {
 			return err
@@ -82,6 +83,22 @@ func (r *Registry) stop(action, done string, target store.Target, reason string,
 		ev.Target.Server, ev.Target.Tool, _ = strings.Cut(target.Name, ".")
 	}
 	return ev
+}
+
+// stood puts into the record of a kill, or of one that is taken back, how far its target is trusted without it.
+func (r *Registry) stood(ev *eventsv1.Event, target store.Target, revived bool) {
+	without := bandFree
+	if target.Kind == "server" {
+		if e, err := r.get(store.Key{Tenant: target.Tenant, Name: target.Name}); err == nil { // one that is gone can be revived, too
+			without = band(e.state.Pins)
+		}
+	}
+	subject, reason := target.Kind+":"+target.Name, ev.GetChange().GetReason()
+	if revived {
+		moves(ev, subject, bandStopped, without, reason)
+		return
+	}
+	moves(ev, subject, without, bandStopped, reason)
 }
 
 // known refuses to kill what cannot be meant: whoever types a wrong name in haste must learn that nothing was stopped. People and agents are kept by

@@ -46,6 +46,10 @@ func (e *entry) definition(d pin.Definition, withSeen bool) *trustv1.Definition 
 
 // note says why the server could not be looked at, why it is quarantined, and what waits for a person.
 func (e *entry) note() string {
+	if declared.IsProgram(e.declared.GetSpec()) && !e.state.Pins.Looked {
+		return valid(strings.TrimSpace("No edge has reported it yet: an edge starts it when its operator allows the command (service.stdio.allow), and its log " +
+			"says why it does not. " + e.state.Pins.Note()))
+	}
 	return valid(strings.TrimSpace(e.failure + " " + e.state.Pins.Note()))
 }
 

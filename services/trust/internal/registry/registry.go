@@ -22,6 +22,7 @@ import (
 	"headgate.dev/libs/sqlstore"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
+	"headgate.dev/services/trust/internal/declared"
 	"headgate.dev/services/trust/internal/store"
 )
 
@@ -79,14 +80,14 @@ func (r *Registry) load(ctx context.Context, tx *sqlstore.Tx) error {
 		return err
 	}
 	for _, object := range objects {
-		declared, err := asServer(object)
+		server, err := asServer(object)
 		if err != nil {
 			return err
 		}
-		key := keyOf(declared)
+		key := keyOf(server)
 		state := states[key]
-		state.Pins = state.Pins.Moved(declared.GetSpec().GetUrl())
-		r.servers[key] = &entry{declared: declared, state: state}
+		state.Pins = state.Pins.Moved(declared.Place(server.GetSpec()))
+		r.servers[key] = &entry{declared: server, state: state}
 	}
 	for _, k := range kills {
 		r.kills[k.Target] = k

@@ -8,7 +8,6 @@ import (
 	"connectrpc.com/connect"
 
 	"headgate.dev/libs/fault"
-	"headgate.dev/libs/record"
 	"headgate.dev/libs/resource"
 	"headgate.dev/libs/resourcestore"
 	"headgate.dev/libs/rpc"
@@ -43,10 +42,9 @@ type Handler struct {
 func actor(ctx context.Context) registry.Actor {
 	c := rpc.CallerFrom(ctx)
 	if c.Person != nil {
-		return registry.Actor{Name: c.Person.GetName(), Principal: record.Person(c.Person)}
+		return registry.Actor{Name: c.Person.GetName(), By: rpc.By(ctx)}
 	}
-	name := rpc.ServiceName(c.Service)
-	return registry.Actor{Name: name, Principal: record.Service(name)}
+	return registry.Actor{Name: rpc.ServiceName(c.Service), By: rpc.By(ctx)}
 }
 
 // key is the server that a request names, of the tenant that the caller may ask about.
@@ -68,6 +66,7 @@ func (h *Handler) Apply(ctx context.Context, req *connect.Request[trustv1.ApplyR
 		}
 		servers = append(servers, s)
 	}
+	ctx = resourcestore.Acting(ctx, resourcestore.Claim{Owner: req.Msg.GetOwner(), TakeOver: req.Msg.GetTakeOver()})
 	changes, revision, changed, err := h.Registry.Apply(ctx, servers, req.Msg.GetDryRun(), actor(ctx))
 	if err != nil {
 		return nil, err
@@ -134,6 +133,7 @@ func (h *Handler) Delete(ctx context.Context, req *connect.Request[trustv1.Delet
 	if err != nil {
 		return nil, err
 	}
+	ctx = resourcestore.Acting(ctx, resourcestore.Claim{Owner: req.Msg.GetOwner(), TakeOver: req.Msg.GetTakeOver()})
 	revision, err := h.Registry.Delete(ctx, at, actor(ctx))
 	if err != nil {
 		return nil, err

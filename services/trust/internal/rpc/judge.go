@@ -11,6 +11,8 @@ import (
 	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
 	"headgate.dev/services/trust/internal/pin"
+	"headgate.dev/services/trust/internal/probe"
+	"headgate.dev/services/trust/internal/registry"
 	"headgate.dev/services/trust/internal/review"
 	"headgate.dev/services/trust/internal/store"
 )
@@ -132,7 +134,13 @@ func (h *Handler) Report(ctx context.Context, req *connect.Request[trustv1.Repor
 	if err != nil {
 		return nil, err
 	}
-	revision, err := h.Registry.Reported(ctx, at, tools)
+	report := registry.Report{Listing: pin.Listing{Tools: tools}}
+	if about := req.Msg.GetAbout(); about != nil {
+		report.About = &store.About{Versions: probe.Versions(about.GetProtocolVersions()), ServerInfo: about.GetServerInfo(), Capabilities: about.GetCapabilities()}
+		report.Listing.Instructions = about.GetInstructions()
+		report.Listing.InstructionsProblem = review.Instructions(about.GetInstructions())
+	}
+	revision, err := h.Registry.Reported(ctx, at, report)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"headgate.dev/libs/clock"
+	"headgate.dev/libs/egress"
 	"headgate.dev/libs/fault"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
@@ -26,7 +27,7 @@ const atOnce = 32
 // Registry is where servers are declared and what was seen of them is kept.
 type Registry interface {
 	Declared(key store.Key) (*trustv1.Server, error)
-	Seen(ctx context.Context, key store.Key, url string, listing pin.Listing, about store.About) error
+	Seen(ctx context.Context, key store.Key, place string, listing pin.Listing, about store.About) error
 	// Failed remembers why a look failed.
 	Failed(key store.Key, failure string)
 	// Looked reports whether a server was ever seen where it is now.
@@ -44,6 +45,7 @@ type Looker struct {
 	registry Registry
 	lender   Lender
 	limits   probe.Limits
+	as       egress.Identities
 	now      clock.Now
 	slots    chan struct{}
 
@@ -51,9 +53,9 @@ type Looker struct {
 	turns map[store.Key]chan struct{}
 }
 
-// NewLooker makes a looker. It starts nothing.
-func NewLooker(registry Registry, lender Lender, limits probe.Limits, now clock.Now) *Looker {
-	return &Looker{registry: registry, lender: lender, limits: limits, now: now, slots: make(chan struct{}, atOnce), turns: map[store.Key]chan struct{}{}}
+// NewLooker makes a looker that shows itself to servers as they are declared to want it. It starts nothing.
+func NewLooker(registry Registry, lender Lender, as egress.Identities, limits probe.Limits, now clock.Now) *Looker {
+	return &Looker{registry: registry, lender: lender, as: as, limits: limits, now: now, slots: make(chan struct{}, atOnce), turns: map[store.Key]chan struct{}{}}
 }
 
 // Look looks at a server now. When it cannot be looked at, the error says why, and the registry remembers it.
@@ -71,6 +73,9 @@ func (l *Looker) Look(ctx context.Context, key store.Key) error {
 	if err != nil {
 		return err
 	}
+	if declared.IsProgram(server.GetSpec()) {
+		return l.elsewhere(key)
+	}
 	look, err := l.probe(ctx, key, server)
 	if err != nil {
 		return l.failed(ctx, key, err)
@@ -80,10 +85,23 @@ func (l *Looker) Look(ctx context.Context, key store.Key) error {
 		listing.Tools = append(listing.Tools, review.Tool(tool))
 	}
 	about := store.About{Versions: look.Versions, ServerInfo: look.ServerInfo, Capabilities: look.Capabilities, SeenAt: l.now()}
-	if err := l.registry.Seen(ctx, key, server.GetSpec().GetUrl(), listing, about); err != nil {
+	if err := l.registry.Seen(ctx, key, declared.Place(server.GetSpec()), listing, about); err != nil {
 		return l.failed(ctx, key, err)
 	}
 	return nil
+}
+
+// errElsewhere says that only an edge can look at a server.
+var errElsewhere = errors.New("an edge looks at it")
+
+// elsewhere is a look at a program, which trust never starts: what an edge has reported is what there is to see.
+func (l *Looker) elsewhere(key store.Key) error {
+	if l.registry.Looked(key) {
+		return nil
+	}
+	return fault.New(faultv1.Reason_REASON_CONFLICT,
+		"Server %s is a program of an edge's machine, and no edge has reported it yet. An edge starts it when its operator allows the command "+
+			"(service.stdio.allow); its log says why it does not.", key.Name).Because(errElsewhere)
 }
 
 // failed makes the error of a look the one that people see.
@@ -111,7 +129,15 @@ func (l *Looker) probe(ctx context.Context, key store.Key, server *trustv1.Serve
 			}
 			return probe.Look{}, fmt.Errorf("its credential could not be leased: %w", err)
 		}
-		target := probe.Target{URL: spec.GetUrl(), CA: spec.GetCa(), Secrets: credential.Secrets}
+		if len(credential.Headers) > 0 && !spec.GetInsecure() && !egress.Private(spec.GetUrl()) {
+			return probe.Look{}, fault.New(faultv1.Reason_REASON_CREDENTIAL,
+				"Server %s was not looked at: its credential is not sent to %s, which is http on another machine, where others can read it on the way. Declare "+
+					"https, or spec.insecure: true where the network encrypts by itself, as a service mesh does.", key.Name, use.Host)
+		}
+		target := probe.Target{
+			Tenant: key.Tenant, URL: spec.GetUrl(), CA: spec.GetCa(), Pins: spec.GetPins(), ClientCertificate: spec.GetClientCertificate(),
+			Identities: l.as, Secrets: credential.Secrets,
+		}
 		for _, header := range credential.Headers {
 			target.Headers = append(target.Headers, probe.Field{Name: header.GetName(), Value: header.GetValue()})
 		}

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -107,6 +108,9 @@ func (w *Watcher) watch(ctx context.Context, key store.Key, kick <-chan struct{}
 		err := w.looker.Look(ctx, key)
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errElsewhere) {
+			err = nil // nothing fails: an edge will report it
 		}
 		if (err != nil) != failing { // said once when it begins and once when it ends
 			failing = err != nil

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"headgate.dev/libs/clock"
+	"headgate.dev/libs/egress"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
 	"headgate.dev/services/trust/internal/lease"
 	"headgate.dev/services/trust/internal/pin"
@@ -78,7 +79,7 @@ func (p *purse) count() int {
 func TestAServerThatNeverAnsweredIsTriedOftenAndThenLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, p := &book{url: "http://echo.example/mcp"}, &purse{}
-		w := watch.New(watch.NewLooker(b, p, probe.DefaultLimits(), clock.System), 30*time.Second, slog.New(slog.DiscardHandler))
+		w := watch.New(watch.NewLooker(b, p, egress.Identities{}, probe.DefaultLimits(), clock.System), 30*time.Second, slog.New(slog.DiscardHandler))
 		w.Watch(store.Key{Tenant: "acme", Name: "echo"})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -100,7 +101,7 @@ func TestAServerThatNeverAnsweredIsTriedOftenAndThenLessOften(t *testing.T) {
 func TestAServerThatAnsweredOnceIsLookedAtAtASteadyPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, p := &book{url: "http://echo.example/mcp", looked: true}, &purse{}
-		w := watch.New(watch.NewLooker(b, p, probe.DefaultLimits(), clock.System), 30*time.Second, slog.New(slog.DiscardHandler))
+		w := watch.New(watch.NewLooker(b, p, egress.Identities{}, probe.DefaultLimits(), clock.System), 30*time.Second, slog.New(slog.DiscardHandler))
 		w.Watch(store.Key{Tenant: "acme", Name: "echo"})
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
@@ -114,7 +115,7 @@ func TestAServerThatAnsweredOnceIsLookedAtAtASteadyPace(t *testing.T) {
 func TestWatchingAgainLooksAtOnceAndForgettingEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, p := &book{url: "http://echo.example/mcp", looked: true}, &purse{}
-		w := watch.New(watch.NewLooker(b, p, probe.DefaultLimits(), clock.System), time.Hour, slog.New(slog.DiscardHandler))
+		w := watch.New(watch.NewLooker(b, p, egress.Identities{}, probe.DefaultLimits(), clock.System), time.Hour, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -153,7 +154,7 @@ func TestWatchingAgainLooksAtOnceAndForgettingEnds(t *testing.T) {
 func TestLooksAtOneServerDoNotOverlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, slow := &book{url: "http://echo.example/mcp"}, &slowPurse{}
-		looker := watch.NewLooker(b, slow, probe.DefaultLimits(), clock.System)
+		looker := watch.NewLooker(b, slow, egress.Identities{}, probe.DefaultLimits(), clock.System)
 		var wait sync.WaitGroup
 		for range 5 {
 			wait.Go(func() {
@@ -171,7 +172,7 @@ func TestLooksAtOneServerDoNotOverlap(t *testing.T) {
 
 func TestWhoeverGoesAwayLeavesNoNote(t *testing.T) {
 	b := &book{url: "http://echo.example/mcp"}
-	looker := watch.NewLooker(b, &purse{}, probe.DefaultLimits(), clock.System)
+	looker := watch.NewLooker(b, &purse{}, egress.Identities{}, probe.DefaultLimits(), clock.System)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := looker.Look(ctx, store.Key{Name: "echo"}); !errors.Is(err, context.Canceled) || b.note != "" {

@@ -4,7 +4,7 @@
 // 	protoc        (unknown)
 // source: headgate/audit/v1/audit.proto
 
-// Package headgate.audit.v1 finds what was recorded.
+// Package headgate.audit.v1 finds what was recorded, hands it out and proves it.
 
 package auditv1
 
@@ -26,6 +26,2029 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type Format int32
+
+const (
+	Format_FORMAT_UNSPECIFIED Format = 0
+	// Lines of JSON: an ECS document and its proof each.
+	Format_FORMAT_JSONL Format = 1
+	Format_FORMAT_CSV   Format = 2
+	// Lines of JSON in the Open Cybersecurity Schema Framework, class API Activity.
+	Format_FORMAT_OCSF Format = 3
+	// Lines in ArcSight's Common Event Format.
+	Format_FORMAT_CEF Format = 4
+)
+
+// Enum value maps for Format.
+var (
+	Format_name = map[int32]string{
+		0: "FORMAT_UNSPECIFIED",
+		1: "FORMAT_JSONL",
+		2: "FORMAT_CSV",
+		3: "FORMAT_OCSF",
+		4: "FORMAT_CEF",
+	}
+	Format_value = map[string]int32{
+		"FORMAT_UNSPECIFIED": 0,
+		"FORMAT_JSONL":       1,
+		"FORMAT_CSV":         2,
+		"FORMAT_OCSF":        3,
+		"FORMAT_CEF":         4,
+	}
+)
+
+func (x Format) Enum() *Format {
+	p := new(Format)
+	*p = x
+	return p
+}
+
+func (x Format) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Format) Descriptor() protoreflect.EnumDescriptor {
+	return file_headgate_audit_v1_audit_proto_enumTypes[0].Descriptor()
+}
+
+func (Format) Type() protoreflect.EnumType {
+	return &file_headgate_audit_v1_audit_proto_enumTypes[0]
+}
+
+func (x Format) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Format.Descriptor instead.
+func (Format) EnumDescriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{0}
+}
+
+type ReportKind int32
+
+const (
+	ReportKind_REPORT_KIND_UNSPECIFIED ReportKind = 0
+	// What one person did through agents; the filter names the person.
+	ReportKind_REPORT_KIND_PERSON ReportKind = 1
+	// Who touched one patient, account or other record; the filter's text names it, or the subject.
+	ReportKind_REPORT_KIND_RECORD ReportKind = 2
+	// What waited for a person's approval, and what became of it.
+	ReportKind_REPORT_KIND_APPROVALS ReportKind = 3
+	// What was refused.
+	ReportKind_REPORT_KIND_DENIED ReportKind = 4
+	// Policies that were changed.
+	ReportKind_REPORT_KIND_POLICIES ReportKind = 5
+	// Who got or lost which right: people, groups, roles and agents that were changed.
+	ReportKind_REPORT_KIND_ACCESS ReportKind = 6
+)
+
+// Enum value maps for ReportKind.
+var (
+	ReportKind_name = map[int32]string{
+		0: "REPORT_KIND_UNSPECIFIED",
+		1: "REPORT_KIND_PERSON",
+		2: "REPORT_KIND_RECORD",
+		3: "REPORT_KIND_APPROVALS",
+		4: "REPORT_KIND_DENIED",
+		5: "REPORT_KIND_POLICIES",
+		6: "REPORT_KIND_ACCESS",
+	}
+	ReportKind_value = map[string]int32{
+		"REPORT_KIND_UNSPECIFIED": 0,
+		"REPORT_KIND_PERSON":      1,
+		"REPORT_KIND_RECORD":      2,
+		"REPORT_KIND_APPROVALS":   3,
+		"REPORT_KIND_DENIED":      4,
+		"REPORT_KIND_POLICIES":    5,
+		"REPORT_KIND_ACCESS":      6,
+	}
+)
+
+func (x ReportKind) Enum() *ReportKind {
+	p := new(ReportKind)
+	*p = x
+	return p
+}
+
+func (x ReportKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReportKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_headgate_audit_v1_audit_proto_enumTypes[1].Descriptor()
+}
+
+func (ReportKind) Type() protoreflect.EnumType {
+	return &file_headgate_audit_v1_audit_proto_enumTypes[1]
+}
+
+func (x ReportKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReportKind.Descriptor instead.
+func (ReportKind) EnumDescriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{1}
+}
+
+type KeyKind int32
+
+const (
+	KeyKind_KEY_KIND_UNSPECIFIED KeyKind = 0
+	// What the log is signed with.
+	KeyKind_KEY_KIND_LOG KeyKind = 1
+	// What wraps the keys of sealed records.
+	KeyKind_KEY_KIND_SEALING KeyKind = 2
+)
+
+// Enum value maps for KeyKind.
+var (
+	KeyKind_name = map[int32]string{
+		0: "KEY_KIND_UNSPECIFIED",
+		1: "KEY_KIND_LOG",
+		2: "KEY_KIND_SEALING",
+	}
+	KeyKind_value = map[string]int32{
+		"KEY_KIND_UNSPECIFIED": 0,
+		"KEY_KIND_LOG":         1,
+		"KEY_KIND_SEALING":     2,
+	}
+)
+
+func (x KeyKind) Enum() *KeyKind {
+	p := new(KeyKind)
+	*p = x
+	return p
+}
+
+func (x KeyKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (KeyKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_headgate_audit_v1_audit_proto_enumTypes[2].Descriptor()
+}
+
+func (KeyKind) Type() protoreflect.EnumType {
+	return &file_headgate_audit_v1_audit_proto_enumTypes[2]
+}
+
+func (x KeyKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use KeyKind.Descriptor instead.
+func (KeyKind) EnumDescriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{2}
+}
+
+// Filter narrows by every field that is set.
+type Filter struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Person string                 `protobuf:"bytes,1,opt,name=person,proto3" json:"person,omitempty"`
+	Agent  string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	Server string                 `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	Tool   string                 `protobuf:"bytes,4,opt,name=tool,proto3" json:"tool,omitempty"`
+	// allow, block, escalate or modify.
+	Effect string `protobuf:"bytes,5,opt,name=effect,proto3" json:"effect,omitempty"`
+	// As tool-call or tool-list.
+	Action string `protobuf:"bytes,6,opt,name=action,proto3" json:"action,omitempty"`
+	// Words that all must occur in the record.
+	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
+	// Not before; empty means from the first record on.
+	Since *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=since,proto3" json:"since,omitempty"`
+	// Before; empty means to the last.
+	Until *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=until,proto3" json:"until,omitempty"`
+	// success, failure or unknown.
+	Outcome string `protobuf:"bytes,10,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// A rule with its policy, as tickets/support-may-close.
+	Rule string `protobuf:"bytes,11,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The machine's word for how it ended, as event.code has it: relation-missing, rate-limited.
+	Code string `protobuf:"bytes,12,opt,name=code,proto3" json:"code,omitempty"`
+	// What all records of one call share.
+	CallId        string `protobuf:"bytes,13,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	TraceId       string `protobuf:"bytes,14,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Filter) Reset() {
+	*x = Filter{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Filter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Filter) ProtoMessage() {}
+
+func (x *Filter) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Filter.ProtoReflect.Descriptor instead.
+func (*Filter) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Filter) GetPerson() string {
+	if x != nil {
+		return x.Person
+	}
+	return ""
+}
+
+func (x *Filter) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Filter) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *Filter) GetTool() string {
+	if x != nil {
+		return x.Tool
+	}
+	return ""
+}
+
+func (x *Filter) GetEffect() string {
+	if x != nil {
+		return x.Effect
+	}
+	return ""
+}
+
+func (x *Filter) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *Filter) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Filter) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Filter) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Filter) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Filter) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Filter) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Filter) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *Filter) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
+type ExportRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Filter *Filter                `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	Format Format                 `protobuf:"varint,3,opt,name=format,proto3,enum=headgate.audit.v1.Format" json:"format,omitempty"`
+	// To continue an export: of lines of JSON, the size in its first line and the index that follows its last record; of another format, what the last answer that was
+	// kept whole said. The filter must be the same.
+	Size          int64 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	NextIndex     int64 `protobuf:"varint,5,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportRequest) Reset() {
+	*x = ExportRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportRequest) ProtoMessage() {}
+
+func (x *ExportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
+func (*ExportRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ExportRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ExportRequest) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *ExportRequest) GetFormat() Format {
+	if x != nil {
+		return x.Format
+	}
+	return Format_FORMAT_UNSPECIFIED
+}
+
+func (x *ExportRequest) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ExportRequest) GetNextIndex() int64 {
+	if x != nil {
+		return x.NextIndex
+	}
+	return 0
+}
+
+type ExportResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whole lines.
+	Lines []byte `protobuf:"bytes,1,opt,name=lines,proto3" json:"lines,omitempty"`
+	// What an export goes on with behind these lines. Lines of JSON say it themselves, and leave both unset.
+	Size          int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	NextIndex     int64 `protobuf:"varint,3,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportResponse) Reset() {
+	*x = ExportResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportResponse) ProtoMessage() {}
+
+func (x *ExportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
+func (*ExportResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ExportResponse) GetLines() []byte {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *ExportResponse) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *ExportResponse) GetNextIndex() int64 {
+	if x != nil {
+		return x.NextIndex
+	}
+	return 0
+}
+
+type TailRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Filter        *Filter                `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TailRequest) Reset() {
+	*x = TailRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TailRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TailRequest) ProtoMessage() {}
+
+func (x *TailRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TailRequest.ProtoReflect.Descriptor instead.
+func (*TailRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *TailRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *TailRequest) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+type TailResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty when nothing came for a while: the stream still lives.
+	Events        []*v1.Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TailResponse) Reset() {
+	*x = TailResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TailResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TailResponse) ProtoMessage() {}
+
+func (x *TailResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TailResponse.ProtoReflect.Descriptor instead.
+func (*TailResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *TailResponse) GetEvents() []*v1.Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+type ProveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	EventId       string                 `protobuf:"bytes,2,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProveRequest) Reset() {
+	*x = ProveRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProveRequest) ProtoMessage() {}
+
+func (x *ProveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProveRequest.ProtoReflect.Descriptor instead.
+func (*ProveRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ProveRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ProveRequest) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+type ProveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One line of JSON: the record, its proof and the checkpoint.
+	Proof         []byte `protobuf:"bytes,1,opt,name=proof,proto3" json:"proof,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProveResponse) Reset() {
+	*x = ProveResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProveResponse) ProtoMessage() {}
+
+func (x *ProveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProveResponse.ProtoReflect.Descriptor instead.
+func (*ProveResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ProveResponse) GetProof() []byte {
+	if x != nil {
+		return x.Proof
+	}
+	return nil
+}
+
+type ReportRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Kind   ReportKind             `protobuf:"varint,2,opt,name=kind,proto3,enum=headgate.audit.v1.ReportKind" json:"kind,omitempty"`
+	Filter *Filter                `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	// A table (CSV) rather than a page (HTML).
+	Table bool `protobuf:"varint,4,opt,name=table,proto3" json:"table,omitempty"`
+	// Whom the calls are about: those whose record is sealed for them. Of a report on a record, instead of the filter's text or beside it.
+	Subject       *Subject `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportRequest) Reset() {
+	*x = ReportRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportRequest) ProtoMessage() {}
+
+func (x *ReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
+func (*ReportRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReportRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ReportRequest) GetKind() ReportKind {
+	if x != nil {
+		return x.Kind
+	}
+	return ReportKind_REPORT_KIND_UNSPECIFIED
+}
+
+func (x *ReportRequest) GetFilter() *Filter {
+	if x != nil {
+		return x.Filter
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetTable() bool {
+	if x != nil {
+		return x.Table
+	}
+	return false
+}
+
+func (x *ReportRequest) GetSubject() *Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+type ReportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Part          []byte                 `protobuf:"bytes,1,opt,name=part,proto3" json:"part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportResponse) Reset() {
+	*x = ReportResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportResponse) ProtoMessage() {}
+
+func (x *ReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
+func (*ReportResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ReportResponse) GetPart() []byte {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+// Subject is whom a sealed record is about.
+type Subject struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "person", or the word that the recording has for it, as patient.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// A person's name, or the value in the arguments.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subject) Reset() {
+	*x = Subject{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subject) ProtoMessage() {}
+
+func (x *Subject) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subject.ProtoReflect.Descriptor instead.
+func (*Subject) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Subject) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Subject) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type SubjectKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Subject       *Subject               `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubjectKeyRequest) Reset() {
+	*x = SubjectKeyRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubjectKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubjectKeyRequest) ProtoMessage() {}
+
+func (x *SubjectKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubjectKeyRequest.ProtoReflect.Descriptor instead.
+func (*SubjectKeyRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SubjectKeyRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *SubjectKeyRequest) GetSubject() *Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+type SubjectKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// X25519, 32 bytes.
+	PublicKey     []byte `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubjectKeyResponse) Reset() {
+	*x = SubjectKeyResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubjectKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubjectKeyResponse) ProtoMessage() {}
+
+func (x *SubjectKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubjectKeyResponse.ProtoReflect.Descriptor instead.
+func (*SubjectKeyResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SubjectKeyResponse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *SubjectKeyResponse) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+type RevealRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Tenant  string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	EventId string                 `protobuf:"bytes,2,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// Why it is opened; it is recorded.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevealRequest) Reset() {
+	*x = RevealRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevealRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevealRequest) ProtoMessage() {}
+
+func (x *RevealRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevealRequest.ProtoReflect.Descriptor instead.
+func (*RevealRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RevealRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *RevealRequest) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *RevealRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RevealResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON; empty when the record has no copy of it.
+	Arguments     []byte `protobuf:"bytes,1,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	Result        []byte `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevealResponse) Reset() {
+	*x = RevealResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevealResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevealResponse) ProtoMessage() {}
+
+func (x *RevealResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevealResponse.ProtoReflect.Descriptor instead.
+func (*RevealResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RevealResponse) GetArguments() []byte {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
+func (x *RevealResponse) GetResult() []byte {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+type EraseRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Tenant  string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Subject *Subject               `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Why it is erased; it is recorded.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseRequest) Reset() {
+	*x = EraseRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseRequest) ProtoMessage() {}
+
+func (x *EraseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseRequest.ProtoReflect.Descriptor instead.
+func (*EraseRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *EraseRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *EraseRequest) GetSubject() *Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *EraseRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type EraseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many keys are gone.
+	Keys          int32 `protobuf:"varint,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EraseResponse) Reset() {
+	*x = EraseResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EraseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EraseResponse) ProtoMessage() {}
+
+func (x *EraseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EraseResponse.ProtoReflect.Descriptor instead.
+func (*EraseResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *EraseResponse) GetKeys() int32 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+// Hold is a legal hold.
+type Hold struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Tenant string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Unset: all of the tenant.
+	Subject *Subject `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	Reason  string   `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who made it.
+	By            string                 `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hold) Reset() {
+	*x = Hold{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hold) ProtoMessage() {}
+
+func (x *Hold) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hold.ProtoReflect.Descriptor instead.
+func (*Hold) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Hold) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Hold) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Hold) GetSubject() *Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *Hold) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Hold) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Hold) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+type AddHoldRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Subject       *Subject               `protobuf:"bytes,2,opt,name=subject,proto3" json:"subject,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddHoldRequest) Reset() {
+	*x = AddHoldRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddHoldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddHoldRequest) ProtoMessage() {}
+
+func (x *AddHoldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddHoldRequest.ProtoReflect.Descriptor instead.
+func (*AddHoldRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AddHoldRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *AddHoldRequest) GetSubject() *Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *AddHoldRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type AddHoldResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hold          *Hold                  `protobuf:"bytes,1,opt,name=hold,proto3" json:"hold,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddHoldResponse) Reset() {
+	*x = AddHoldResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddHoldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddHoldResponse) ProtoMessage() {}
+
+func (x *AddHoldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddHoldResponse.ProtoReflect.Descriptor instead.
+func (*AddHoldResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AddHoldResponse) GetHold() *Hold {
+	if x != nil {
+		return x.Hold
+	}
+	return nil
+}
+
+type ListHoldsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHoldsRequest) Reset() {
+	*x = ListHoldsRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHoldsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHoldsRequest) ProtoMessage() {}
+
+func (x *ListHoldsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHoldsRequest.ProtoReflect.Descriptor instead.
+func (*ListHoldsRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListHoldsRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+type ListHoldsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Holds         []*Hold                `protobuf:"bytes,1,rep,name=holds,proto3" json:"holds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListHoldsResponse) Reset() {
+	*x = ListHoldsResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListHoldsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListHoldsResponse) ProtoMessage() {}
+
+func (x *ListHoldsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListHoldsResponse.ProtoReflect.Descriptor instead.
+func (*ListHoldsResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListHoldsResponse) GetHolds() []*Hold {
+	if x != nil {
+		return x.Holds
+	}
+	return nil
+}
+
+type ReleaseHoldRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseHoldRequest) Reset() {
+	*x = ReleaseHoldRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseHoldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseHoldRequest) ProtoMessage() {}
+
+func (x *ReleaseHoldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseHoldRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseHoldRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ReleaseHoldRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ReleaseHoldRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ReleaseHoldRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReleaseHoldResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseHoldResponse) Reset() {
+	*x = ReleaseHoldResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseHoldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseHoldResponse) ProtoMessage() {}
+
+func (x *ReleaseHoldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseHoldResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseHoldResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{22}
+}
+
+// Retention is how long a tenant's records are kept.
+type Retention struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Regulations: eu-ai-act, soc2, part-11, hipaa, sec-17a-4.
+	Classes []string `protobuf:"bytes,2,rep,name=classes,proto3" json:"classes,omitempty"`
+	// After how many days records are dropped from the index; 0 keeps them for good.
+	Days int32 `protobuf:"varint,3,opt,name=days,proto3" json:"days,omitempty"`
+	// The fewest days that the classes allow, and what says so. Output only.
+	Floor         int32  `protobuf:"varint,4,opt,name=floor,proto3" json:"floor,omitempty"`
+	Rule          string `protobuf:"bytes,5,opt,name=rule,proto3" json:"rule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retention) Reset() {
+	*x = Retention{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retention) ProtoMessage() {}
+
+func (x *Retention) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retention.ProtoReflect.Descriptor instead.
+func (*Retention) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Retention) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Retention) GetClasses() []string {
+	if x != nil {
+		return x.Classes
+	}
+	return nil
+}
+
+func (x *Retention) GetDays() int32 {
+	if x != nil {
+		return x.Days
+	}
+	return 0
+}
+
+func (x *Retention) GetFloor() int32 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
+func (x *Retention) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+type GetRetentionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRetentionRequest) Reset() {
+	*x = GetRetentionRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRetentionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRetentionRequest) ProtoMessage() {}
+
+func (x *GetRetentionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRetentionRequest.ProtoReflect.Descriptor instead.
+func (*GetRetentionRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetRetentionRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+type GetRetentionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Retention     *Retention             `protobuf:"bytes,1,opt,name=retention,proto3" json:"retention,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRetentionResponse) Reset() {
+	*x = GetRetentionResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRetentionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRetentionResponse) ProtoMessage() {}
+
+func (x *GetRetentionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRetentionResponse.ProtoReflect.Descriptor instead.
+func (*GetRetentionResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *GetRetentionResponse) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+type SetRetentionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Classes       []string               `protobuf:"bytes,2,rep,name=classes,proto3" json:"classes,omitempty"`
+	Days          int32                  `protobuf:"varint,3,opt,name=days,proto3" json:"days,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRetentionRequest) Reset() {
+	*x = SetRetentionRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRetentionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRetentionRequest) ProtoMessage() {}
+
+func (x *SetRetentionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRetentionRequest.ProtoReflect.Descriptor instead.
+func (*SetRetentionRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SetRetentionRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *SetRetentionRequest) GetClasses() []string {
+	if x != nil {
+		return x.Classes
+	}
+	return nil
+}
+
+func (x *SetRetentionRequest) GetDays() int32 {
+	if x != nil {
+		return x.Days
+	}
+	return 0
+}
+
+type SetRetentionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Retention     *Retention             `protobuf:"bytes,1,opt,name=retention,proto3" json:"retention,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRetentionResponse) Reset() {
+	*x = SetRetentionResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRetentionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRetentionResponse) ProtoMessage() {}
+
+func (x *SetRetentionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRetentionResponse.ProtoReflect.Descriptor instead.
+func (*SetRetentionResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SetRetentionResponse) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+type RotateKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          KeyKind                `protobuf:"varint,1,opt,name=kind,proto3,enum=headgate.audit.v1.KeyKind" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyRequest) Reset() {
+	*x = RotateKeyRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyRequest) ProtoMessage() {}
+
+func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RotateKeyRequest) GetKind() KeyKind {
+	if x != nil {
+		return x.Kind
+	}
+	return KeyKind_KEY_KIND_UNSPECIFIED
+}
+
+type RotateKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The log's new public key; empty for the other.
+	PublicKey string `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// How many keys were wrapped anew.
+	Wrapped       int32 `protobuf:"varint,2,opt,name=wrapped,proto3" json:"wrapped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyResponse) Reset() {
+	*x = RotateKeyResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyResponse) ProtoMessage() {}
+
+func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RotateKeyResponse) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
+}
+
+func (x *RotateKeyResponse) GetWrapped() int32 {
+	if x != nil {
+		return x.Wrapped
+	}
+	return 0
+}
+
+type GetLogRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLogRequest) Reset() {
+	*x = GetLogRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLogRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLogRequest) ProtoMessage() {}
+
+func (x *GetLogRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLogRequest.ProtoReflect.Descriptor instead.
+func (*GetLogRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{30}
+}
+
+type GetLogResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The log's name.
+	Origin string `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	// As name+hash+key.
+	PublicKey string `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// Each an old key's signed word for its successor, oldest first.
+	Handovers []string `protobuf:"bytes,3,rep,name=handovers,proto3" json:"handovers,omitempty"`
+	// The last checkpoint, a signed note; empty while nothing was signed.
+	Checkpoint    string `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLogResponse) Reset() {
+	*x = GetLogResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLogResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLogResponse) ProtoMessage() {}
+
+func (x *GetLogResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLogResponse.ProtoReflect.Descriptor instead.
+func (*GetLogResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *GetLogResponse) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *GetLogResponse) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
+}
+
+func (x *GetLogResponse) GetHandovers() []string {
+	if x != nil {
+		return x.Handovers
+	}
+	return nil
+}
+
+func (x *GetLogResponse) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
 
 // SearchRequest narrows by every field that is set.
 type SearchRequest struct {
@@ -49,14 +2072,25 @@ type SearchRequest struct {
 	PageSize  int32  `protobuf:"varint,11,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,12,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Also the started records, which have no outcome yet.
-	Started       bool `protobuf:"varint,13,opt,name=started,proto3" json:"started,omitempty"`
+	Started bool `protobuf:"varint,13,opt,name=started,proto3" json:"started,omitempty"`
+	// Only alerts.
+	Alerts bool `protobuf:"varint,14,opt,name=alerts,proto3" json:"alerts,omitempty"`
+	// success, failure or unknown.
+	Outcome string `protobuf:"bytes,15,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// A rule with its policy, as tickets/support-may-close.
+	Rule string `protobuf:"bytes,16,opt,name=rule,proto3" json:"rule,omitempty"`
+	// The machine's word for how it ended, as event.code has it: relation-missing, rate-limited.
+	Code string `protobuf:"bytes,17,opt,name=code,proto3" json:"code,omitempty"`
+	// What all records of one call share.
+	CallId        string `protobuf:"bytes,18,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	TraceId       string `protobuf:"bytes,19,opt,name=trace_id,json=traceId,proto3" json:"trace_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SearchRequest) Reset() {
 	*x = SearchRequest{}
-	mi := &file_headgate_audit_v1_audit_proto_msgTypes[0]
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -68,7 +2102,7 @@ func (x *SearchRequest) String() string {
 func (*SearchRequest) ProtoMessage() {}
 
 func (x *SearchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_audit_v1_audit_proto_msgTypes[0]
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -81,7 +2115,7 @@ func (x *SearchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchRequest.ProtoReflect.Descriptor instead.
 func (*SearchRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{0}
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SearchRequest) GetTenant() string {
@@ -175,6 +2209,48 @@ func (x *SearchRequest) GetStarted() bool {
 	return false
 }
 
+func (x *SearchRequest) GetAlerts() bool {
+	if x != nil {
+		return x.Alerts
+	}
+	return false
+}
+
+func (x *SearchRequest) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetCallId() string {
+	if x != nil {
+		return x.CallId
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetTraceId() string {
+	if x != nil {
+		return x.TraceId
+	}
+	return ""
+}
+
 type SearchResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Events        []*v1.Event            `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
@@ -185,7 +2261,7 @@ type SearchResponse struct {
 
 func (x *SearchResponse) Reset() {
 	*x = SearchResponse{}
-	mi := &file_headgate_audit_v1_audit_proto_msgTypes[1]
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -197,7 +2273,7 @@ func (x *SearchResponse) String() string {
 func (*SearchResponse) ProtoMessage() {}
 
 func (x *SearchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_audit_v1_audit_proto_msgTypes[1]
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -210,7 +2286,7 @@ func (x *SearchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchResponse.ProtoReflect.Descriptor instead.
 func (*SearchResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{1}
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SearchResponse) GetEvents() []*v1.Event {
@@ -227,11 +2303,337 @@ func (x *SearchResponse) GetNextPageToken() string {
 	return ""
 }
 
+type ListUsesRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Not before.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsesRequest) Reset() {
+	*x = ListUsesRequest{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsesRequest) ProtoMessage() {}
+
+func (x *ListUsesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsesRequest.ProtoReflect.Descriptor instead.
+func (*ListUsesRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ListUsesRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ListUsesRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+type ListUsesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The oldest record of the tenant that is still there, in the first message alone; unset when there is none. Of what was before it nothing is known.
+	Oldest        *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	Uses          []*Use                 `protobuf:"bytes,2,rep,name=uses,proto3" json:"uses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsesResponse) Reset() {
+	*x = ListUsesResponse{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsesResponse) ProtoMessage() {}
+
+func (x *ListUsesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsesResponse.ProtoReflect.Descriptor instead.
+func (*ListUsesResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ListUsesResponse) GetOldest() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Oldest
+	}
+	return nil
+}
+
+func (x *ListUsesResponse) GetUses() []*Use {
+	if x != nil {
+		return x.Uses
+	}
+	return nil
+}
+
+// Use is how often somebody called something, and when last.
+type Use struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Person string                 `protobuf:"bytes,1,opt,name=person,proto3" json:"person,omitempty"`
+	// Empty for none; a client that is no declared agent is named with "client:" before its id.
+	Agent  string `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	Server string `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	// Empty for what is no tool, as a prompt or a resource.
+	Tool          string                 `protobuf:"bytes,4,opt,name=tool,proto3" json:"tool,omitempty"`
+	Calls         int64                  `protobuf:"varint,5,opt,name=calls,proto3" json:"calls,omitempty"`
+	Last          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Use) Reset() {
+	*x = Use{}
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Use) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Use) ProtoMessage() {}
+
+func (x *Use) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_audit_v1_audit_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Use.ProtoReflect.Descriptor instead.
+func (*Use) Descriptor() ([]byte, []int) {
+	return file_headgate_audit_v1_audit_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Use) GetPerson() string {
+	if x != nil {
+		return x.Person
+	}
+	return ""
+}
+
+func (x *Use) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *Use) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *Use) GetTool() string {
+	if x != nil {
+		return x.Tool
+	}
+	return ""
+}
+
+func (x *Use) GetCalls() int64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *Use) GetLast() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
 var File_headgate_audit_v1_audit_proto protoreflect.FileDescriptor
 
 const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x1dheadgate/audit/v1/audit.proto\x12\x11headgate.audit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fheadgate/events/v1/events.proto\x1a!headgate/options/v1/options.proto\"\x80\x04\n" +
+	"\x1dheadgate/audit/v1/audit.proto\x12\x11headgate.audit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fheadgate/events/v1/events.proto\x1a!headgate/options/v1/options.proto\"\xac\x04\n" +
+	"\x06Filter\x12\x1f\n" +
+	"\x06person\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06person\x12\x1e\n" +
+	"\x05agent\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05agent\x12\x1f\n" +
+	"\x06server\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06server\x12\x1c\n" +
+	"\x04tool\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04tool\x12?\n" +
+	"\x06effect\x18\x05 \x01(\tB'\xbaH$r\"R\x00R\x05allowR\x05blockR\bescalateR\x06modifyR\x06effect\x12\x1f\n" +
+	"\x06action\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06action\x12\x1c\n" +
+	"\x04text\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x04text\x120\n" +
+	"\x05since\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12<\n" +
+	"\aoutcome\x18\n" +
+	" \x01(\tB\"\xbaH\x1fr\x1dR\x00R\asuccessR\afailureR\aunknownR\aoutcome\x12\x1c\n" +
+	"\x04rule\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x04rule\x12\x1b\n" +
+	"\x04code\x18\f \x01(\tB\a\xbaH\x04r\x02\x18@R\x04code\x12!\n" +
+	"\acall_id\x18\r \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06callId\x12\"\n" +
+	"\btrace_id\x18\x0e \x01(\tB\a\xbaH\x04r\x02\x18@R\atraceId\"\xe7\x01\n" +
+	"\rExportRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x121\n" +
+	"\x06filter\x18\x02 \x01(\v2\x19.headgate.audit.v1.FilterR\x06filter\x12=\n" +
+	"\x06format\x18\x03 \x01(\x0e2\x19.headgate.audit.v1.FormatB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06format\x12\x1b\n" +
+	"\x04size\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04size\x12&\n" +
+	"\n" +
+	"next_index\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tnextIndex\"Y\n" +
+	"\x0eExportResponse\x12\x14\n" +
+	"\x05lines\x18\x01 \x01(\fR\x05lines\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x1d\n" +
+	"\n" +
+	"next_index\x18\x03 \x01(\x03R\tnextIndex\"a\n" +
+	"\vTailRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x121\n" +
+	"\x06filter\x18\x02 \x01(\v2\x19.headgate.audit.v1.FilterR\x06filter\"A\n" +
+	"\fTailResponse\x121\n" +
+	"\x06events\x18\x01 \x03(\v2\x19.headgate.events.v1.EventR\x06events\"V\n" +
+	"\fProveRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12%\n" +
+	"\bevent_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\aeventId\"%\n" +
+	"\rProveResponse\x12\x14\n" +
+	"\x05proof\x18\x01 \x01(\fR\x05proof\"\xee\x01\n" +
+	"\rReportRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12=\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1d.headgate.audit.v1.ReportKindB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x121\n" +
+	"\x06filter\x18\x03 \x01(\v2\x19.headgate.audit.v1.FilterR\x06filter\x12\x14\n" +
+	"\x05table\x18\x04 \x01(\bR\x05table\x124\n" +
+	"\asubject\x18\x05 \x01(\v2\x1a.headgate.audit.v1.SubjectR\asubject\"$\n" +
+	"\x0eReportResponse\x12\x12\n" +
+	"\x04part\x18\x01 \x01(\fR\x04part\"\\\n" +
+	"\aSubject\x121\n" +
+	"\x04kind\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9-]{0,30}$R\x04kind\x12\x1e\n" +
+	"\x04name\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x04name\"t\n" +
+	"\x11SubjectKeyRequest\x12!\n" +
+	"\x06tenant\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x06tenant\x12<\n" +
+	"\asubject\x18\x02 \x01(\v2\x1a.headgate.audit.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\"C\n" +
+	"\x12SubjectKeyResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\fR\tpublicKey\"{\n" +
+	"\rRevealRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12%\n" +
+	"\bevent_id\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\aeventId\x12\"\n" +
+	"\x06reason\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x03\x18\xf4\x03R\x06reason\"F\n" +
+	"\x0eRevealResponse\x12\x1c\n" +
+	"\targuments\x18\x01 \x01(\fR\targuments\x12\x16\n" +
+	"\x06result\x18\x02 \x01(\fR\x06result\"\x91\x01\n" +
+	"\fEraseRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12<\n" +
+	"\asubject\x18\x02 \x01(\v2\x1a.headgate.audit.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\x12\"\n" +
+	"\x06reason\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x03\x18\xf4\x03R\x06reason\"#\n" +
+	"\rEraseResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x01(\x05R\x04keys\"\xb8\x01\n" +
+	"\x04Hold\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x124\n" +
+	"\asubject\x18\x03 \x01(\v2\x1a.headgate.audit.v1.SubjectR\asubject\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\x12*\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x8b\x01\n" +
+	"\x0eAddHoldRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x124\n" +
+	"\asubject\x18\x02 \x01(\v2\x1a.headgate.audit.v1.SubjectR\asubject\x12\"\n" +
+	"\x06reason\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x03\x18\xf4\x03R\x06reason\">\n" +
+	"\x0fAddHoldResponse\x12+\n" +
+	"\x04hold\x18\x01 \x01(\v2\x17.headgate.audit.v1.HoldR\x04hold\"3\n" +
+	"\x10ListHoldsRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\"B\n" +
+	"\x11ListHoldsResponse\x12-\n" +
+	"\x05holds\x18\x01 \x03(\v2\x17.headgate.audit.v1.HoldR\x05holds\"t\n" +
+	"\x12ReleaseHoldRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12\x19\n" +
+	"\x02id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x02id\x12\"\n" +
+	"\x06reason\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x03\x18\xf4\x03R\x06reason\"\x15\n" +
+	"\x13ReleaseHoldResponse\"{\n" +
+	"\tRetention\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x18\n" +
+	"\aclasses\x18\x02 \x03(\tR\aclasses\x12\x12\n" +
+	"\x04days\x18\x03 \x01(\x05R\x04days\x12\x14\n" +
+	"\x05floor\x18\x04 \x01(\x05R\x05floor\x12\x12\n" +
+	"\x04rule\x18\x05 \x01(\tR\x04rule\"6\n" +
+	"\x13GetRetentionRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\"R\n" +
+	"\x14GetRetentionResponse\x12:\n" +
+	"\tretention\x18\x01 \x01(\v2\x1c.headgate.audit.v1.RetentionR\tretention\"\x83\x01\n" +
+	"\x13SetRetentionRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12*\n" +
+	"\aclasses\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10\x10\x18\x01\"\x04r\x02\x18 R\aclasses\x12\x1f\n" +
+	"\x04days\x18\x03 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xf8\x9d\x02(\x00R\x04days\"R\n" +
+	"\x14SetRetentionResponse\x12:\n" +
+	"\tretention\x18\x01 \x01(\v2\x1c.headgate.audit.v1.RetentionR\tretention\"N\n" +
+	"\x10RotateKeyRequest\x12:\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1a.headgate.audit.v1.KeyKindB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\"L\n" +
+	"\x11RotateKeyResponse\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x01 \x01(\tR\tpublicKey\x12\x18\n" +
+	"\awrapped\x18\x02 \x01(\x05R\awrapped\"\x0f\n" +
+	"\rGetLogRequest\"\x85\x01\n" +
+	"\x0eGetLogResponse\x12\x16\n" +
+	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\tR\tpublicKey\x12\x1c\n" +
+	"\thandovers\x18\x03 \x03(\tR\thandovers\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x04 \x01(\tR\n" +
+	"checkpoint\"\xd8\x05\n" +
 	"\rSearchRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
@@ -248,12 +2650,71 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\x90N(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\f \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12\x18\n" +
-	"\astarted\x18\r \x01(\bR\astarted\"k\n" +
+	"\astarted\x18\r \x01(\bR\astarted\x12\x16\n" +
+	"\x06alerts\x18\x0e \x01(\bR\x06alerts\x12<\n" +
+	"\aoutcome\x18\x0f \x01(\tB\"\xbaH\x1fr\x1dR\x00R\asuccessR\afailureR\aunknownR\aoutcome\x12\x1c\n" +
+	"\x04rule\x18\x10 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x04rule\x12\x1b\n" +
+	"\x04code\x18\x11 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04code\x12!\n" +
+	"\acall_id\x18\x12 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06callId\x12\"\n" +
+	"\btrace_id\x18\x13 \x01(\tB\a\xbaH\x04r\x02\x18@R\atraceId\"k\n" +
 	"\x0eSearchResponse\x121\n" +
 	"\x06events\x18\x01 \x03(\v2\x19.headgate.events.v1.EventR\x06events\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2q\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"l\n" +
+	"\x0fListUsesRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x128\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05since\"r\n" +
+	"\x10ListUsesResponse\x122\n" +
+	"\x06oldest\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x06oldest\x12*\n" +
+	"\x04uses\x18\x02 \x03(\v2\x16.headgate.audit.v1.UseR\x04uses\"\xa5\x01\n" +
+	"\x03Use\x12\x16\n" +
+	"\x06person\x18\x01 \x01(\tR\x06person\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x16\n" +
+	"\x06server\x18\x03 \x01(\tR\x06server\x12\x12\n" +
+	"\x04tool\x18\x04 \x01(\tR\x04tool\x12\x14\n" +
+	"\x05calls\x18\x05 \x01(\x03R\x05calls\x12.\n" +
+	"\x04last\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04last*c\n" +
+	"\x06Format\x12\x16\n" +
+	"\x12FORMAT_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fFORMAT_JSONL\x10\x01\x12\x0e\n" +
+	"\n" +
+	"FORMAT_CSV\x10\x02\x12\x0f\n" +
+	"\vFORMAT_OCSF\x10\x03\x12\x0e\n" +
+	"\n" +
+	"FORMAT_CEF\x10\x04*\xbe\x01\n" +
+	"\n" +
+	"ReportKind\x12\x1b\n" +
+	"\x17REPORT_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12REPORT_KIND_PERSON\x10\x01\x12\x16\n" +
+	"\x12REPORT_KIND_RECORD\x10\x02\x12\x19\n" +
+	"\x15REPORT_KIND_APPROVALS\x10\x03\x12\x16\n" +
+	"\x12REPORT_KIND_DENIED\x10\x04\x12\x18\n" +
+	"\x14REPORT_KIND_POLICIES\x10\x05\x12\x16\n" +
+	"\x12REPORT_KIND_ACCESS\x10\x06*K\n" +
+	"\aKeyKind\x12\x18\n" +
+	"\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fKEY_KIND_LOG\x10\x01\x12\x14\n" +
+	"\x10KEY_KIND_SEALING\x10\x022\xdf\f\n" +
 	"\fAuditService\x12a\n" +
-	"\x06Search\x12 .headgate.audit.v1.SearchRequest\x1a!.headgate.audit.v1.SearchResponse\"\x12\x8a\xb5\x18\v\x12\x05\x01\x04\x03\x02\x06\x18\x01 \x01\x90\x02\x01B2Z0headgate.dev/proto/gen/headgate/audit/v1;auditv1b\x06proto3"
+	"\x06Search\x12 .headgate.audit.v1.SearchRequest\x1a!.headgate.audit.v1.SearchResponse\"\x12\x8a\xb5\x18\v\x12\x05\x01\x04\x03\x02\x06\x18\x01 \x01\x90\x02\x01\x12`\n" +
+	"\x06Export\x12 .headgate.audit.v1.ExportRequest\x1a!.headgate.audit.v1.ExportResponse\"\x0f\x8a\xb5\x18\v\x12\x05\x01\x04\x03\x02\x06\x18\x01 \x010\x01\x12Z\n" +
+	"\x04Tail\x12\x1e.headgate.audit.v1.TailRequest\x1a\x1f.headgate.audit.v1.TailResponse\"\x0f\x8a\xb5\x18\v\x12\x05\x01\x04\x03\x02\x06\x18\x01 \x010\x01\x12^\n" +
+	"\x05Prove\x12\x1f.headgate.audit.v1.ProveRequest\x1a .headgate.audit.v1.ProveResponse\"\x12\x8a\xb5\x18\v\x12\x05\x01\x04\x03\x02\x06\x18\x01 \x01\x90\x02\x01\x12`\n" +
+	"\x06Report\x12 .headgate.audit.v1.ReportRequest\x1a!.headgate.audit.v1.ReportResponse\"\x0f\x8a\xb5\x18\v\x12\x05\x01\x04\x03\x02\x06\x18\x01 \x010\x01\x12k\n" +
+	"\bListUses\x12\".headgate.audit.v1.ListUsesRequest\x1a#.headgate.audit.v1.ListUsesResponse\"\x14\x8a\xb5\x18\r\n" +
+	"\x01\x03\x12\x04\x04\x03\x02\x06\x18\x01 \x01\x90\x02\x010\x01\x12g\n" +
+	"\n" +
+	"SubjectKey\x12$.headgate.audit.v1.SubjectKeyRequest\x1a%.headgate.audit.v1.SubjectKeyResponse\"\f\x8a\xb5\x18\x05\n" +
+	"\x01\x01\x18\x02\x90\x02\x02\x12Z\n" +
+	"\x06Reveal\x12 .headgate.audit.v1.RevealRequest\x1a!.headgate.audit.v1.RevealResponse\"\v\x8a\xb5\x18\a\x12\x01\x03\x18\x01 \x01\x12Z\n" +
+	"\x05Erase\x12\x1f.headgate.audit.v1.EraseRequest\x1a .headgate.audit.v1.EraseResponse\"\x0e\x8a\xb5\x18\a\x12\x01\x03\x18\x01 \x01\x90\x02\x02\x12]\n" +
+	"\aAddHold\x12!.headgate.audit.v1.AddHoldRequest\x1a\".headgate.audit.v1.AddHoldResponse\"\v\x8a\xb5\x18\a\x12\x01\x03\x18\x01 \x01\x12h\n" +
+	"\tListHolds\x12#.headgate.audit.v1.ListHoldsRequest\x1a$.headgate.audit.v1.ListHoldsResponse\"\x10\x8a\xb5\x18\t\x12\x03\x03\x04\x02\x18\x01 \x01\x90\x02\x01\x12i\n" +
+	"\vReleaseHold\x12%.headgate.audit.v1.ReleaseHoldRequest\x1a&.headgate.audit.v1.ReleaseHoldResponse\"\v\x8a\xb5\x18\a\x12\x01\x03\x18\x01 \x01\x12r\n" +
+	"\fGetRetention\x12&.headgate.audit.v1.GetRetentionRequest\x1a'.headgate.audit.v1.GetRetentionResponse\"\x11\x8a\xb5\x18\n" +
+	"\x12\x04\x04\x03\x02\x06\x18\x01 \x01\x90\x02\x01\x12p\n" +
+	"\fSetRetention\x12&.headgate.audit.v1.SetRetentionRequest\x1a'.headgate.audit.v1.SetRetentionResponse\"\x0f\x8a\xb5\x18\b\x12\x02\x02\x06\x18\x01 \x01\x90\x02\x02\x12c\n" +
+	"\tRotateKey\x12#.headgate.audit.v1.RotateKeyRequest\x1a$.headgate.audit.v1.RotateKeyResponse\"\v\x8a\xb5\x18\a\x12\x01\x06\x18\x03 \x01\x12_\n" +
+	"\x06GetLog\x12 .headgate.audit.v1.GetLogRequest\x1a!.headgate.audit.v1.GetLogResponse\"\x10\x8a\xb5\x18\t\x12\x05\x01\x04\x03\x02\x06\x18\x03\x90\x02\x01B2Z0headgate.dev/proto/gen/headgate/audit/v1;auditv1b\x06proto3"
 
 var (
 	file_headgate_audit_v1_audit_proto_rawDescOnce sync.Once
@@ -267,24 +2728,116 @@ func file_headgate_audit_v1_audit_proto_rawDescGZIP() []byte {
 	return file_headgate_audit_v1_audit_proto_rawDescData
 }
 
-var file_headgate_audit_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_headgate_audit_v1_audit_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_headgate_audit_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_headgate_audit_v1_audit_proto_goTypes = []any{
-	(*SearchRequest)(nil),         // 0: headgate.audit.v1.SearchRequest
-	(*SearchResponse)(nil),        // 1: headgate.audit.v1.SearchResponse
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
-	(*v1.Event)(nil),              // 3: headgate.events.v1.Event
+	(Format)(0),                   // 0: headgate.audit.v1.Format
+	(ReportKind)(0),               // 1: headgate.audit.v1.ReportKind
+	(KeyKind)(0),                  // 2: headgate.audit.v1.KeyKind
+	(*Filter)(nil),                // 3: headgate.audit.v1.Filter
+	(*ExportRequest)(nil),         // 4: headgate.audit.v1.ExportRequest
+	(*ExportResponse)(nil),        // 5: headgate.audit.v1.ExportResponse
+	(*TailRequest)(nil),           // 6: headgate.audit.v1.TailRequest
+	(*TailResponse)(nil),          // 7: headgate.audit.v1.TailResponse
+	(*ProveRequest)(nil),          // 8: headgate.audit.v1.ProveRequest
+	(*ProveResponse)(nil),         // 9: headgate.audit.v1.ProveResponse
+	(*ReportRequest)(nil),         // 10: headgate.audit.v1.ReportRequest
+	(*ReportResponse)(nil),        // 11: headgate.audit.v1.ReportResponse
+	(*Subject)(nil),               // 12: headgate.audit.v1.Subject
+	(*SubjectKeyRequest)(nil),     // 13: headgate.audit.v1.SubjectKeyRequest
+	(*SubjectKeyResponse)(nil),    // 14: headgate.audit.v1.SubjectKeyResponse
+	(*RevealRequest)(nil),         // 15: headgate.audit.v1.RevealRequest
+	(*RevealResponse)(nil),        // 16: headgate.audit.v1.RevealResponse
+	(*EraseRequest)(nil),          // 17: headgate.audit.v1.EraseRequest
+	(*EraseResponse)(nil),         // 18: headgate.audit.v1.EraseResponse
+	(*Hold)(nil),                  // 19: headgate.audit.v1.Hold
+	(*AddHoldRequest)(nil),        // 20: headgate.audit.v1.AddHoldRequest
+	(*AddHoldResponse)(nil),       // 21: headgate.audit.v1.AddHoldResponse
+	(*ListHoldsRequest)(nil),      // 22: headgate.audit.v1.ListHoldsRequest
+	(*ListHoldsResponse)(nil),     // 23: headgate.audit.v1.ListHoldsResponse
+	(*ReleaseHoldRequest)(nil),    // 24: headgate.audit.v1.ReleaseHoldRequest
+	(*ReleaseHoldResponse)(nil),   // 25: headgate.audit.v1.ReleaseHoldResponse
+	(*Retention)(nil),             // 26: headgate.audit.v1.Retention
+	(*GetRetentionRequest)(nil),   // 27: headgate.audit.v1.GetRetentionRequest
+	(*GetRetentionResponse)(nil),  // 28: headgate.audit.v1.GetRetentionResponse
+	(*SetRetentionRequest)(nil),   // 29: headgate.audit.v1.SetRetentionRequest
+	(*SetRetentionResponse)(nil),  // 30: headgate.audit.v1.SetRetentionResponse
+	(*RotateKeyRequest)(nil),      // 31: headgate.audit.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),     // 32: headgate.audit.v1.RotateKeyResponse
+	(*GetLogRequest)(nil),         // 33: headgate.audit.v1.GetLogRequest
+	(*GetLogResponse)(nil),        // 34: headgate.audit.v1.GetLogResponse
+	(*SearchRequest)(nil),         // 35: headgate.audit.v1.SearchRequest
+	(*SearchResponse)(nil),        // 36: headgate.audit.v1.SearchResponse
+	(*ListUsesRequest)(nil),       // 37: headgate.audit.v1.ListUsesRequest
+	(*ListUsesResponse)(nil),      // 38: headgate.audit.v1.ListUsesResponse
+	(*Use)(nil),                   // 39: headgate.audit.v1.Use
+	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
+	(*v1.Event)(nil),              // 41: headgate.events.v1.Event
 }
 var file_headgate_audit_v1_audit_proto_depIdxs = []int32{
-	2, // 0: headgate.audit.v1.SearchRequest.since:type_name -> google.protobuf.Timestamp
-	2, // 1: headgate.audit.v1.SearchRequest.until:type_name -> google.protobuf.Timestamp
-	3, // 2: headgate.audit.v1.SearchResponse.events:type_name -> headgate.events.v1.Event
-	0, // 3: headgate.audit.v1.AuditService.Search:input_type -> headgate.audit.v1.SearchRequest
-	1, // 4: headgate.audit.v1.AuditService.Search:output_type -> headgate.audit.v1.SearchResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	40, // 0: headgate.audit.v1.Filter.since:type_name -> google.protobuf.Timestamp
+	40, // 1: headgate.audit.v1.Filter.until:type_name -> google.protobuf.Timestamp
+	3,  // 2: headgate.audit.v1.ExportRequest.filter:type_name -> headgate.audit.v1.Filter
+	0,  // 3: headgate.audit.v1.ExportRequest.format:type_name -> headgate.audit.v1.Format
+	3,  // 4: headgate.audit.v1.TailRequest.filter:type_name -> headgate.audit.v1.Filter
+	41, // 5: headgate.audit.v1.TailResponse.events:type_name -> headgate.events.v1.Event
+	1,  // 6: headgate.audit.v1.ReportRequest.kind:type_name -> headgate.audit.v1.ReportKind
+	3,  // 7: headgate.audit.v1.ReportRequest.filter:type_name -> headgate.audit.v1.Filter
+	12, // 8: headgate.audit.v1.ReportRequest.subject:type_name -> headgate.audit.v1.Subject
+	12, // 9: headgate.audit.v1.SubjectKeyRequest.subject:type_name -> headgate.audit.v1.Subject
+	12, // 10: headgate.audit.v1.EraseRequest.subject:type_name -> headgate.audit.v1.Subject
+	12, // 11: headgate.audit.v1.Hold.subject:type_name -> headgate.audit.v1.Subject
+	40, // 12: headgate.audit.v1.Hold.at:type_name -> google.protobuf.Timestamp
+	12, // 13: headgate.audit.v1.AddHoldRequest.subject:type_name -> headgate.audit.v1.Subject
+	19, // 14: headgate.audit.v1.AddHoldResponse.hold:type_name -> headgate.audit.v1.Hold
+	19, // 15: headgate.audit.v1.ListHoldsResponse.holds:type_name -> headgate.audit.v1.Hold
+	26, // 16: headgate.audit.v1.GetRetentionResponse.retention:type_name -> headgate.audit.v1.Retention
+	26, // 17: headgate.audit.v1.SetRetentionResponse.retention:type_name -> headgate.audit.v1.Retention
+	2,  // 18: headgate.audit.v1.RotateKeyRequest.kind:type_name -> headgate.audit.v1.KeyKind
+	40, // 19: headgate.audit.v1.SearchRequest.since:type_name -> google.protobuf.Timestamp
+	40, // 20: headgate.audit.v1.SearchRequest.until:type_name -> google.protobuf.Timestamp
+	41, // 21: headgate.audit.v1.SearchResponse.events:type_name -> headgate.events.v1.Event
+	40, // 22: headgate.audit.v1.ListUsesRequest.since:type_name -> google.protobuf.Timestamp
+	40, // 23: headgate.audit.v1.ListUsesResponse.oldest:type_name -> google.protobuf.Timestamp
+	39, // 24: headgate.audit.v1.ListUsesResponse.uses:type_name -> headgate.audit.v1.Use
+	40, // 25: headgate.audit.v1.Use.last:type_name -> google.protobuf.Timestamp
+	35, // 26: headgate.audit.v1.AuditService.Search:input_type -> headgate.audit.v1.SearchRequest
+	4,  // 27: headgate.audit.v1.AuditService.Export:input_type -> headgate.audit.v1.ExportRequest
+	6,  // 28: headgate.audit.v1.AuditService.Tail:input_type -> headgate.audit.v1.TailRequest
+	8,  // 29: headgate.audit.v1.AuditService.Prove:input_type -> headgate.audit.v1.ProveRequest
+	10, // 30: headgate.audit.v1.AuditService.Report:input_type -> headgate.audit.v1.ReportRequest
+	37, // 31: headgate.audit.v1.AuditService.ListUses:input_type -> headgate.audit.v1.ListUsesRequest
+	13, // 32: headgate.audit.v1.AuditService.SubjectKey:input_type -> headgate.audit.v1.SubjectKeyRequest
+	15, // 33: headgate.audit.v1.AuditService.Reveal:input_type -> headgate.audit.v1.RevealRequest
+	17, // 34: headgate.audit.v1.AuditService.Erase:input_type -> headgate.audit.v1.EraseRequest
+	20, // 35: headgate.audit.v1.AuditService.AddHold:input_type -> headgate.audit.v1.AddHoldRequest
+	22, // 36: headgate.audit.v1.AuditService.ListHolds:input_type -> headgate.audit.v1.ListHoldsRequest
+	24, // 37: headgate.audit.v1.AuditService.ReleaseHold:input_type -> headgate.audit.v1.ReleaseHoldRequest
+	27, // 38: headgate.audit.v1.AuditService.GetRetention:input_type -> headgate.audit.v1.GetRetentionRequest
+	29, // 39: headgate.audit.v1.AuditService.SetRetention:input_type -> headgate.audit.v1.SetRetentionRequest
+	31, // 40: headgate.audit.v1.AuditService.RotateKey:input_type -> headgate.audit.v1.RotateKeyRequest
+	33, // 41: headgate.audit.v1.AuditService.GetLog:input_type -> headgate.audit.v1.GetLogRequest
+	36, // 42: headgate.audit.v1.AuditService.Search:output_type -> headgate.audit.v1.SearchResponse
+	5,  // 43: headgate.audit.v1.AuditService.Export:output_type -> headgate.audit.v1.ExportResponse
+	7,  // 44: headgate.audit.v1.AuditService.Tail:output_type -> headgate.audit.v1.TailResponse
+	9,  // 45: headgate.audit.v1.AuditService.Prove:output_type -> headgate.audit.v1.ProveResponse
+	11, // 46: headgate.audit.v1.AuditService.Report:output_type -> headgate.audit.v1.ReportResponse
+	38, // 47: headgate.audit.v1.AuditService.ListUses:output_type -> headgate.audit.v1.ListUsesResponse
+	14, // 48: headgate.audit.v1.AuditService.SubjectKey:output_type -> headgate.audit.v1.SubjectKeyResponse
+	16, // 49: headgate.audit.v1.AuditService.Reveal:output_type -> headgate.audit.v1.RevealResponse
+	18, // 50: headgate.audit.v1.AuditService.Erase:output_type -> headgate.audit.v1.EraseResponse
+	21, // 51: headgate.audit.v1.AuditService.AddHold:output_type -> headgate.audit.v1.AddHoldResponse
+	23, // 52: headgate.audit.v1.AuditService.ListHolds:output_type -> headgate.audit.v1.ListHoldsResponse
+	25, // 53: headgate.audit.v1.AuditService.ReleaseHold:output_type -> headgate.audit.v1.ReleaseHoldResponse
+	28, // 54: headgate.audit.v1.AuditService.GetRetention:output_type -> headgate.audit.v1.GetRetentionResponse
+	30, // 55: headgate.audit.v1.AuditService.SetRetention:output_type -> headgate.audit.v1.SetRetentionResponse
+	32, // 56: headgate.audit.v1.AuditService.RotateKey:output_type -> headgate.audit.v1.RotateKeyResponse
+	34, // 57: headgate.audit.v1.AuditService.GetLog:output_type -> headgate.audit.v1.GetLogResponse
+	42, // [42:58] is the sub-list for method output_type
+	26, // [26:42] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_headgate_audit_v1_audit_proto_init() }
@@ -297,13 +2850,14 @@ func file_headgate_audit_v1_audit_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_audit_v1_audit_proto_rawDesc), len(file_headgate_audit_v1_audit_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   2,
+			NumEnums:      3,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_headgate_audit_v1_audit_proto_goTypes,
 		DependencyIndexes: file_headgate_audit_v1_audit_proto_depIdxs,
+		EnumInfos:         file_headgate_audit_v1_audit_proto_enumTypes,
 		MessageInfos:      file_headgate_audit_v1_audit_proto_msgTypes,
 	}.Build()
 	File_headgate_audit_v1_audit_proto = out.File

@@ -35,6 +35,7 @@ type Resource struct {
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*Resource_Policy
+	//	*Resource_Calendar
 	Kind          isResource_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -86,6 +87,15 @@ func (x *Resource) GetPolicy() *Policy {
 	return nil
 }
 
+func (x *Resource) GetCalendar() *Calendar {
+	if x != nil {
+		if x, ok := x.Kind.(*Resource_Calendar); ok {
+			return x.Calendar
+		}
+	}
+	return nil
+}
+
 type isResource_Kind interface {
 	isResource_Kind()
 }
@@ -94,12 +104,25 @@ type Resource_Policy struct {
 	Policy *Policy `protobuf:"bytes,1,opt,name=policy,proto3,oneof"`
 }
 
+type Resource_Calendar struct {
+	Calendar *Calendar `protobuf:"bytes,2,opt,name=calendar,proto3,oneof"`
+}
+
 func (*Resource_Policy) isResource_Kind() {}
 
+func (*Resource_Calendar) isResource_Kind() {}
+
 type ApplyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Resources     []*Resource            `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
-	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Resources []*Resource            `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
+	DryRun    bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// The source that declares these resources, as "git"; they are read only for everybody else from then on. Empty for somebody's own hands.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Change also what another source declares.
+	TakeOver bool `protobuf:"varint,4,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
+	// Roles and servers that the caller declares along with these policies, so that nobody is warned of them.
+	Roles         []string `protobuf:"bytes,5,rep,name=roles,proto3" json:"roles,omitempty"`
+	Servers       []string `protobuf:"bytes,6,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -148,10 +171,40 @@ func (x *ApplyRequest) GetDryRun() bool {
 	return false
 }
 
+func (x *ApplyRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ApplyRequest) GetTakeOver() bool {
+	if x != nil {
+		return x.TakeOver
+	}
+	return false
+}
+
+func (x *ApplyRequest) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *ApplyRequest) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
 type ApplyResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Changes       []*v1.Change           `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
-	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Changes  []*v1.Change           `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	Revision int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// What is allowed in the policies and is probably a mistake, held against the directory, the servers and the policies in force: at most 1,000.
+	Warnings      []*Warning `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -200,6 +253,73 @@ func (x *ApplyResponse) GetRevision() int64 {
 	return 0
 }
 
+func (x *ApplyResponse) GetWarnings() []*Warning {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+type Warning struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Policy        string                 `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	Sentence      string                 `protobuf:"bytes,3,opt,name=sentence,proto3" json:"sentence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Warning) Reset() {
+	*x = Warning{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Warning) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Warning) ProtoMessage() {}
+
+func (x *Warning) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Warning.ProtoReflect.Descriptor instead.
+func (*Warning) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Warning) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Warning) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *Warning) GetSentence() string {
+	if x != nil {
+		return x.Sentence
+	}
+	return ""
+}
+
 type GetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -211,7 +331,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[3]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -223,7 +343,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[3]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -236,7 +356,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{3}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetRequest) GetKind() string {
@@ -269,7 +389,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[4]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -281,7 +401,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[4]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -294,7 +414,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{4}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetResponse) GetResource() *Resource {
@@ -316,7 +436,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[5]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +448,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[5]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +461,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{5}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListRequest) GetKind() string {
@@ -382,7 +502,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[6]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +514,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[6]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +527,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{6}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListResponse) GetResources() []*Resource {
@@ -425,17 +545,20 @@ func (x *ListResponse) GetNextPageToken() string {
 }
 
 type DeleteRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Tenant        string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Kind   string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name   string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Tenant string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// As in ApplyRequest.
+	Owner         string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	TakeOver      bool   `protobuf:"varint,5,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[7]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -447,7 +570,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[7]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -460,7 +583,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{7}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DeleteRequest) GetKind() string {
@@ -484,6 +607,20 @@ func (x *DeleteRequest) GetTenant() string {
 	return ""
 }
 
+func (x *DeleteRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *DeleteRequest) GetTakeOver() bool {
+	if x != nil {
+		return x.TakeOver
+	}
+	return false
+}
+
 type DeleteResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -493,7 +630,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[8]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +642,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[8]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +655,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{8}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DeleteResponse) GetRevision() int64 {
@@ -539,17 +676,25 @@ type DecideRequest struct {
 	Tool   string `protobuf:"bytes,5,opt,name=tool,proto3" json:"tool,omitempty"`
 	// The arguments as raw JSON, an object; empty means {}.
 	Arguments []byte `protobuf:"bytes,6,opt,name=arguments,proto3" json:"arguments,omitempty"`
-	// Facts by name, for the policies that need them.
+	// Facts by name, for the policies that need them. They are believed, and the decision says in given_facts that it rests on them; without one that a rule
+	// needs, the answer is a block that names it in needs_facts.
 	Facts *structpb.Struct `protobuf:"bytes,7,opt,name=facts,proto3" json:"facts,omitempty"`
 	// The caller's address, for request.ip.
-	SourceIp      string `protobuf:"bytes,8,opt,name=source_ip,json=sourceIp,proto3" json:"source_ip,omitempty"`
+	SourceIp string `protobuf:"bytes,8,opt,name=source_ip,json=sourceIp,proto3" json:"source_ip,omitempty"`
+	// What is not given is not known, and a rule that reads it blocks.
+	Session *Session `protobuf:"bytes,21,opt,name=session,proto3" json:"session,omitempty"`
+	Device  *Device  `protobuf:"bytes,22,opt,name=device,proto3" json:"device,omitempty"`
+	// Why the call is made, in the agent's own words.
+	Purpose string `protobuf:"bytes,23,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// request.country, as DE; empty means not known.
+	Country       string `protobuf:"bytes,24,opt,name=country,proto3" json:"country,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DecideRequest) Reset() {
 	*x = DecideRequest{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[9]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +706,7 @@ func (x *DecideRequest) String() string {
 func (*DecideRequest) ProtoMessage() {}
 
 func (x *DecideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[9]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +719,7 @@ func (x *DecideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideRequest.ProtoReflect.Descriptor instead.
 func (*DecideRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{9}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DecideRequest) GetTenant() string {
@@ -633,6 +778,34 @@ func (x *DecideRequest) GetSourceIp() string {
 	return ""
 }
 
+func (x *DecideRequest) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *DecideRequest) GetDevice() *Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+func (x *DecideRequest) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+func (x *DecideRequest) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
 type DecideResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Decision      *Decision              `protobuf:"bytes,1,opt,name=decision,proto3" json:"decision,omitempty"`
@@ -642,7 +815,7 @@ type DecideResponse struct {
 
 func (x *DecideResponse) Reset() {
 	*x = DecideResponse{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[10]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -654,7 +827,7 @@ func (x *DecideResponse) String() string {
 func (*DecideResponse) ProtoMessage() {}
 
 func (x *DecideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[10]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -667,12 +840,111 @@ func (x *DecideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideResponse.ProtoReflect.Descriptor instead.
 func (*DecideResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{10}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DecideResponse) GetDecision() *Decision {
 	if x != nil {
 		return x.Decision
+	}
+	return nil
+}
+
+type BatchDecideRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant of the calls that name none.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Their arguments together are at most 8 MiB.
+	Calls         []*DecideRequest `protobuf:"bytes,2,rep,name=calls,proto3" json:"calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchDecideRequest) Reset() {
+	*x = BatchDecideRequest{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchDecideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchDecideRequest) ProtoMessage() {}
+
+func (x *BatchDecideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchDecideRequest.ProtoReflect.Descriptor instead.
+func (*BatchDecideRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *BatchDecideRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *BatchDecideRequest) GetCalls() []*DecideRequest {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+type BatchDecideResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the calls.
+	Decisions     []*Decision `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchDecideResponse) Reset() {
+	*x = BatchDecideResponse{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchDecideResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchDecideResponse) ProtoMessage() {}
+
+func (x *BatchDecideResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchDecideResponse.ProtoReflect.Descriptor instead.
+func (*BatchDecideResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *BatchDecideResponse) GetDecisions() []*Decision {
+	if x != nil {
+		return x.Decisions
 	}
 	return nil
 }
@@ -699,16 +971,28 @@ type Decision struct {
 	// Every rule that was looked at.
 	Rules []*RuleOutcome `protobuf:"bytes,11,rep,name=rules,proto3" json:"rules,omitempty"`
 	// Facts that are still needed before this can be decided.
-	NeedsFacts    []string  `protobuf:"bytes,12,rep,name=needs_facts,json=needsFacts,proto3" json:"needs_facts,omitempty"`
-	Alert         bool      `protobuf:"varint,13,opt,name=alert,proto3" json:"alert,omitempty"`
-	Approval      *Approval `protobuf:"bytes,14,opt,name=approval,proto3" json:"approval,omitempty"`
+	NeedsFacts []string `protobuf:"bytes,12,rep,name=needs_facts,json=needsFacts,proto3" json:"needs_facts,omitempty"`
+	Alert      bool     `protobuf:"varint,13,opt,name=alert,proto3" json:"alert,omitempty"`
+	// With escalate: the first of approvals.
+	Approval *Approval `protobuf:"bytes,14,opt,name=approval,proto3" json:"approval,omitempty"`
+	// Pointers into the result whose values must be taken out before anybody sees it. A result in which one leads to nothing must not be shown, but
+	// for those that are in redact_if_there too.
+	Redact []string `protobuf:"bytes,15,rep,name=redact,proto3" json:"redact,omitempty"`
+	// With effect step-up: what the person's sign-in must be like.
+	StepUp *StepUp `protobuf:"bytes,16,opt,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"`
+	// Those of redact that a result may do without.
+	RedactIfThere []string `protobuf:"bytes,17,rep,name=redact_if_there,json=redactIfThere,proto3" json:"redact_if_there,omitempty"`
+	// With escalate: what every rule that asks for an approval wants. All of them must be met.
+	Approvals []*Approval `protobuf:"bytes,18,rep,name=approvals,proto3" json:"approvals,omitempty"`
+	// The facts, as policy/fact, that rules read as the question gave them. The gateway has not read them: the decision is as true as whoever asked.
+	GivenFacts    []string `protobuf:"bytes,19,rep,name=given_facts,json=givenFacts,proto3" json:"given_facts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[11]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +1004,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[11]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +1017,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{11}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Decision) GetId() string {
@@ -834,6 +1118,41 @@ func (x *Decision) GetApproval() *Approval {
 	return nil
 }
 
+func (x *Decision) GetRedact() []string {
+	if x != nil {
+		return x.Redact
+	}
+	return nil
+}
+
+func (x *Decision) GetStepUp() *StepUp {
+	if x != nil {
+		return x.StepUp
+	}
+	return nil
+}
+
+func (x *Decision) GetRedactIfThere() []string {
+	if x != nil {
+		return x.RedactIfThere
+	}
+	return nil
+}
+
+func (x *Decision) GetApprovals() []*Approval {
+	if x != nil {
+		return x.Approvals
+	}
+	return nil
+}
+
+func (x *Decision) GetGivenFacts() []string {
+	if x != nil {
+		return x.GivenFacts
+	}
+	return nil
+}
+
 type RuleOutcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// policy/rule.
@@ -849,7 +1168,7 @@ type RuleOutcome struct {
 
 func (x *RuleOutcome) Reset() {
 	*x = RuleOutcome{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[12]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +1180,7 @@ func (x *RuleOutcome) String() string {
 func (*RuleOutcome) ProtoMessage() {}
 
 func (x *RuleOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[12]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +1193,7 @@ func (x *RuleOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleOutcome.ProtoReflect.Descriptor instead.
 func (*RuleOutcome) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{12}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RuleOutcome) GetRule() string {
@@ -912,6 +1231,367 @@ func (x *RuleOutcome) GetError() string {
 	return ""
 }
 
+type ExplainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What would be called.
+	Call *DecideRequest `protobuf:"bytes,1,opt,name=call,proto3" json:"call,omitempty"`
+	// When; empty means now.
+	At *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// request.country, as DE; empty means not known.
+	Country       string `protobuf:"bytes,3,opt,name=country,proto3" json:"country,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ExplainRequest) GetCall() *DecideRequest {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+func (x *ExplainRequest) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *ExplainRequest) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+type ExplainResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Decision *Decision              `protobuf:"bytes,1,opt,name=decision,proto3" json:"decision,omitempty"`
+	// Every rule that was looked at, by policy and in its order.
+	Rules         []*ExplainedRule `protobuf:"bytes,2,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ExplainResponse) GetDecision() *Decision {
+	if x != nil {
+		return x.Decision
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetRules() []*ExplainedRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+type ExplainedRule struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Outcome *RuleOutcome           `protobuf:"bytes,1,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// The expression, and the reason that its author gave.
+	When   string `protobuf:"bytes,2,opt,name=when,proto3" json:"when,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The parts of the expression, when it has several.
+	Conditions []*Condition `protobuf:"bytes,4,rep,name=conditions,proto3" json:"conditions,omitempty"`
+	// One of the conditions is enough; otherwise all must hold.
+	AnyOf         bool `protobuf:"varint,5,opt,name=any_of,json=anyOf,proto3" json:"any_of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainedRule) Reset() {
+	*x = ExplainedRule{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainedRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainedRule) ProtoMessage() {}
+
+func (x *ExplainedRule) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainedRule.ProtoReflect.Descriptor instead.
+func (*ExplainedRule) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ExplainedRule) GetOutcome() *RuleOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return nil
+}
+
+func (x *ExplainedRule) GetWhen() string {
+	if x != nil {
+		return x.When
+	}
+	return ""
+}
+
+func (x *ExplainedRule) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ExplainedRule) GetConditions() []*Condition {
+	if x != nil {
+		return x.Conditions
+	}
+	return nil
+}
+
+func (x *ExplainedRule) GetAnyOf() bool {
+	if x != nil {
+		return x.AnyOf
+	}
+	return false
+}
+
+type Condition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Text  string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	Held  bool                   `protobuf:"varint,2,opt,name=held,proto3" json:"held,omitempty"`
+	// Why it could not be judged.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Condition) Reset() {
+	*x = Condition{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Condition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Condition) ProtoMessage() {}
+
+func (x *Condition) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Condition.ProtoReflect.Descriptor instead.
+func (*Condition) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Condition) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Condition) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *Condition) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type RelatedRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Person        string                 `protobuf:"bytes,2,opt,name=person,proto3" json:"person,omitempty"`
+	Relationships []*Relationship        `protobuf:"bytes,3,rep,name=relationships,proto3" json:"relationships,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelatedRequest) Reset() {
+	*x = RelatedRequest{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelatedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelatedRequest) ProtoMessage() {}
+
+func (x *RelatedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelatedRequest.ProtoReflect.Descriptor instead.
+func (*RelatedRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RelatedRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *RelatedRequest) GetPerson() string {
+	if x != nil {
+		return x.Person
+	}
+	return ""
+}
+
+func (x *RelatedRequest) GetRelationships() []*Relationship {
+	if x != nil {
+		return x.Relationships
+	}
+	return nil
+}
+
+type RelatedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the request.
+	Held          []bool `protobuf:"varint,1,rep,packed,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelatedResponse) Reset() {
+	*x = RelatedResponse{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelatedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelatedResponse) ProtoMessage() {}
+
+func (x *RelatedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelatedResponse.ProtoReflect.Descriptor instead.
+func (*RelatedResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RelatedResponse) GetHeld() []bool {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
 type EntitlementsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -926,7 +1606,7 @@ type EntitlementsRequest struct {
 
 func (x *EntitlementsRequest) Reset() {
 	*x = EntitlementsRequest{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[13]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1618,7 @@ func (x *EntitlementsRequest) String() string {
 func (*EntitlementsRequest) ProtoMessage() {}
 
 func (x *EntitlementsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[13]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1631,7 @@ func (x *EntitlementsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntitlementsRequest.ProtoReflect.Descriptor instead.
 func (*EntitlementsRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{13}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EntitlementsRequest) GetTenant() string {
@@ -1015,7 +1695,7 @@ type EntitlementsResponse struct {
 
 func (x *EntitlementsResponse) Reset() {
 	*x = EntitlementsResponse{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[14]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1707,7 @@ func (x *EntitlementsResponse) String() string {
 func (*EntitlementsResponse) ProtoMessage() {}
 
 func (x *EntitlementsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[14]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1720,7 @@ func (x *EntitlementsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EntitlementsResponse.ProtoReflect.Descriptor instead.
 func (*EntitlementsResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{14}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EntitlementsResponse) GetEntitlements() []*Entitlement {
@@ -1073,15 +1753,18 @@ type Entitlement struct {
 	CanSee  bool   `protobuf:"varint,3,opt,name=can_see,json=canSee,proto3" json:"can_see,omitempty"`
 	CanCall bool   `protobuf:"varint,4,opt,name=can_call,json=canCall,proto3" json:"can_call,omitempty"`
 	// As "ana → role support → server tickets".
-	Via           string                 `protobuf:"bytes,5,opt,name=via,proto3" json:"via,omitempty"`
-	Until         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	Via   string                 `protobuf:"bytes,5,opt,name=via,proto3" json:"via,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	// Not a right but what wins over every right: "call" when a block list keeps the principal from calling, "see" also from seeing. can_see and can_call
+	// are false, and server may be "*" for all servers.
+	Blocked       string `protobuf:"bytes,7,opt,name=blocked,proto3" json:"blocked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entitlement) Reset() {
 	*x = Entitlement{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[15]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1776,7 @@ func (x *Entitlement) String() string {
 func (*Entitlement) ProtoMessage() {}
 
 func (x *Entitlement) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[15]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1789,7 @@ func (x *Entitlement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entitlement.ProtoReflect.Descriptor instead.
 func (*Entitlement) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{15}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Entitlement) GetServer() string {
@@ -1151,6 +1834,250 @@ func (x *Entitlement) GetUntil() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Entitlement) GetBlocked() string {
+	if x != nil {
+		return x.Blocked
+	}
+	return ""
+}
+
+// ShareCountsRequest is one edge's word. Totals replace what it said before.
+type ShareCountsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The edge's own name, made when it starts.
+	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// What the last answer said; empty at first.
+	Epoch  string   `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Cursor int64    `protobuf:"varint,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Totals []*Count `protobuf:"bytes,4,rep,name=totals,proto3" json:"totals,omitempty"`
+	// The URL by which other edges reach this one; empty for an edge that is alone.
+	Edge          string `protobuf:"bytes,5,opt,name=edge,proto3" json:"edge,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShareCountsRequest) Reset() {
+	*x = ShareCountsRequest{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShareCountsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShareCountsRequest) ProtoMessage() {}
+
+func (x *ShareCountsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShareCountsRequest.ProtoReflect.Descriptor instead.
+func (*ShareCountsRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ShareCountsRequest) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ShareCountsRequest) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+func (x *ShareCountsRequest) GetCursor() int64 {
+	if x != nil {
+		return x.Cursor
+	}
+	return 0
+}
+
+func (x *ShareCountsRequest) GetTotals() []*Count {
+	if x != nil {
+		return x.Totals
+	}
+	return nil
+}
+
+func (x *ShareCountsRequest) GetEdge() string {
+	if x != nil {
+		return x.Edge
+	}
+	return ""
+}
+
+type ShareCountsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Differs from the request's when what edges said before was lost: then each says all of it again.
+	Epoch  string `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Cursor int64  `protobuf:"varint,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Of the other edges, since the cursor.
+	Totals []*Count `protobuf:"bytes,3,rep,name=totals,proto3" json:"totals,omitempty"`
+	// There is more behind the cursor.
+	More bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	// The URLs of the edges that were heard lately, in order.
+	Edges         []string `protobuf:"bytes,5,rep,name=edges,proto3" json:"edges,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShareCountsResponse) Reset() {
+	*x = ShareCountsResponse{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShareCountsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShareCountsResponse) ProtoMessage() {}
+
+func (x *ShareCountsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShareCountsResponse.ProtoReflect.Descriptor instead.
+func (*ShareCountsResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ShareCountsResponse) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+func (x *ShareCountsResponse) GetCursor() int64 {
+	if x != nil {
+		return x.Cursor
+	}
+	return 0
+}
+
+func (x *ShareCountsResponse) GetTotals() []*Count {
+	if x != nil {
+		return x.Totals
+	}
+	return nil
+}
+
+func (x *ShareCountsResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *ShareCountsResponse) GetEdges() []string {
+	if x != nil {
+		return x.Edges
+	}
+	return nil
+}
+
+// Count is what one edge let pass in one part of a window.
+type Count struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Bucket        string                 `protobuf:"bytes,2,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	WindowSeconds int64                  `protobuf:"varint,3,opt,name=window_seconds,json=windowSeconds,proto3" json:"window_seconds,omitempty"`
+	Slot          int64                  `protobuf:"varint,4,opt,name=slot,proto3" json:"slot,omitempty"`
+	Total         float64                `protobuf:"fixed64,5,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Count) Reset() {
+	*x = Count{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Count) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Count) ProtoMessage() {}
+
+func (x *Count) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Count.ProtoReflect.Descriptor instead.
+func (*Count) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Count) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Count) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *Count) GetWindowSeconds() int64 {
+	if x != nil {
+		return x.WindowSeconds
+	}
+	return 0
+}
+
+func (x *Count) GetSlot() int64 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *Count) GetTotal() float64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
 type WatchRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1159,7 +2086,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[16]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +2098,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[16]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +2111,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{16}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{28}
 }
 
 // WatchResponse is one message of the stream. The first is a snapshot and replaces all; each later one changes what it names.
@@ -1199,13 +2126,16 @@ type WatchResponse struct {
 	Changed []*Principal `protobuf:"bytes,5,rep,name=changed,proto3" json:"changed,omitempty"`
 	// The revision of the directory that the relations were built from.
 	DirectoryRevision int64 `protobuf:"varint,6,opt,name=directory_revision,json=directoryRevision,proto3" json:"directory_revision,omitempty"`
+	// Calendars that policies name. Those of one message hold together with its policies.
+	Calendars         []*Calendar `protobuf:"bytes,7,rep,name=calendars,proto3" json:"calendars,omitempty"`
+	CalendarDeletions []*Deletion `protobuf:"bytes,8,rep,name=calendar_deletions,json=calendarDeletions,proto3" json:"calendar_deletions,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[17]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1217,7 +2147,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[17]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1230,7 +2160,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{17}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WatchResponse) GetSnapshot() bool {
@@ -1275,6 +2205,20 @@ func (x *WatchResponse) GetDirectoryRevision() int64 {
 	return 0
 }
 
+func (x *WatchResponse) GetCalendars() []*Calendar {
+	if x != nil {
+		return x.Calendars
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetCalendarDeletions() []*Deletion {
+	if x != nil {
+		return x.CalendarDeletions
+	}
+	return nil
+}
+
 type Deletion struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -1285,7 +2229,7 @@ type Deletion struct {
 
 func (x *Deletion) Reset() {
 	*x = Deletion{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[18]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +2241,7 @@ func (x *Deletion) String() string {
 func (*Deletion) ProtoMessage() {}
 
 func (x *Deletion) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[18]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +2254,7 @@ func (x *Deletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deletion.ProtoReflect.Descriptor instead.
 func (*Deletion) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{18}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Deletion) GetTenant() string {
@@ -1339,7 +2283,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[19]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +2295,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[19]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +2308,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{19}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Principal) GetTenant() string {
@@ -1392,27 +2336,35 @@ var File_headgate_authz_v1_authz_proto protoreflect.FileDescriptor
 
 const file_headgate_authz_v1_authz_proto_rawDesc = "" +
 	"\n" +
-	"\x1dheadgate/authz/v1/authz.proto\x12\x11headgate.authz.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eheadgate/authz/v1/policy.proto\x1a\x1dheadgate/fault/v1/fault.proto\x1a!headgate/options/v1/options.proto\x1a#headgate/resource/v1/resource.proto\"N\n" +
+	"\x1dheadgate/authz/v1/authz.proto\x12\x11headgate.authz.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fheadgate/authz/v1/allowed.proto\x1a headgate/authz/v1/calendar.proto\x1a\x1fheadgate/authz/v1/history.proto\x1a!headgate/authz/v1/ownership.proto\x1a\x1eheadgate/authz/v1/policy.proto\x1a!headgate/authz/v1/relations.proto\x1a\x1eheadgate/authz/v1/unused.proto\x1a\x1dheadgate/fault/v1/fault.proto\x1a!headgate/options/v1/options.proto\x1a#headgate/resource/v1/resource.proto\"\x89\x01\n" +
 	"\bResource\x123\n" +
-	"\x06policy\x18\x01 \x01(\v2\x19.headgate.authz.v1.PolicyH\x00R\x06policyB\r\n" +
-	"\x04kind\x12\x05\xbaH\x02\b\x01\"o\n" +
+	"\x06policy\x18\x01 \x01(\v2\x19.headgate.authz.v1.PolicyH\x00R\x06policy\x129\n" +
+	"\bcalendar\x18\x02 \x01(\v2\x1b.headgate.authz.v1.CalendarH\x00R\bcalendarB\r\n" +
+	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xfd\x01\n" +
 	"\fApplyRequest\x12F\n" +
 	"\tresources\x18\x01 \x03(\v2\x1b.headgate.authz.v1.ResourceB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\tresources\x12\x17\n" +
-	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"c\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x1d\n" +
+	"\x05owner\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05owner\x12\x1b\n" +
+	"\ttake_over\x18\x04 \x01(\bR\btakeOver\x12%\n" +
+	"\x05roles\x18\x05 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18?R\x05roles\x12)\n" +
+	"\aservers\x18\x06 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18?R\aservers\"\x9b\x01\n" +
 	"\rApplyResponse\x126\n" +
 	"\achanges\x18\x01 \x03(\v2\x1c.headgate.resource.v1.ChangeR\achanges\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"o\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x126\n" +
+	"\bwarnings\x18\x03 \x03(\v2\x1a.headgate.authz.v1.WarningR\bwarnings\"U\n" +
+	"\aWarning\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x16\n" +
+	"\x06policy\x18\x02 \x01(\tR\x06policy\x12\x1a\n" +
+	"\bsentence\x18\x03 \x01(\tR\bsentence\"y\n" +
 	"\n" +
-	"GetRequest\x12!\n" +
-	"\x04kind\x18\x01 \x01(\tB\r\xbaH\n" +
-	"r\bR\x06PolicyR\x04kind\x12\x1d\n" +
+	"GetRequest\x12+\n" +
+	"\x04kind\x18\x01 \x01(\tB\x17\xbaH\x14r\x12R\x06PolicyR\bCalendarR\x04kind\x12\x1d\n" +
 	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12\x1f\n" +
 	"\x06tenant\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\"F\n" +
 	"\vGetResponse\x127\n" +
-	"\bresource\x18\x01 \x01(\v2\x1b.headgate.authz.v1.ResourceR\bresource\"\xa3\x01\n" +
-	"\vListRequest\x12!\n" +
-	"\x04kind\x18\x01 \x01(\tB\r\xbaH\n" +
-	"r\bR\x06PolicyR\x04kind\x12\x1f\n" +
+	"\bresource\x18\x01 \x01(\v2\x1b.headgate.authz.v1.ResourceR\bresource\"\xad\x01\n" +
+	"\vListRequest\x12+\n" +
+	"\x04kind\x18\x01 \x01(\tB\x17\xbaH\x14r\x12R\x06PolicyR\bCalendarR\x04kind\x12\x1f\n" +
 	"\x06tenant\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12'\n" +
 	"\tpage_size\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
@@ -1420,14 +2372,15 @@ const file_headgate_authz_v1_authz_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"q\n" +
 	"\fListResponse\x129\n" +
 	"\tresources\x18\x01 \x03(\v2\x1b.headgate.authz.v1.ResourceR\tresources\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"r\n" +
-	"\rDeleteRequest\x12!\n" +
-	"\x04kind\x18\x01 \x01(\tB\r\xbaH\n" +
-	"r\bR\x06PolicyR\x04kind\x12\x1d\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb8\x01\n" +
+	"\rDeleteRequest\x12+\n" +
+	"\x04kind\x18\x01 \x01(\tB\x17\xbaH\x14r\x12R\x06PolicyR\bCalendarR\x04kind\x12\x1d\n" +
 	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12\x1f\n" +
-	"\x06tenant\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\",\n" +
+	"\x06tenant\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12\x1d\n" +
+	"\x05owner\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05owner\x12\x1b\n" +
+	"\ttake_over\x18\x05 \x01(\bR\btakeOver\",\n" +
 	"\x0eDeleteResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"\xb4\x02\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"\xf1\x03\n" +
 	"\rDecideRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12!\n" +
 	"\x06person\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x06person\x12\x1d\n" +
@@ -1438,9 +2391,18 @@ const file_headgate_authz_v1_authz_proto_rawDesc = "" +
 	"\targuments\x18\x06 \x01(\fB\n" +
 	"\xbaH\az\x05\x18\x80\x80\x80\x02R\targuments\x12-\n" +
 	"\x05facts\x18\a \x01(\v2\x17.google.protobuf.StructR\x05facts\x12$\n" +
-	"\tsource_ip\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\bsourceIp\"I\n" +
+	"\tsource_ip\x18\b \x01(\tB\a\xbaH\x04r\x02\x18@R\bsourceIp\x124\n" +
+	"\asession\x18\x15 \x01(\v2\x1a.headgate.authz.v1.SessionR\asession\x121\n" +
+	"\x06device\x18\x16 \x01(\v2\x19.headgate.authz.v1.DeviceR\x06device\x12\"\n" +
+	"\apurpose\x18\x17 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\apurpose\x12.\n" +
+	"\acountry\x18\x18 \x01(\tB\x14\xbaH\x11r\x0f2\r^([A-Z]{2})?$R\acountry\"I\n" +
 	"\x0eDecideResponse\x127\n" +
-	"\bdecision\x18\x01 \x01(\v2\x1b.headgate.authz.v1.DecisionR\bdecision\"\xc4\x03\n" +
+	"\bdecision\x18\x01 \x01(\v2\x1b.headgate.authz.v1.DecisionR\bdecision\"z\n" +
+	"\x12BatchDecideRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12C\n" +
+	"\x05calls\x18\x02 \x03(\v2 .headgate.authz.v1.DecideRequestB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x05calls\"P\n" +
+	"\x13BatchDecideResponse\x129\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x1b.headgate.authz.v1.DecisionR\tdecisions\"\x94\x05\n" +
 	"\bDecision\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06effect\x18\x02 \x01(\tR\x06effect\x12\x12\n" +
@@ -1457,13 +2419,45 @@ const file_headgate_authz_v1_authz_proto_rawDesc = "" +
 	"\vneeds_facts\x18\f \x03(\tR\n" +
 	"needsFacts\x12\x14\n" +
 	"\x05alert\x18\r \x01(\bR\x05alert\x127\n" +
-	"\bapproval\x18\x0e \x01(\v2\x1b.headgate.authz.v1.ApprovalR\bapproval\"\x81\x01\n" +
+	"\bapproval\x18\x0e \x01(\v2\x1b.headgate.authz.v1.ApprovalR\bapproval\x12\x16\n" +
+	"\x06redact\x18\x0f \x03(\tR\x06redact\x122\n" +
+	"\astep_up\x18\x10 \x01(\v2\x19.headgate.authz.v1.StepUpR\x06stepUp\x12&\n" +
+	"\x0fredact_if_there\x18\x11 \x03(\tR\rredactIfThere\x129\n" +
+	"\tapprovals\x18\x12 \x03(\v2\x1b.headgate.authz.v1.ApprovalR\tapprovals\x12\x1f\n" +
+	"\vgiven_facts\x18\x13 \x03(\tR\n" +
+	"givenFacts\"\x81\x01\n" +
 	"\vRuleOutcome\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x16\n" +
 	"\x06effect\x18\x02 \x01(\tR\x06effect\x12\x18\n" +
 	"\amatched\x18\x03 \x01(\bR\amatched\x12\x16\n" +
 	"\x06shadow\x18\x04 \x01(\bR\x06shadow\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"\x92\x01\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"\xaa\x01\n" +
+	"\x0eExplainRequest\x12<\n" +
+	"\x04call\x18\x01 \x01(\v2 .headgate.authz.v1.DecideRequestB\x06\xbaH\x03\xc8\x01\x01R\x04call\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12.\n" +
+	"\acountry\x18\x03 \x01(\tB\x14\xbaH\x11r\x0f2\r^([A-Z]{2})?$R\acountry\"\x82\x01\n" +
+	"\x0fExplainResponse\x127\n" +
+	"\bdecision\x18\x01 \x01(\v2\x1b.headgate.authz.v1.DecisionR\bdecision\x126\n" +
+	"\x05rules\x18\x02 \x03(\v2 .headgate.authz.v1.ExplainedRuleR\x05rules\"\xca\x01\n" +
+	"\rExplainedRule\x128\n" +
+	"\aoutcome\x18\x01 \x01(\v2\x1e.headgate.authz.v1.RuleOutcomeR\aoutcome\x12\x12\n" +
+	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12<\n" +
+	"\n" +
+	"conditions\x18\x04 \x03(\v2\x1c.headgate.authz.v1.ConditionR\n" +
+	"conditions\x12\x15\n" +
+	"\x06any_of\x18\x05 \x01(\bR\x05anyOf\"I\n" +
+	"\tCondition\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
+	"\x04held\x18\x02 \x01(\bR\x04held\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\xa7\x01\n" +
+	"\x0eRelatedRequest\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12!\n" +
+	"\x06person\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x06person\x12Q\n" +
+	"\rrelationships\x18\x03 \x03(\v2\x1f.headgate.authz.v1.RelationshipB\n" +
+	"\xbaH\a\x92\x01\x04\b\x01\x102R\rrelationships\"%\n" +
+	"\x0fRelatedResponse\x12\x12\n" +
+	"\x04held\x18\x01 \x03(\bR\x04held\"\x92\x01\n" +
 	"\x13EntitlementsRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12#\n" +
 	"\x06person\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?H\x00R\x06person\x12!\n" +
@@ -1474,38 +2468,83 @@ const file_headgate_authz_v1_authz_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1e\n" +
 	"\n" +
 	"delegators\x18\x03 \x03(\tR\n" +
-	"delegators\"\xb1\x01\n" +
+	"delegators\"\xcb\x01\n" +
 	"\vEntitlement\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x12\n" +
 	"\x04tool\x18\x02 \x01(\tR\x04tool\x12\x17\n" +
 	"\acan_see\x18\x03 \x01(\bR\x06canSee\x12\x19\n" +
 	"\bcan_call\x18\x04 \x01(\bR\acanCall\x12\x10\n" +
 	"\x03via\x18\x05 \x01(\tR\x03via\x120\n" +
-	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x0e\n" +
-	"\fWatchRequest\"\x9e\x02\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
+	"\ablocked\x18\a \x01(\tR\ablocked\"\xc9\x01\n" +
+	"\x12ShareCountsRequest\x12!\n" +
+	"\x06source\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\b\x18@R\x06source\x12\x1d\n" +
+	"\x05epoch\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05epoch\x12\x16\n" +
+	"\x06cursor\x18\x03 \x01(\x03R\x06cursor\x12;\n" +
+	"\x06totals\x18\x04 \x03(\v2\x18.headgate.authz.v1.CountB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x06totals\x12\x1c\n" +
+	"\x04edge\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x04edge\"\x9f\x01\n" +
+	"\x13ShareCountsResponse\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\x03R\x06cursor\x120\n" +
+	"\x06totals\x18\x03 \x03(\v2\x18.headgate.authz.v1.CountR\x06totals\x12\x12\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\x12\x14\n" +
+	"\x05edges\x18\x05 \x03(\tR\x05edges\"\xab\x01\n" +
+	"\x05Count\x12\x1f\n" +
+	"\x06source\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18@R\x06source\x12\"\n" +
+	"\x06bucket\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80 R\x06bucket\x123\n" +
+	"\x0ewindow_seconds\x18\x03 \x01(\x03B\f\xbaH\t\"\a\x18\x80\xbd\xa3\x01(\x01R\rwindowSeconds\x12\x12\n" +
+	"\x04slot\x18\x04 \x01(\x03R\x04slot\x12\x14\n" +
+	"\x05total\x18\x05 \x01(\x01R\x05total\"\x0e\n" +
+	"\fWatchRequest\"\xa5\x03\n" +
 	"\rWatchResponse\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x123\n" +
 	"\aupserts\x18\x03 \x03(\v2\x19.headgate.authz.v1.PolicyR\aupserts\x129\n" +
 	"\tdeletions\x18\x04 \x03(\v2\x1b.headgate.authz.v1.DeletionR\tdeletions\x126\n" +
 	"\achanged\x18\x05 \x03(\v2\x1c.headgate.authz.v1.PrincipalR\achanged\x12-\n" +
-	"\x12directory_revision\x18\x06 \x01(\x03R\x11directoryRevision\"6\n" +
+	"\x12directory_revision\x18\x06 \x01(\x03R\x11directoryRevision\x129\n" +
+	"\tcalendars\x18\a \x03(\v2\x1b.headgate.authz.v1.CalendarR\tcalendars\x12J\n" +
+	"\x12calendar_deletions\x18\b \x03(\v2\x1b.headgate.authz.v1.DeletionR\x11calendarDeletions\"6\n" +
 	"\bDeletion\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"Q\n" +
 	"\tPrincipal\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x16\n" +
 	"\x06person\x18\x02 \x01(\tR\x06person\x12\x14\n" +
-	"\x05agent\x18\x03 \x01(\tR\x05agent2\xb0\x05\n" +
+	"\x05agent\x18\x03 \x01(\tR\x05agent2\xf7\x14\n" +
 	"\fAuthzService\x12[\n" +
 	"\x05Apply\x12\x1f.headgate.authz.v1.ApplyRequest\x1a .headgate.authz.v1.ApplyResponse\"\x0f\x8a\xb5\x18\b\x12\x02\x02\x06\x18\x01 \x01\x90\x02\x02\x12U\n" +
 	"\x03Get\x12\x1d.headgate.authz.v1.GetRequest\x1a\x1e.headgate.authz.v1.GetResponse\"\x0f\x8a\xb5\x18\b\x12\x04\x02\x03\x04\x06\x18\x01\x90\x02\x01\x12X\n" +
 	"\x04List\x12\x1e.headgate.authz.v1.ListRequest\x1a\x1f.headgate.authz.v1.ListResponse\"\x0f\x8a\xb5\x18\b\x12\x04\x02\x03\x04\x06\x18\x01\x90\x02\x01\x12^\n" +
-	"\x06Delete\x12 .headgate.authz.v1.DeleteRequest\x1a!.headgate.authz.v1.DeleteResponse\"\x0f\x8a\xb5\x18\b\x12\x02\x02\x06\x18\x01 \x01\x90\x02\x02\x12a\n" +
+	"\x06Delete\x12 .headgate.authz.v1.DeleteRequest\x1a!.headgate.authz.v1.DeleteResponse\"\x0f\x8a\xb5\x18\b\x12\x02\x02\x06\x18\x01 \x01\x90\x02\x02\x12p\n" +
+	"\fListVersions\x12&.headgate.authz.v1.ListVersionsRequest\x1a'.headgate.authz.v1.ListVersionsResponse\"\x0f\x8a\xb5\x18\b\x12\x04\x02\x03\x04\x06\x18\x01\x90\x02\x01\x12j\n" +
+	"\n" +
+	"GetVersion\x12$.headgate.authz.v1.GetVersionRequest\x1a%.headgate.authz.v1.GetVersionResponse\"\x0f\x8a\xb5\x18\b\x12\x04\x02\x03\x04\x06\x18\x01\x90\x02\x01\x12d\n" +
+	"\bRollback\x12\".headgate.authz.v1.RollbackRequest\x1a#.headgate.authz.v1.RollbackResponse\"\x0f\x8a\xb5\x18\b\x12\x02\x02\x06\x18\x01 \x01\x90\x02\x02\x12a\n" +
 	"\x06Decide\x12 .headgate.authz.v1.DecideRequest\x1a!.headgate.authz.v1.DecideResponse\"\x12\x8a\xb5\x18\v\n" +
-	"\x02\x01\x04\x12\x03\x05\x02\x06\x18\x01\x90\x02\x01\x12s\n" +
+	"\x02\x01\x04\x12\x03\x05\x02\x06\x18\x01\x90\x02\x01\x12b\n" +
+	"\aExplain\x12!.headgate.authz.v1.ExplainRequest\x1a\".headgate.authz.v1.ExplainResponse\"\x10\x8a\xb5\x18\t\x12\x05\x05\x02\x03\x04\x06\x18\x01\x90\x02\x01\x12l\n" +
+	"\vBatchDecide\x12%.headgate.authz.v1.BatchDecideRequest\x1a&.headgate.authz.v1.BatchDecideResponse\"\x0e\x8a\xb5\x18\a\x12\x03\x05\x02\x06\x18\x01\x90\x02\x01\x12n\n" +
+	"\vListAllowed\x12%.headgate.authz.v1.ListAllowedRequest\x1a&.headgate.authz.v1.ListAllowedResponse\"\x10\x8a\xb5\x18\t\x12\x05\x05\x02\x03\x04\x06\x18\x01\x90\x02\x01\x12^\n" +
+	"\aListOwn\x12!.headgate.authz.v1.ListOwnRequest\x1a\".headgate.authz.v1.ListOwnResponse\"\f\x8a\xb5\x18\x05\x12\x01\x01\x18\x03\x90\x02\x01\x12m\n" +
+	"\vListHolders\x12%.headgate.authz.v1.ListHoldersRequest\x1a&.headgate.authz.v1.ListHoldersResponse\"\x0f\x8a\xb5\x18\b\x12\x04\x02\x03\x04\x06\x18\x01\x90\x02\x01\x12\x80\x01\n" +
+	"\x10ListUnusedGrants\x12*.headgate.authz.v1.ListUnusedGrantsRequest\x1a+.headgate.authz.v1.ListUnusedGrantsResponse\"\x11\x8a\xb5\x18\n" +
+	"\x12\x04\x02\x03\x04\x06\x18\x01 \x01\x90\x02\x010\x01\x12q\n" +
+	"\fPutRelations\x12&.headgate.authz.v1.PutRelationsRequest\x1a'.headgate.authz.v1.PutRelationsResponse\"\x10\x8a\xb5\x18\t\x12\x03\a\x02\x06\x18\x01 \x01\x90\x02\x02\x12t\n" +
+	"\rListRelations\x12'.headgate.authz.v1.ListRelationsRequest\x1a(.headgate.authz.v1.ListRelationsResponse\"\x10\x8a\xb5\x18\t\x12\x05\a\x02\x03\x04\x06\x18\x01\x90\x02\x01\x12z\n" +
+	"\x0fRemoveRelations\x12).headgate.authz.v1.RemoveRelationsRequest\x1a*.headgate.authz.v1.RemoveRelationsResponse\"\x10\x8a\xb5\x18\t\x12\x03\a\x02\x06\x18\x01 \x01\x90\x02\x02\x12v\n" +
+	"\x0eCheckRelations\x12(.headgate.authz.v1.CheckRelationsRequest\x1a).headgate.authz.v1.CheckRelationsResponse\"\x0f\x8a\xb5\x18\b\x12\x04\x02\x03\x04\x06\x18\x01\x90\x02\x01\x12s\n" +
+	"\rMendRelations\x12'.headgate.authz.v1.MendRelationsRequest\x1a(.headgate.authz.v1.MendRelationsResponse\"\x0f\x8a\xb5\x18\b\x12\x02\x02\x06\x18\x01 \x01\x90\x02\x02\x12j\n" +
+	"\n" +
+	"ListModels\x12$.headgate.authz.v1.ListModelsRequest\x1a%.headgate.authz.v1.ListModelsResponse\"\x0f\x8a\xb5\x18\b\x12\x04\x02\x03\x04\x06\x18\x01\x90\x02\x01\x12c\n" +
+	"\bUseModel\x12\".headgate.authz.v1.UseModelRequest\x1a#.headgate.authz.v1.UseModelResponse\"\x0e\x8a\xb5\x18\a\x12\x01\x06\x18\x01 \x01\x90\x02\x02\x12s\n" +
 	"\fEntitlements\x12&.headgate.authz.v1.EntitlementsRequest\x1a'.headgate.authz.v1.EntitlementsResponse\"\x12\x8a\xb5\x18\v\n" +
-	"\x01\x01\x12\x04\x02\x03\x04\x06\x18\x01\x90\x02\x01\x12Z\n" +
+	"\x01\x01\x12\x04\x02\x03\x04\x06\x18\x01\x90\x02\x01\x12^\n" +
+	"\aRelated\x12!.headgate.authz.v1.RelatedRequest\x1a\".headgate.authz.v1.RelatedResponse\"\f\x8a\xb5\x18\x05\n" +
+	"\x01\x01\x18\x01\x90\x02\x01\x12j\n" +
+	"\vShareCounts\x12%.headgate.authz.v1.ShareCountsRequest\x1a&.headgate.authz.v1.ShareCountsResponse\"\f\x8a\xb5\x18\x05\n" +
+	"\x01\x01\x18\x02\x90\x02\x02\x12Z\n" +
 	"\x05Watch\x12\x1f.headgate.authz.v1.WatchRequest\x1a .headgate.authz.v1.WatchResponse\"\f\x8a\xb5\x18\x05\n" +
 	"\x01\x01\x18\x02\x90\x02\x010\x01B2Z0headgate.dev/proto/gen/headgate/authz/v1;authzv1b\x06proto3"
 
@@ -1521,70 +2560,170 @@ func file_headgate_authz_v1_authz_proto_rawDescGZIP() []byte {
 	return file_headgate_authz_v1_authz_proto_rawDescData
 }
 
-var file_headgate_authz_v1_authz_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_headgate_authz_v1_authz_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_headgate_authz_v1_authz_proto_goTypes = []any{
-	(*Resource)(nil),              // 0: headgate.authz.v1.Resource
-	(*ApplyRequest)(nil),          // 1: headgate.authz.v1.ApplyRequest
-	(*ApplyResponse)(nil),         // 2: headgate.authz.v1.ApplyResponse
-	(*GetRequest)(nil),            // 3: headgate.authz.v1.GetRequest
-	(*GetResponse)(nil),           // 4: headgate.authz.v1.GetResponse
-	(*ListRequest)(nil),           // 5: headgate.authz.v1.ListRequest
-	(*ListResponse)(nil),          // 6: headgate.authz.v1.ListResponse
-	(*DeleteRequest)(nil),         // 7: headgate.authz.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 8: headgate.authz.v1.DeleteResponse
-	(*DecideRequest)(nil),         // 9: headgate.authz.v1.DecideRequest
-	(*DecideResponse)(nil),        // 10: headgate.authz.v1.DecideResponse
-	(*Decision)(nil),              // 11: headgate.authz.v1.Decision
-	(*RuleOutcome)(nil),           // 12: headgate.authz.v1.RuleOutcome
-	(*EntitlementsRequest)(nil),   // 13: headgate.authz.v1.EntitlementsRequest
-	(*EntitlementsResponse)(nil),  // 14: headgate.authz.v1.EntitlementsResponse
-	(*Entitlement)(nil),           // 15: headgate.authz.v1.Entitlement
-	(*WatchRequest)(nil),          // 16: headgate.authz.v1.WatchRequest
-	(*WatchResponse)(nil),         // 17: headgate.authz.v1.WatchResponse
-	(*Deletion)(nil),              // 18: headgate.authz.v1.Deletion
-	(*Principal)(nil),             // 19: headgate.authz.v1.Principal
-	(*Policy)(nil),                // 20: headgate.authz.v1.Policy
-	(*v1.Change)(nil),             // 21: headgate.resource.v1.Change
-	(*structpb.Struct)(nil),       // 22: google.protobuf.Struct
-	(v11.Reason)(0),               // 23: headgate.fault.v1.Reason
-	(*Approval)(nil),              // 24: headgate.authz.v1.Approval
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*Resource)(nil),                 // 0: headgate.authz.v1.Resource
+	(*ApplyRequest)(nil),             // 1: headgate.authz.v1.ApplyRequest
+	(*ApplyResponse)(nil),            // 2: headgate.authz.v1.ApplyResponse
+	(*Warning)(nil),                  // 3: headgate.authz.v1.Warning
+	(*GetRequest)(nil),               // 4: headgate.authz.v1.GetRequest
+	(*GetResponse)(nil),              // 5: headgate.authz.v1.GetResponse
+	(*ListRequest)(nil),              // 6: headgate.authz.v1.ListRequest
+	(*ListResponse)(nil),             // 7: headgate.authz.v1.ListResponse
+	(*DeleteRequest)(nil),            // 8: headgate.authz.v1.DeleteRequest
+	(*DeleteResponse)(nil),           // 9: headgate.authz.v1.DeleteResponse
+	(*DecideRequest)(nil),            // 10: headgate.authz.v1.DecideRequest
+	(*DecideResponse)(nil),           // 11: headgate.authz.v1.DecideResponse
+	(*BatchDecideRequest)(nil),       // 12: headgate.authz.v1.BatchDecideRequest
+	(*BatchDecideResponse)(nil),      // 13: headgate.authz.v1.BatchDecideResponse
+	(*Decision)(nil),                 // 14: headgate.authz.v1.Decision
+	(*RuleOutcome)(nil),              // 15: headgate.authz.v1.RuleOutcome
+	(*ExplainRequest)(nil),           // 16: headgate.authz.v1.ExplainRequest
+	(*ExplainResponse)(nil),          // 17: headgate.authz.v1.ExplainResponse
+	(*ExplainedRule)(nil),            // 18: headgate.authz.v1.ExplainedRule
+	(*Condition)(nil),                // 19: headgate.authz.v1.Condition
+	(*RelatedRequest)(nil),           // 20: headgate.authz.v1.RelatedRequest
+	(*RelatedResponse)(nil),          // 21: headgate.authz.v1.RelatedResponse
+	(*EntitlementsRequest)(nil),      // 22: headgate.authz.v1.EntitlementsRequest
+	(*EntitlementsResponse)(nil),     // 23: headgate.authz.v1.EntitlementsResponse
+	(*Entitlement)(nil),              // 24: headgate.authz.v1.Entitlement
+	(*ShareCountsRequest)(nil),       // 25: headgate.authz.v1.ShareCountsRequest
+	(*ShareCountsResponse)(nil),      // 26: headgate.authz.v1.ShareCountsResponse
+	(*Count)(nil),                    // 27: headgate.authz.v1.Count
+	(*WatchRequest)(nil),             // 28: headgate.authz.v1.WatchRequest
+	(*WatchResponse)(nil),            // 29: headgate.authz.v1.WatchResponse
+	(*Deletion)(nil),                 // 30: headgate.authz.v1.Deletion
+	(*Principal)(nil),                // 31: headgate.authz.v1.Principal
+	(*Policy)(nil),                   // 32: headgate.authz.v1.Policy
+	(*Calendar)(nil),                 // 33: headgate.authz.v1.Calendar
+	(*v1.Change)(nil),                // 34: headgate.resource.v1.Change
+	(*structpb.Struct)(nil),          // 35: google.protobuf.Struct
+	(*Session)(nil),                  // 36: headgate.authz.v1.Session
+	(*Device)(nil),                   // 37: headgate.authz.v1.Device
+	(v11.Reason)(0),                  // 38: headgate.fault.v1.Reason
+	(*Approval)(nil),                 // 39: headgate.authz.v1.Approval
+	(*StepUp)(nil),                   // 40: headgate.authz.v1.StepUp
+	(*timestamppb.Timestamp)(nil),    // 41: google.protobuf.Timestamp
+	(*Relationship)(nil),             // 42: headgate.authz.v1.Relationship
+	(*ListVersionsRequest)(nil),      // 43: headgate.authz.v1.ListVersionsRequest
+	(*GetVersionRequest)(nil),        // 44: headgate.authz.v1.GetVersionRequest
+	(*RollbackRequest)(nil),          // 45: headgate.authz.v1.RollbackRequest
+	(*ListAllowedRequest)(nil),       // 46: headgate.authz.v1.ListAllowedRequest
+	(*ListOwnRequest)(nil),           // 47: headgate.authz.v1.ListOwnRequest
+	(*ListHoldersRequest)(nil),       // 48: headgate.authz.v1.ListHoldersRequest
+	(*ListUnusedGrantsRequest)(nil),  // 49: headgate.authz.v1.ListUnusedGrantsRequest
+	(*PutRelationsRequest)(nil),      // 50: headgate.authz.v1.PutRelationsRequest
+	(*ListRelationsRequest)(nil),     // 51: headgate.authz.v1.ListRelationsRequest
+	(*RemoveRelationsRequest)(nil),   // 52: headgate.authz.v1.RemoveRelationsRequest
+	(*CheckRelationsRequest)(nil),    // 53: headgate.authz.v1.CheckRelationsRequest
+	(*MendRelationsRequest)(nil),     // 54: headgate.authz.v1.MendRelationsRequest
+	(*ListModelsRequest)(nil),        // 55: headgate.authz.v1.ListModelsRequest
+	(*UseModelRequest)(nil),          // 56: headgate.authz.v1.UseModelRequest
+	(*ListVersionsResponse)(nil),     // 57: headgate.authz.v1.ListVersionsResponse
+	(*GetVersionResponse)(nil),       // 58: headgate.authz.v1.GetVersionResponse
+	(*RollbackResponse)(nil),         // 59: headgate.authz.v1.RollbackResponse
+	(*ListAllowedResponse)(nil),      // 60: headgate.authz.v1.ListAllowedResponse
+	(*ListOwnResponse)(nil),          // 61: headgate.authz.v1.ListOwnResponse
+	(*ListHoldersResponse)(nil),      // 62: headgate.authz.v1.ListHoldersResponse
+	(*ListUnusedGrantsResponse)(nil), // 63: headgate.authz.v1.ListUnusedGrantsResponse
+	(*PutRelationsResponse)(nil),     // 64: headgate.authz.v1.PutRelationsResponse
+	(*ListRelationsResponse)(nil),    // 65: headgate.authz.v1.ListRelationsResponse
+	(*RemoveRelationsResponse)(nil),  // 66: headgate.authz.v1.RemoveRelationsResponse
+	(*CheckRelationsResponse)(nil),   // 67: headgate.authz.v1.CheckRelationsResponse
+	(*MendRelationsResponse)(nil),    // 68: headgate.authz.v1.MendRelationsResponse
+	(*ListModelsResponse)(nil),       // 69: headgate.authz.v1.ListModelsResponse
+	(*UseModelResponse)(nil),         // 70: headgate.authz.v1.UseModelResponse
 }
 var file_headgate_authz_v1_authz_proto_depIdxs = []int32{
-	20, // 0: headgate.authz.v1.Resource.policy:type_name -> headgate.authz.v1.Policy
-	0,  // 1: headgate.authz.v1.ApplyRequest.resources:type_name -> headgate.authz.v1.Resource
-	21, // 2: headgate.authz.v1.ApplyResponse.changes:type_name -> headgate.resource.v1.Change
-	0,  // 3: headgate.authz.v1.GetResponse.resource:type_name -> headgate.authz.v1.Resource
-	0,  // 4: headgate.authz.v1.ListResponse.resources:type_name -> headgate.authz.v1.Resource
-	22, // 5: headgate.authz.v1.DecideRequest.facts:type_name -> google.protobuf.Struct
-	11, // 6: headgate.authz.v1.DecideResponse.decision:type_name -> headgate.authz.v1.Decision
-	23, // 7: headgate.authz.v1.Decision.reason:type_name -> headgate.fault.v1.Reason
-	12, // 8: headgate.authz.v1.Decision.rules:type_name -> headgate.authz.v1.RuleOutcome
-	24, // 9: headgate.authz.v1.Decision.approval:type_name -> headgate.authz.v1.Approval
-	15, // 10: headgate.authz.v1.EntitlementsResponse.entitlements:type_name -> headgate.authz.v1.Entitlement
-	25, // 11: headgate.authz.v1.Entitlement.until:type_name -> google.protobuf.Timestamp
-	20, // 12: headgate.authz.v1.WatchResponse.upserts:type_name -> headgate.authz.v1.Policy
-	18, // 13: headgate.authz.v1.WatchResponse.deletions:type_name -> headgate.authz.v1.Deletion
-	19, // 14: headgate.authz.v1.WatchResponse.changed:type_name -> headgate.authz.v1.Principal
-	1,  // 15: headgate.authz.v1.AuthzService.Apply:input_type -> headgate.authz.v1.ApplyRequest
-	3,  // 16: headgate.authz.v1.AuthzService.Get:input_type -> headgate.authz.v1.GetRequest
-	5,  // 17: headgate.authz.v1.AuthzService.List:input_type -> headgate.authz.v1.ListRequest
-	7,  // 18: headgate.authz.v1.AuthzService.Delete:input_type -> headgate.authz.v1.DeleteRequest
-	9,  // 19: headgate.authz.v1.AuthzService.Decide:input_type -> headgate.authz.v1.DecideRequest
-	13, // 20: headgate.authz.v1.AuthzService.Entitlements:input_type -> headgate.authz.v1.EntitlementsRequest
-	16, // 21: headgate.authz.v1.AuthzService.Watch:input_type -> headgate.authz.v1.WatchRequest
-	2,  // 22: headgate.authz.v1.AuthzService.Apply:output_type -> headgate.authz.v1.ApplyResponse
-	4,  // 23: headgate.authz.v1.AuthzService.Get:output_type -> headgate.authz.v1.GetResponse
-	6,  // 24: headgate.authz.v1.AuthzService.List:output_type -> headgate.authz.v1.ListResponse
-	8,  // 25: headgate.authz.v1.AuthzService.Delete:output_type -> headgate.authz.v1.DeleteResponse
-	10, // 26: headgate.authz.v1.AuthzService.Decide:output_type -> headgate.authz.v1.DecideResponse
-	14, // 27: headgate.authz.v1.AuthzService.Entitlements:output_type -> headgate.authz.v1.EntitlementsResponse
-	17, // 28: headgate.authz.v1.AuthzService.Watch:output_type -> headgate.authz.v1.WatchResponse
-	22, // [22:29] is the sub-list for method output_type
-	15, // [15:22] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	32, // 0: headgate.authz.v1.Resource.policy:type_name -> headgate.authz.v1.Policy
+	33, // 1: headgate.authz.v1.Resource.calendar:type_name -> headgate.authz.v1.Calendar
+	0,  // 2: headgate.authz.v1.ApplyRequest.resources:type_name -> headgate.authz.v1.Resource
+	34, // 3: headgate.authz.v1.ApplyResponse.changes:type_name -> headgate.resource.v1.Change
+	3,  // 4: headgate.authz.v1.ApplyResponse.warnings:type_name -> headgate.authz.v1.Warning
+	0,  // 5: headgate.authz.v1.GetResponse.resource:type_name -> headgate.authz.v1.Resource
+	0,  // 6: headgate.authz.v1.ListResponse.resources:type_name -> headgate.authz.v1.Resource
+	35, // 7: headgate.authz.v1.DecideRequest.facts:type_name -> google.protobuf.Struct
+	36, // 8: headgate.authz.v1.DecideRequest.session:type_name -> headgate.authz.v1.Session
+	37, // 9: headgate.authz.v1.DecideRequest.device:type_name -> headgate.authz.v1.Device
+	14, // 10: headgate.authz.v1.DecideResponse.decision:type_name -> headgate.authz.v1.Decision
+	10, // 11: headgate.authz.v1.BatchDecideRequest.calls:type_name -> headgate.authz.v1.DecideRequest
+	14, // 12: headgate.authz.v1.BatchDecideResponse.decisions:type_name -> headgate.authz.v1.Decision
+	38, // 13: headgate.authz.v1.Decision.reason:type_name -> headgate.fault.v1.Reason
+	15, // 14: headgate.authz.v1.Decision.rules:type_name -> headgate.authz.v1.RuleOutcome
+	39, // 15: headgate.authz.v1.Decision.approval:type_name -> headgate.authz.v1.Approval
+	40, // 16: headgate.authz.v1.Decision.step_up:type_name -> headgate.authz.v1.StepUp
+	39, // 17: headgate.authz.v1.Decision.approvals:type_name -> headgate.authz.v1.Approval
+	10, // 18: headgate.authz.v1.ExplainRequest.call:type_name -> headgate.authz.v1.DecideRequest
+	41, // 19: headgate.authz.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
+	14, // 20: headgate.authz.v1.ExplainResponse.decision:type_name -> headgate.authz.v1.Decision
+	18, // 21: headgate.authz.v1.ExplainResponse.rules:type_name -> headgate.authz.v1.ExplainedRule
+	15, // 22: headgate.authz.v1.ExplainedRule.outcome:type_name -> headgate.authz.v1.RuleOutcome
+	19, // 23: headgate.authz.v1.ExplainedRule.conditions:type_name -> headgate.authz.v1.Condition
+	42, // 24: headgate.authz.v1.RelatedRequest.relationships:type_name -> headgate.authz.v1.Relationship
+	24, // 25: headgate.authz.v1.EntitlementsResponse.entitlements:type_name -> headgate.authz.v1.Entitlement
+	41, // 26: headgate.authz.v1.Entitlement.until:type_name -> google.protobuf.Timestamp
+	27, // 27: headgate.authz.v1.ShareCountsRequest.totals:type_name -> headgate.authz.v1.Count
+	27, // 28: headgate.authz.v1.ShareCountsResponse.totals:type_name -> headgate.authz.v1.Count
+	32, // 29: headgate.authz.v1.WatchResponse.upserts:type_name -> headgate.authz.v1.Policy
+	30, // 30: headgate.authz.v1.WatchResponse.deletions:type_name -> headgate.authz.v1.Deletion
+	31, // 31: headgate.authz.v1.WatchResponse.changed:type_name -> headgate.authz.v1.Principal
+	33, // 32: headgate.authz.v1.WatchResponse.calendars:type_name -> headgate.authz.v1.Calendar
+	30, // 33: headgate.authz.v1.WatchResponse.calendar_deletions:type_name -> headgate.authz.v1.Deletion
+	1,  // 34: headgate.authz.v1.AuthzService.Apply:input_type -> headgate.authz.v1.ApplyRequest
+	4,  // 35: headgate.authz.v1.AuthzService.Get:input_type -> headgate.authz.v1.GetRequest
+	6,  // 36: headgate.authz.v1.AuthzService.List:input_type -> headgate.authz.v1.ListRequest
+	8,  // 37: headgate.authz.v1.AuthzService.Delete:input_type -> headgate.authz.v1.DeleteRequest
+	43, // 38: headgate.authz.v1.AuthzService.ListVersions:input_type -> headgate.authz.v1.ListVersionsRequest
+	44, // 39: headgate.authz.v1.AuthzService.GetVersion:input_type -> headgate.authz.v1.GetVersionRequest
+	45, // 40: headgate.authz.v1.AuthzService.Rollback:input_type -> headgate.authz.v1.RollbackRequest
+	10, // 41: headgate.authz.v1.AuthzService.Decide:input_type -> headgate.authz.v1.DecideRequest
+	16, // 42: headgate.authz.v1.AuthzService.Explain:input_type -> headgate.authz.v1.ExplainRequest
+	12, // 43: headgate.authz.v1.AuthzService.BatchDecide:input_type -> headgate.authz.v1.BatchDecideRequest
+	46, // 44: headgate.authz.v1.AuthzService.ListAllowed:input_type -> headgate.authz.v1.ListAllowedRequest
+	47, // 45: headgate.authz.v1.AuthzService.ListOwn:input_type -> headgate.authz.v1.ListOwnRequest
+	48, // 46: headgate.authz.v1.AuthzService.ListHolders:input_type -> headgate.authz.v1.ListHoldersRequest
+	49, // 47: headgate.authz.v1.AuthzService.ListUnusedGrants:input_type -> headgate.authz.v1.ListUnusedGrantsRequest
+	50, // 48: headgate.authz.v1.AuthzService.PutRelations:input_type -> headgate.authz.v1.PutRelationsRequest
+	51, // 49: headgate.authz.v1.AuthzService.ListRelations:input_type -> headgate.authz.v1.ListRelationsRequest
+	52, // 50: headgate.authz.v1.AuthzService.RemoveRelations:input_type -> headgate.authz.v1.RemoveRelationsRequest
+	53, // 51: headgate.authz.v1.AuthzService.CheckRelations:input_type -> headgate.authz.v1.CheckRelationsRequest
+	54, // 52: headgate.authz.v1.AuthzService.MendRelations:input_type -> headgate.authz.v1.MendRelationsRequest
+	55, // 53: headgate.authz.v1.AuthzService.ListModels:input_type -> headgate.authz.v1.ListModelsRequest
+	56, // 54: headgate.authz.v1.AuthzService.UseModel:input_type -> headgate.authz.v1.UseModelRequest
+	22, // 55: headgate.authz.v1.AuthzService.Entitlements:input_type -> headgate.authz.v1.EntitlementsRequest
+	20, // 56: headgate.authz.v1.AuthzService.Related:input_type -> headgate.authz.v1.RelatedRequest
+	25, // 57: headgate.authz.v1.AuthzService.ShareCounts:input_type -> headgate.authz.v1.ShareCountsRequest
+	28, // 58: headgate.authz.v1.AuthzService.Watch:input_type -> headgate.authz.v1.WatchRequest
+	2,  // 59: headgate.authz.v1.AuthzService.Apply:output_type -> headgate.authz.v1.ApplyResponse
+	5,  // 60: headgate.authz.v1.AuthzService.Get:output_type -> headgate.authz.v1.GetResponse
+	7,  // 61: headgate.authz.v1.AuthzService.List:output_type -> headgate.authz.v1.ListResponse
+	9,  // 62: headgate.authz.v1.AuthzService.Delete:output_type -> headgate.authz.v1.DeleteResponse
+	57, // 63: headgate.authz.v1.AuthzService.ListVersions:output_type -> headgate.authz.v1.ListVersionsResponse
+	58, // 64: headgate.authz.v1.AuthzService.GetVersion:output_type -> headgate.authz.v1.GetVersionResponse
+	59, // 65: headgate.authz.v1.AuthzService.Rollback:output_type -> headgate.authz.v1.RollbackResponse
+	11, // 66: headgate.authz.v1.AuthzService.Decide:output_type -> headgate.authz.v1.DecideResponse
+	17, // 67: headgate.authz.v1.AuthzService.Explain:output_type -> headgate.authz.v1.ExplainResponse
+	13, // 68: headgate.authz.v1.AuthzService.BatchDecide:output_type -> headgate.authz.v1.BatchDecideResponse
+	60, // 69: headgate.authz.v1.AuthzService.ListAllowed:output_type -> headgate.authz.v1.ListAllowedResponse
+	61, // 70: headgate.authz.v1.AuthzService.ListOwn:output_type -> headgate.authz.v1.ListOwnResponse
+	62, // 71: headgate.authz.v1.AuthzService.ListHolders:output_type -> headgate.authz.v1.ListHoldersResponse
+	63, // 72: headgate.authz.v1.AuthzService.ListUnusedGrants:output_type -> headgate.authz.v1.ListUnusedGrantsResponse
+	64, // 73: headgate.authz.v1.AuthzService.PutRelations:output_type -> headgate.authz.v1.PutRelationsResponse
+	65, // 74: headgate.authz.v1.AuthzService.ListRelations:output_type -> headgate.authz.v1.ListRelationsResponse
+	66, // 75: headgate.authz.v1.AuthzService.RemoveRelations:output_type -> headgate.authz.v1.RemoveRelationsResponse
+	67, // 76: headgate.authz.v1.AuthzService.CheckRelations:output_type -> headgate.authz.v1.CheckRelationsResponse
+	68, // 77: headgate.authz.v1.AuthzService.MendRelations:output_type -> headgate.authz.v1.MendRelationsResponse
+	69, // 78: headgate.authz.v1.AuthzService.ListModels:output_type -> headgate.authz.v1.ListModelsResponse
+	70, // 79: headgate.authz.v1.AuthzService.UseModel:output_type -> headgate.authz.v1.UseModelResponse
+	23, // 80: headgate.authz.v1.AuthzService.Entitlements:output_type -> headgate.authz.v1.EntitlementsResponse
+	21, // 81: headgate.authz.v1.AuthzService.Related:output_type -> headgate.authz.v1.RelatedResponse
+	26, // 82: headgate.authz.v1.AuthzService.ShareCounts:output_type -> headgate.authz.v1.ShareCountsResponse
+	29, // 83: headgate.authz.v1.AuthzService.Watch:output_type -> headgate.authz.v1.WatchResponse
+	59, // [59:84] is the sub-list for method output_type
+	34, // [34:59] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_headgate_authz_v1_authz_proto_init() }
@@ -1592,11 +2731,18 @@ func file_headgate_authz_v1_authz_proto_init() {
 	if File_headgate_authz_v1_authz_proto != nil {
 		return
 	}
+	file_headgate_authz_v1_allowed_proto_init()
+	file_headgate_authz_v1_calendar_proto_init()
+	file_headgate_authz_v1_history_proto_init()
+	file_headgate_authz_v1_ownership_proto_init()
 	file_headgate_authz_v1_policy_proto_init()
+	file_headgate_authz_v1_relations_proto_init()
+	file_headgate_authz_v1_unused_proto_init()
 	file_headgate_authz_v1_authz_proto_msgTypes[0].OneofWrappers = []any{
 		(*Resource_Policy)(nil),
+		(*Resource_Calendar)(nil),
 	}
-	file_headgate_authz_v1_authz_proto_msgTypes[13].OneofWrappers = []any{
+	file_headgate_authz_v1_authz_proto_msgTypes[22].OneofWrappers = []any{
 		(*EntitlementsRequest_Person)(nil),
 		(*EntitlementsRequest_Agent)(nil),
 	}
@@ -1606,7 +2752,7 @@ func file_headgate_authz_v1_authz_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_authz_v1_authz_proto_rawDesc), len(file_headgate_authz_v1_authz_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

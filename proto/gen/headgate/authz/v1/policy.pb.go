@@ -11,6 +11,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	structpb "google.golang.org/protobuf/types/known/structpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	v1 "headgate.dev/proto/gen/headgate/resource/v1"
 	reflect "reflect"
 	sync "sync"
@@ -100,8 +101,12 @@ type PolicySpec struct {
 	Facts map[string]*Fact `protobuf:"bytes,2,rep,name=facts,proto3" json:"facts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Rules []*Rule          `protobuf:"bytes,3,rep,name=rules,proto3" json:"rules,omitempty"`
 	// What holds when the policy matches the tool and none of its rules does: "block" (also when empty) or "allow".
-	Default       string  `protobuf:"bytes,4,opt,name=default,proto3" json:"default,omitempty"`
-	Tests         []*Test `protobuf:"bytes,5,rep,name=tests,proto3" json:"tests,omitempty"`
+	Default string  `protobuf:"bytes,4,opt,name=default,proto3" json:"default,omitempty"`
+	Tests   []*Test `protobuf:"bytes,5,rep,name=tests,proto3" json:"tests,omitempty"`
+	// Calendars of holidays by name, each an iCalendar text (RFC 5545) of whole days, for openAt and holiday.
+	Calendars map[string]string `protobuf:"bytes,6,rep,name=calendars,proto3" json:"calendars,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What is summed up over a sliding window, by name, for counters.NAME. The sum contains the call that is judged.
+	Counters      map[string]*Counter `protobuf:"bytes,7,rep,name=counters,proto3" json:"counters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -171,12 +176,91 @@ func (x *PolicySpec) GetTests() []*Test {
 	return nil
 }
 
+func (x *PolicySpec) GetCalendars() map[string]string {
+	if x != nil {
+		return x.Calendars
+	}
+	return nil
+}
+
+func (x *PolicySpec) GetCounters() map[string]*Counter {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+// Counter sums up the calls that this policy let pass.
+type Counter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A CEL expression over the call that gives a number of at least 0; empty counts calls.
+	Of string `protobuf:"bytes,1,opt,name=of,proto3" json:"of,omitempty"`
+	// Whose calls of which tool are summed up together: person, agent, server, tool, in any number; none means person.
+	Per []string `protobuf:"bytes,2,rep,name=per,proto3" json:"per,omitempty"`
+	// How far back, as 1h or 720h; at least 1s.
+	Window        string `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Counter) Reset() {
+	*x = Counter{}
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Counter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Counter) ProtoMessage() {}
+
+func (x *Counter) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Counter.ProtoReflect.Descriptor instead.
+func (*Counter) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Counter) GetOf() string {
+	if x != nil {
+		return x.Of
+	}
+	return ""
+}
+
+func (x *Counter) GetPer() []string {
+	if x != nil {
+		return x.Per
+	}
+	return nil
+}
+
+func (x *Counter) GetWindow() string {
+	if x != nil {
+		return x.Window
+	}
+	return ""
+}
+
 // Match says which tools a policy is about.
 type Match struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A Server resource's name, or "*".
 	Server string `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
-	// Tool names as the server knows them. None or "*" alone: all tools.
+	// Tool names as the server knows them, and the methods resources/read, prompts/get and completion/complete, whose args are the method's params.
+	// None or "*" alone: all of them.
 	Tools         []string `protobuf:"bytes,2,rep,name=tools,proto3" json:"tools,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -184,7 +268,7 @@ type Match struct {
 
 func (x *Match) Reset() {
 	*x = Match{}
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[2]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -196,7 +280,7 @@ func (x *Match) String() string {
 func (*Match) ProtoMessage() {}
 
 func (x *Match) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[2]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -209,7 +293,7 @@ func (x *Match) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Match.ProtoReflect.Descriptor instead.
 func (*Match) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{2}
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Match) GetServer() string {
@@ -240,7 +324,7 @@ type Fact struct {
 
 func (x *Fact) Reset() {
 	*x = Fact{}
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[3]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -252,7 +336,7 @@ func (x *Fact) String() string {
 func (*Fact) ProtoMessage() {}
 
 func (x *Fact) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[3]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -265,7 +349,7 @@ func (x *Fact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fact.ProtoReflect.Descriptor instead.
 func (*Fact) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{3}
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Fact) GetTool() string {
@@ -289,7 +373,8 @@ func (x *Fact) GetPath() string {
 	return ""
 }
 
-// Rule judges one call. Among the rules that match, block wins over escalate, escalate over modify, modify over allow.
+// Rule judges one call. Among the rules that match, block wins over escalate, escalate over modify, modify over allow. A limit blocks when it
+// is used up and otherwise says nothing; redact takes something out of the result of a call that others let pass; an alert is for the record.
 type Rule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -305,14 +390,23 @@ type Rule struct {
 	// Evaluated and recorded, not enforced.
 	Shadow bool `protobuf:"varint,7,opt,name=shadow,proto3" json:"shadow,omitempty"`
 	// The decision also raises an alert event.
-	Alert         bool `protobuf:"varint,8,opt,name=alert,proto3" json:"alert,omitempty"`
+	Alert bool `protobuf:"varint,8,opt,name=alert,proto3" json:"alert,omitempty"`
+	// With effect redact: JSON pointers into the tool's result, as /structuredContent/customer/ssn; * stands for every member or element. A result
+	// in which one leads to nothing is withheld, for the value may stand at another place.
+	Redact []string `protobuf:"bytes,9,rep,name=redact,proto3" json:"redact,omitempty"`
+	// With effect limit: how many calls that match may pass.
+	Limit *Limit `protobuf:"bytes,10,opt,name=limit,proto3" json:"limit,omitempty"`
+	// With effect step-up: what the person's sign-in must be like for the call to pass.
+	StepUp *StepUp `protobuf:"bytes,11,opt,name=step_up,json=stepUp,proto3" json:"step_up,omitempty"`
+	// With effect redact: like redact, for places that a result may do without.
+	RedactIfThere []string `protobuf:"bytes,12,rep,name=redact_if_there,json=redactIfThere,proto3" json:"redact_if_there,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[4]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -324,7 +418,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[4]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -337,7 +431,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{4}
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Rule) GetName() string {
@@ -396,6 +490,151 @@ func (x *Rule) GetAlert() bool {
 	return false
 }
 
+func (x *Rule) GetRedact() []string {
+	if x != nil {
+		return x.Redact
+	}
+	return nil
+}
+
+func (x *Rule) GetLimit() *Limit {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+func (x *Rule) GetStepUp() *StepUp {
+	if x != nil {
+		return x.StepUp
+	}
+	return nil
+}
+
+func (x *Rule) GetRedactIfThere() []string {
+	if x != nil {
+		return x.RedactIfThere
+	}
+	return nil
+}
+
+// StepUp is what a sign-in must be like (RFC 9470). A call whose token says so passes; any other is refused until the person signs in anew.
+type StepUp struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of these must be the token's acr; none means any.
+	AcrValues []string `protobuf:"bytes,1,rep,name=acr_values,json=acrValues,proto3" json:"acr_values,omitempty"`
+	// How long ago the person may have signed in, as 5m; empty means any time.
+	MaxAge        string `protobuf:"bytes,2,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepUp) Reset() {
+	*x = StepUp{}
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepUp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepUp) ProtoMessage() {}
+
+func (x *StepUp) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepUp.ProtoReflect.Descriptor instead.
+func (*StepUp) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StepUp) GetAcrValues() []string {
+	if x != nil {
+		return x.AcrValues
+	}
+	return nil
+}
+
+func (x *StepUp) GetMaxAge() string {
+	if x != nil {
+		return x.MaxAge
+	}
+	return ""
+}
+
+// Limit bounds how often calls may pass.
+type Limit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Calls int64                  `protobuf:"varint,1,opt,name=calls,proto3" json:"calls,omitempty"`
+	// As in a Counter.
+	Window        string   `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
+	Per           []string `protobuf:"bytes,3,rep,name=per,proto3" json:"per,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limit) Reset() {
+	*x = Limit{}
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limit) ProtoMessage() {}
+
+func (x *Limit) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limit.ProtoReflect.Descriptor instead.
+func (*Limit) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Limit) GetCalls() int64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *Limit) GetWindow() string {
+	if x != nil {
+		return x.Window
+	}
+	return ""
+}
+
+func (x *Limit) GetPer() []string {
+	if x != nil {
+		return x.Per
+	}
+	return nil
+}
+
 type Approval struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "role:NAME", "group:NAME" or "person:NAME".
@@ -410,7 +649,7 @@ type Approval struct {
 
 func (x *Approval) Reset() {
 	*x = Approval{}
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[5]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +661,7 @@ func (x *Approval) String() string {
 func (*Approval) ProtoMessage() {}
 
 func (x *Approval) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[5]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +674,7 @@ func (x *Approval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Approval.ProtoReflect.Descriptor instead.
 func (*Approval) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{5}
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Approval) GetBy() string {
@@ -471,6 +710,7 @@ type Modification struct {
 	//	*Modification_Clamp
 	//	*Modification_Truncate
 	//	*Modification_Mask
+	//	*Modification_Filter
 	Action        isModification_Action `protobuf_oneof:"action"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -478,7 +718,7 @@ type Modification struct {
 
 func (x *Modification) Reset() {
 	*x = Modification{}
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[6]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +730,7 @@ func (x *Modification) String() string {
 func (*Modification) ProtoMessage() {}
 
 func (x *Modification) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[6]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +743,7 @@ func (x *Modification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Modification.ProtoReflect.Descriptor instead.
 func (*Modification) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{6}
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Modification) GetPath() string {
@@ -565,6 +805,15 @@ func (x *Modification) GetMask() string {
 	return ""
 }
 
+func (x *Modification) GetFilter() *SqlFilter {
+	if x != nil {
+		if x, ok := x.Action.(*Modification_Filter); ok {
+			return x.Filter
+		}
+	}
+	return nil
+}
+
 type isModification_Action interface {
 	isModification_Action()
 }
@@ -591,6 +840,11 @@ type Modification_Mask struct {
 	Mask string `protobuf:"bytes,6,opt,name=mask,proto3,oneof"`
 }
 
+type Modification_Filter struct {
+	// Lets a statement see only some rows of a table.
+	Filter *SqlFilter `protobuf:"bytes,7,opt,name=filter,proto3,oneof"`
+}
+
 func (*Modification_Set) isModification_Action() {}
 
 func (*Modification_Remove) isModification_Action() {}
@@ -600,6 +854,82 @@ func (*Modification_Clamp) isModification_Action() {}
 func (*Modification_Truncate) isModification_Action() {}
 
 func (*Modification_Mask) isModification_Action() {}
+
+func (*Modification_Filter) isModification_Action() {}
+
+// SqlFilter puts a selection of a table's rows in the place of the table, for one SELECT that is understood.
+type SqlFilter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The table as statements name it, without a schema, in lower case.
+	Table string `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	// The same table with its schema, as public.orders (PostgreSQL) or main.orders (SQLite).
+	Source string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	// The condition in SQL, as region = 'eu'.
+	Where string `protobuf:"bytes,3,opt,name=where,proto3" json:"where,omitempty"`
+	// Other tables that a statement may name, as customers or public.customers. One that names any other is refused: a view, an index or a copy may
+	// hold the same rows.
+	Others        []string `protobuf:"bytes,4,rep,name=others,proto3" json:"others,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SqlFilter) Reset() {
+	*x = SqlFilter{}
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SqlFilter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SqlFilter) ProtoMessage() {}
+
+func (x *SqlFilter) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SqlFilter.ProtoReflect.Descriptor instead.
+func (*SqlFilter) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SqlFilter) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *SqlFilter) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *SqlFilter) GetWhere() string {
+	if x != nil {
+		return x.Where
+	}
+	return ""
+}
+
+func (x *SqlFilter) GetOthers() []string {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
 
 // Clamp keeps a number within bounds.
 type Clamp struct {
@@ -612,7 +942,7 @@ type Clamp struct {
 
 func (x *Clamp) Reset() {
 	*x = Clamp{}
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[7]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -624,7 +954,7 @@ func (x *Clamp) String() string {
 func (*Clamp) ProtoMessage() {}
 
 func (x *Clamp) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[7]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -637,7 +967,7 @@ func (x *Clamp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Clamp.ProtoReflect.Descriptor instead.
 func (*Clamp) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{7}
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Clamp) GetMin() float64 {
@@ -667,14 +997,31 @@ type Test struct {
 	// With expect modify: the arguments that come out.
 	ExpectArgs *structpb.Struct `protobuf:"bytes,7,opt,name=expect_args,json=expectArgs,proto3" json:"expect_args,omitempty"`
 	// The rule that must decide; empty means any.
-	Rule          string `protobuf:"bytes,8,opt,name=rule,proto3" json:"rule,omitempty"`
+	Rule string `protobuf:"bytes,8,opt,name=rule,proto3" json:"rule,omitempty"`
+	// request.time as RFC 3339; empty means 2026-01-07T12:00:00Z.
+	At string `protobuf:"bytes,9,opt,name=at,proto3" json:"at,omitempty"`
+	// request.ip; empty means 192.0.2.1.
+	Ip string `protobuf:"bytes,10,opt,name=ip,proto3" json:"ip,omitempty"`
+	// request.country; empty means ZZ, which is no country.
+	Country      string   `protobuf:"bytes,11,opt,name=country,proto3" json:"country,omitempty"`
+	ServerLabels []string `protobuf:"bytes,12,rep,name=server_labels,json=serverLabels,proto3" json:"server_labels,omitempty"`
+	ToolLabels   []string `protobuf:"bytes,13,rep,name=tool_labels,json=toolLabels,proto3" json:"tool_labels,omitempty"`
+	// What is known of the server's trust, and of the conversation; without them, rules that read them cannot be evaluated and block.
+	Trust *structpb.Struct `protobuf:"bytes,14,opt,name=trust,proto3" json:"trust,omitempty"`
+	Taint *Taint           `protobuf:"bytes,15,opt,name=taint,proto3" json:"taint,omitempty"`
+	// Sums by name, with the call that is judged; for a limit, the calls that passed with this one, by the rule's name.
+	Counters map[string]float64 `protobuf:"bytes,16,rep,name=counters,proto3" json:"counters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// The pointers that must be redacted.
+	ExpectRedact []string `protobuf:"bytes,17,rep,name=expect_redact,json=expectRedact,proto3" json:"expect_redact,omitempty"`
+	// What related finds for the person, each as OBJECT#RELATION; nothing else is related.
+	Related       []string `protobuf:"bytes,18,rep,name=related,proto3" json:"related,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Test) Reset() {
 	*x = Test{}
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[8]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +1033,7 @@ func (x *Test) String() string {
 func (*Test) ProtoMessage() {}
 
 func (x *Test) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[8]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +1046,7 @@ func (x *Test) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Test.ProtoReflect.Descriptor instead.
 func (*Test) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{8}
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Test) GetName() string {
@@ -758,22 +1105,144 @@ func (x *Test) GetRule() string {
 	return ""
 }
 
-type TestPrincipal struct {
+func (x *Test) GetAt() string {
+	if x != nil {
+		return x.At
+	}
+	return ""
+}
+
+func (x *Test) GetIp() string {
+	if x != nil {
+		return x.Ip
+	}
+	return ""
+}
+
+func (x *Test) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+func (x *Test) GetServerLabels() []string {
+	if x != nil {
+		return x.ServerLabels
+	}
+	return nil
+}
+
+func (x *Test) GetToolLabels() []string {
+	if x != nil {
+		return x.ToolLabels
+	}
+	return nil
+}
+
+func (x *Test) GetTrust() *structpb.Struct {
+	if x != nil {
+		return x.Trust
+	}
+	return nil
+}
+
+func (x *Test) GetTaint() *Taint {
+	if x != nil {
+		return x.Taint
+	}
+	return nil
+}
+
+func (x *Test) GetCounters() map[string]float64 {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+func (x *Test) GetExpectRedact() []string {
+	if x != nil {
+		return x.ExpectRedact
+	}
+	return nil
+}
+
+func (x *Test) GetRelated() []string {
+	if x != nil {
+		return x.Related
+	}
+	return nil
+}
+
+// Taint is what a conversation has read so far.
+type Taint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Roles         []string               `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
-	Groups        []string               `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
-	Department    string                 `protobuf:"bytes,4,opt,name=department,proto3" json:"department,omitempty"`
-	Teams         []string               `protobuf:"bytes,5,rep,name=teams,proto3" json:"teams,omitempty"`
-	Attributes    map[string]string      `protobuf:"bytes,6,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Agent         string                 `protobuf:"bytes,7,opt,name=agent,proto3" json:"agent,omitempty"`
+	Labels        []string               `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Taint) Reset() {
+	*x = Taint{}
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Taint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Taint) ProtoMessage() {}
+
+func (x *Taint) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Taint.ProtoReflect.Descriptor instead.
+func (*Taint) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Taint) GetLabels() []string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+type TestPrincipal struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Name       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Roles      []string               `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
+	Groups     []string               `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	Department string                 `protobuf:"bytes,4,opt,name=department,proto3" json:"department,omitempty"`
+	Teams      []string               `protobuf:"bytes,5,rep,name=teams,proto3" json:"teams,omitempty"`
+	Attributes map[string]string      `protobuf:"bytes,6,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Agent      string                 `protobuf:"bytes,7,opt,name=agent,proto3" json:"agent,omitempty"`
+	// Classes of data that the person may see.
+	Clearances []string `protobuf:"bytes,8,rep,name=clearances,proto3" json:"clearances,omitempty"`
+	// What is not given here is not known, and a rule that reads it blocks.
+	Session *Session `protobuf:"bytes,9,opt,name=session,proto3" json:"session,omitempty"`
+	Device  *Device  `protobuf:"bytes,10,opt,name=device,proto3" json:"device,omitempty"`
+	// Why the call is made, in the agent's own words.
+	Purpose       string `protobuf:"bytes,11,opt,name=purpose,proto3" json:"purpose,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TestPrincipal) Reset() {
 	*x = TestPrincipal{}
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[9]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +1254,7 @@ func (x *TestPrincipal) String() string {
 func (*TestPrincipal) ProtoMessage() {}
 
 func (x *TestPrincipal) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_policy_proto_msgTypes[9]
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +1267,7 @@ func (x *TestPrincipal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestPrincipal.ProtoReflect.Descriptor instead.
 func (*TestPrincipal) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{9}
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TestPrincipal) GetName() string {
@@ -850,11 +1319,260 @@ func (x *TestPrincipal) GetAgent() string {
 	return ""
 }
 
+func (x *TestPrincipal) GetClearances() []string {
+	if x != nil {
+		return x.Clearances
+	}
+	return nil
+}
+
+func (x *TestPrincipal) GetSession() *Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+func (x *TestPrincipal) GetDevice() *Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+func (x *TestPrincipal) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+// Session is what is known of how and since when a client works.
+type Session struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the client opened its session; not known of revisions that have none.
+	Started *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=started,proto3" json:"started,omitempty"`
+	// When its token was issued, and when the person signed in for it.
+	Issued   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=issued,proto3" json:"issued,omitempty"`
+	AuthTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=auth_time,json=authTime,proto3" json:"auth_time,omitempty"`
+	// How the person signed in, as the issuer names it (acr), and by what means (amr).
+	Acr string   `protobuf:"bytes,4,opt,name=acr,proto3" json:"acr,omitempty"`
+	Amr []string `protobuf:"bytes,5,rep,name=amr,proto3" json:"amr,omitempty"`
+	// The client's own word.
+	Client        string `protobuf:"bytes,6,opt,name=client,proto3" json:"client,omitempty"`
+	ClientVersion string `protobuf:"bytes,7,opt,name=client_version,json=clientVersion,proto3" json:"client_version,omitempty"`
+	// What the token was issued for, where it says so.
+	Purpose       string `protobuf:"bytes,8,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Session) Reset() {
+	*x = Session{}
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Session) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Session) ProtoMessage() {}
+
+func (x *Session) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Session.ProtoReflect.Descriptor instead.
+func (*Session) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Session) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *Session) GetIssued() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Issued
+	}
+	return nil
+}
+
+func (x *Session) GetAuthTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AuthTime
+	}
+	return nil
+}
+
+func (x *Session) GetAcr() string {
+	if x != nil {
+		return x.Acr
+	}
+	return ""
+}
+
+func (x *Session) GetAmr() []string {
+	if x != nil {
+		return x.Amr
+	}
+	return nil
+}
+
+func (x *Session) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *Session) GetClientVersion() string {
+	if x != nil {
+		return x.ClientVersion
+	}
+	return ""
+}
+
+func (x *Session) GetPurpose() string {
+	if x != nil {
+		return x.Purpose
+	}
+	return ""
+}
+
+// Device is what the token's issuer says of the person's device. What it does not say is not known.
+type Device struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            *string                `protobuf:"bytes,1,opt,name=id,proto3,oneof" json:"id,omitempty"`
+	Managed       *bool                  `protobuf:"varint,2,opt,name=managed,proto3,oneof" json:"managed,omitempty"`
+	Compliant     *bool                  `protobuf:"varint,3,opt,name=compliant,proto3,oneof" json:"compliant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Device) Reset() {
+	*x = Device{}
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Device) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Device) ProtoMessage() {}
+
+func (x *Device) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Device.ProtoReflect.Descriptor instead.
+func (*Device) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Device) GetId() string {
+	if x != nil && x.Id != nil {
+		return *x.Id
+	}
+	return ""
+}
+
+func (x *Device) GetManaged() bool {
+	if x != nil && x.Managed != nil {
+		return *x.Managed
+	}
+	return false
+}
+
+func (x *Device) GetCompliant() bool {
+	if x != nil && x.Compliant != nil {
+		return *x.Compliant
+	}
+	return false
+}
+
+// Relationship is one relation of the calling person to an object of OpenFGA.
+type Relationship struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// type:id, as ticket:T-1 or role:supervisor.
+	Object        string `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
+	Relation      string `protobuf:"bytes,2,opt,name=relation,proto3" json:"relation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Relationship) Reset() {
+	*x = Relationship{}
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Relationship) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Relationship) ProtoMessage() {}
+
+func (x *Relationship) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_policy_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Relationship.ProtoReflect.Descriptor instead.
+func (*Relationship) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_policy_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Relationship) GetObject() string {
+	if x != nil {
+		return x.Object
+	}
+	return ""
+}
+
+func (x *Relationship) GetRelation() string {
+	if x != nil {
+		return x.Relation
+	}
+	return ""
+}
+
 var File_headgate_authz_v1_policy_proto protoreflect.FileDescriptor
 
 const file_headgate_authz_v1_policy_proto_rawDesc = "" +
 	"\n" +
-	"\x1eheadgate/authz/v1/policy.proto\x12\x11headgate.authz.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a#headgate/resource/v1/resource.proto\"\xdf\x01\n" +
+	"\x1eheadgate/authz/v1/policy.proto\x12\x11headgate.authz.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#headgate/resource/v1/resource.proto\"\xdf\x01\n" +
 	"\x06Policy\x123\n" +
 	"\vapi_version\x18\x01 \x01(\tB\x12\xbaH\x0fr\r\n" +
 	"\vheadgate/v1R\n" +
@@ -863,42 +1581,70 @@ const file_headgate_authz_v1_policy_proto_rawDesc = "" +
 	"r\b\n" +
 	"\x06PolicyR\x04kind\x12B\n" +
 	"\bmetadata\x18\x03 \x01(\v2\x1e.headgate.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x129\n" +
-	"\x04spec\x18\x04 \x01(\v2\x1d.headgate.authz.v1.PolicySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"\xa7\x03\n" +
+	"\x04spec\x18\x04 \x01(\v2\x1d.headgate.authz.v1.PolicySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"\xbb\x06\n" +
 	"\n" +
 	"PolicySpec\x126\n" +
 	"\x05match\x18\x01 \x01(\v2\x18.headgate.authz.v1.MatchB\x06\xbaH\x03\xc8\x01\x01R\x05match\x12g\n" +
 	"\x05facts\x18\x02 \x03(\v2(.headgate.authz.v1.PolicySpec.FactsEntryB'\xbaH$\x9a\x01!\x10\x10\"\x1dr\x1b2\x19^[a-z][a-zA-Z0-9_]{0,62}$R\x05facts\x12:\n" +
 	"\x05rules\x18\x03 \x03(\v2\x17.headgate.authz.v1.RuleB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\x05rules\x12/\n" +
 	"\adefault\x18\x04 \x01(\tB\x15\xbaH\x12r\x10R\x00R\x05blockR\x05allowR\adefault\x128\n" +
-	"\x05tests\x18\x05 \x03(\v2\x17.headgate.authz.v1.TestB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05tests\x1aQ\n" +
+	"\x05tests\x18\x05 \x03(\v2\x17.headgate.authz.v1.TestB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x05tests\x12\x88\x01\n" +
+	"\tcalendars\x18\x06 \x03(\v2,.headgate.authz.v1.PolicySpec.CalendarsEntryB<\xbaH9\x9a\x016\x10\x10\"*r(2&^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$*\x06r\x04\x18\x80\x80\x10R\tcalendars\x12p\n" +
+	"\bcounters\x18\a \x03(\v2+.headgate.authz.v1.PolicySpec.CountersEntryB'\xbaH$\x9a\x01!\x10\x10\"\x1dr\x1b2\x19^[a-z][a-zA-Z0-9_]{0,62}$R\bcounters\x1aQ\n" +
 	"\n" +
 	"FactsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
-	"\x05value\x18\x02 \x01(\v2\x17.headgate.authz.v1.FactR\x05value:\x028\x01\"\x98\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x17.headgate.authz.v1.FactR\x05value:\x028\x01\x1a<\n" +
+	"\x0eCalendarsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aW\n" +
+	"\rCountersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x120\n" +
+	"\x05value\x18\x02 \x01(\v2\x1a.headgate.authz.v1.CounterR\x05value:\x028\x01\"\x9b\x01\n" +
+	"\aCounter\x12\x18\n" +
+	"\x02of\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x02of\x12C\n" +
+	"\x03per\x18\x02 \x03(\tB1\xbaH.\x92\x01+\x18\x01\"'r%R\x06personR\x05agentR\x06serverR\x04toolR\x06tenantR\x03per\x121\n" +
+	"\x06window\x18\x03 \x01(\tB\x19\xbaH\x16r\x142\x12^([0-9]+(s|m|h))+$R\x06window\"\xc7\x01\n" +
 	"\x05Match\x12J\n" +
-	"\x06server\x18\x01 \x01(\tB2\xbaH/r-2+^(\\*|[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?)$R\x06server\x12C\n" +
-	"\x05tools\x18\x02 \x03(\tB-\xbaH*\x92\x01'\x10\xe8\a\x18\x01\" r\x1e2\x1c^(\\*|[A-Za-z0-9_.-]{1,128})$R\x05tools\"\xdc\x01\n" +
+	"\x06server\x18\x01 \x01(\tB2\xbaH/r-2+^(\\*|[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?)$R\x06server\x12r\n" +
+	"\x05tools\x18\x02 \x03(\tB\\\xbaHY\x92\x01V\x10\xe8\a\x18\x01\"OrM2K^(\\*|[A-Za-z0-9_.-]{1,128}|resources/read|prompts/get|completion/complete)$R\x05tools\"\xdc\x01\n" +
 	"\x04Fact\x122\n" +
 	"\x04tool\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[A-Za-z0-9_.-]{1,128}$R\x04tool\x12?\n" +
 	"\x04args\x18\x02 \x03(\v2!.headgate.authz.v1.Fact.ArgsEntryB\b\xbaH\x05\x9a\x01\x02\x10 R\x04args\x12&\n" +
 	"\x04path\x18\x03 \x01(\tB\x12\xbaH\x0fr\r\x18\xf4\x032\b^(/.*)?$R\x04path\x1a7\n" +
 	"\tArgsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfe\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf1\x04\n" +
 	"\x04Rule\x12J\n" +
 	"\x04name\x18\x01 \x01(\tB6\xbaH3r12/^[a-zA-Z0-9]([a-zA-Z0-9._-]{0,98}[a-zA-Z0-9])?$R\x04name\x12\x1f\n" +
-	"\x04when\x18\x02 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\x80\x80\x01R\x04when\x12=\n" +
-	"\x06effect\x18\x03 \x01(\tB%\xbaH\"r R\x05allowR\x05blockR\bescalateR\x06modifyR\x06effect\x12 \n" +
+	"\x04when\x18\x02 \x01(\tB\v\xbaH\br\x06\x10\x01\x18\x80\x80\x01R\x04when\x12\\\n" +
+	"\x06effect\x18\x03 \x01(\tBD\xbaHAr?R\x05allowR\x05blockR\bescalateR\x06modifyR\x06redactR\x05limitR\x05alertR\astep-upR\x06effect\x12 \n" +
 	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\x127\n" +
 	"\bapproval\x18\x05 \x01(\v2\x1b.headgate.authz.v1.ApprovalR\bapproval\x12A\n" +
 	"\x06modify\x18\x06 \x03(\v2\x1f.headgate.authz.v1.ModificationB\b\xbaH\x05\x92\x01\x02\x10dR\x06modify\x12\x16\n" +
 	"\x06shadow\x18\a \x01(\bR\x06shadow\x12\x14\n" +
-	"\x05alert\x18\b \x01(\bR\x05alert\"\x98\x01\n" +
+	"\x05alert\x18\b \x01(\bR\x05alert\x12.\n" +
+	"\x06redact\x18\t \x03(\tB\x16\xbaH\x13\x92\x01\x10\x10d\"\fr\n" +
+	"\x18\xf4\x032\x05^/.*$R\x06redact\x12.\n" +
+	"\x05limit\x18\n" +
+	" \x01(\v2\x18.headgate.authz.v1.LimitR\x05limit\x122\n" +
+	"\astep_up\x18\v \x01(\v2\x19.headgate.authz.v1.StepUpR\x06stepUp\x12>\n" +
+	"\x0fredact_if_there\x18\f \x03(\tB\x16\xbaH\x13\x92\x01\x10\x10d\"\fr\n" +
+	"\x18\xf4\x032\x05^/.*$R\rredactIfThere\"\x81\x01\n" +
+	"\x06StepUp\x12C\n" +
+	"\n" +
+	"acr_values\x18\x01 \x03(\tB$\xbaH!\x92\x01\x1e\x10\b\x18\x01\"\x18r\x162\x14^[!#-\\[\\]-~]{1,128}$R\tacrValues\x122\n" +
+	"\amax_age\x18\x02 \x01(\tB\x19\xbaH\x16r\x142\x12^([0-9]+(s|m|h))*$R\x06maxAge\"\xa4\x01\n" +
+	"\x05Limit\x12#\n" +
+	"\x05calls\x18\x01 \x01(\x03B\r\xbaH\n" +
+	"\"\b\x18\x80\x94\xeb\xdc\x03(\x01R\x05calls\x121\n" +
+	"\x06window\x18\x02 \x01(\tB\x19\xbaH\x16r\x142\x12^([0-9]+(s|m|h))+$R\x06window\x12C\n" +
+	"\x03per\x18\x03 \x03(\tB1\xbaH.\x92\x01+\x18\x01\"'r%R\x06personR\x05agentR\x06serverR\x04toolR\x06tenantR\x03per\"\x98\x01\n" +
 	"\bApproval\x124\n" +
 	"\x02by\x18\x01 \x01(\tB$\xbaH!r\x1f2\x1d^(role|group|person):.{1,63}$R\x02by\x12!\n" +
 	"\x06quorum\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\x18\n" +
 	"(\x00R\x06quorum\x123\n" +
-	"\aexpires\x18\x03 \x01(\tB\x19\xbaH\x16r\x142\x12^([0-9]+(s|m|h))*$R\aexpires\"\x97\x02\n" +
+	"\aexpires\x18\x03 \x01(\tB\x19\xbaH\x16r\x142\x12^([0-9]+(s|m|h))*$R\aexpires\"\xcf\x02\n" +
 	"\fModification\x12#\n" +
 	"\x04path\x18\x01 \x01(\tB\x0f\xbaH\fr\n" +
 	"\x18\xf4\x032\x05^/.*$R\x04path\x12*\n" +
@@ -906,24 +1652,48 @@ const file_headgate_authz_v1_policy_proto_rawDesc = "" +
 	"\x06remove\x18\x03 \x01(\bH\x00R\x06remove\x120\n" +
 	"\x05clamp\x18\x04 \x01(\v2\x18.headgate.authz.v1.ClampH\x00R\x05clamp\x12)\n" +
 	"\btruncate\x18\x05 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00H\x00R\btruncate\x12.\n" +
-	"\x04mask\x18\x06 \x01(\tB\x18\xbaH\x15r\x13R\x05emailR\x05last4R\x03allH\x00R\x04maskB\x0f\n" +
-	"\x06action\x12\x05\xbaH\x02\b\x01\"E\n" +
+	"\x04mask\x18\x06 \x01(\tB\x18\xbaH\x15r\x13R\x05emailR\x05last4R\x03allH\x00R\x04mask\x126\n" +
+	"\x06filter\x18\a \x01(\v2\x1c.headgate.authz.v1.SqlFilterH\x00R\x06filterB\x0f\n" +
+	"\x06action\x12\x05\xbaH\x02\b\x01\"\x92\x02\n" +
+	"\tSqlFilter\x124\n" +
+	"\x05table\x18\x01 \x01(\tB\x1e\xbaH\x1br\x192\x17^[a-z_][a-z0-9_]{0,62}$R\x05table\x12M\n" +
+	"\x06source\x18\x02 \x01(\tB5\xbaH2r02.^[a-z_][a-z0-9_]{0,62}\\.[a-z_][a-z0-9_]{0,62}$R\x06source\x12 \n" +
+	"\x05where\x18\x03 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xd0\x0fR\x05where\x12^\n" +
+	"\x06others\x18\x04 \x03(\tBF\xbaHC\x92\x01@\x10\xe8\a\x18\x01\"9r725^([a-z_][a-z0-9_]{0,62}\\.){0,2}[a-z_][a-z0-9_]{0,62}$R\x06others\"E\n" +
 	"\x05Clamp\x12\x15\n" +
 	"\x03min\x18\x01 \x01(\x01H\x00R\x03min\x88\x01\x01\x12\x15\n" +
 	"\x03max\x18\x02 \x01(\x01H\x01R\x03max\x88\x01\x01B\x06\n" +
 	"\x04_minB\x06\n" +
-	"\x04_max\"\xd5\x02\n" +
+	"\x04_max\"\x9d\a\n" +
 	"\x04Test\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\x120\n" +
 	"\x02as\x18\x02 \x01(\v2 .headgate.authz.v1.TestPrincipalR\x02as\x12\x12\n" +
 	"\x04tool\x18\x03 \x01(\tR\x04tool\x12+\n" +
 	"\x04args\x18\x04 \x01(\v2\x17.google.protobuf.StructR\x04args\x12-\n" +
-	"\x05facts\x18\x05 \x01(\v2\x17.google.protobuf.StructR\x05facts\x12=\n" +
-	"\x06expect\x18\x06 \x01(\tB%\xbaH\"r R\x05allowR\x05blockR\bescalateR\x06modifyR\x06expect\x128\n" +
+	"\x05facts\x18\x05 \x01(\v2\x17.google.protobuf.StructR\x05facts\x12F\n" +
+	"\x06expect\x18\x06 \x01(\tB.\xbaH+r)R\x05allowR\x05blockR\bescalateR\x06modifyR\astep-upR\x06expect\x128\n" +
 	"\vexpect_args\x18\a \x01(\v2\x17.google.protobuf.StructR\n" +
 	"expectArgs\x12\x12\n" +
-	"\x04rule\x18\b \x01(\tR\x04rule\"\xae\x02\n" +
+	"\x04rule\x18\b \x01(\tR\x04rule\x12>\n" +
+	"\x02at\x18\t \x01(\tB.\xbaH+r)2'^([0-9]{4}-[0-9]{2}-[0-9]{2}T.{1,40})?$R\x02at\x12\x17\n" +
+	"\x02ip\x18\n" +
+	" \x01(\tB\a\xbaH\x04r\x02\x18@R\x02ip\x12.\n" +
+	"\acountry\x18\v \x01(\tB\x14\xbaH\x11r\x0f2\r^([A-Z]{2})?$R\acountry\x12-\n" +
+	"\rserver_labels\x18\f \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\fserverLabels\x12)\n" +
+	"\vtool_labels\x18\r \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
+	"toolLabels\x12-\n" +
+	"\x05trust\x18\x0e \x01(\v2\x17.google.protobuf.StructR\x05trust\x12.\n" +
+	"\x05taint\x18\x0f \x01(\v2\x18.headgate.authz.v1.TaintR\x05taint\x12K\n" +
+	"\bcounters\x18\x10 \x03(\v2%.headgate.authz.v1.Test.CountersEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\bcounters\x12-\n" +
+	"\rexpect_redact\x18\x11 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\fexpectRedact\x12B\n" +
+	"\arelated\x18\x12 \x03(\tB(\xbaH%\x92\x01\"\x10d\"\x1er\x1c\x18\xc0\x022\x17^[a-z_]+:[^#]+#[a-z_]+$R\arelated\x1a;\n" +
+	"\rCountersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\")\n" +
+	"\x05Taint\x12 \n" +
+	"\x06labels\x18\x01 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\x06labels\"\xdb\x03\n" +
 	"\rTestPrincipal\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x16\n" +
@@ -935,10 +1705,39 @@ const file_headgate_authz_v1_policy_proto_rawDesc = "" +
 	"\n" +
 	"attributes\x18\x06 \x03(\v20.headgate.authz.v1.TestPrincipal.AttributesEntryR\n" +
 	"attributes\x12\x14\n" +
-	"\x05agent\x18\a \x01(\tR\x05agent\x1a=\n" +
+	"\x05agent\x18\a \x01(\tR\x05agent\x12\x1e\n" +
+	"\n" +
+	"clearances\x18\b \x03(\tR\n" +
+	"clearances\x124\n" +
+	"\asession\x18\t \x01(\v2\x1a.headgate.authz.v1.SessionR\asession\x121\n" +
+	"\x06device\x18\n" +
+	" \x01(\v2\x19.headgate.authz.v1.DeviceR\x06device\x12\"\n" +
+	"\apurpose\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\apurpose\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B2Z0headgate.dev/proto/gen/headgate/authz/v1;authzv1b\x06proto3"
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe0\x02\n" +
+	"\aSession\x124\n" +
+	"\astarted\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x122\n" +
+	"\x06issued\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06issued\x127\n" +
+	"\tauth_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bauthTime\x12\x1a\n" +
+	"\x03acr\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x03acr\x12 \n" +
+	"\x03amr\x18\x05 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10 \"\x04r\x02\x18@R\x03amr\x12 \n" +
+	"\x06client\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06client\x12.\n" +
+	"\x0eclient_version\x18\a \x01(\tB\a\xbaH\x04r\x02\x18@R\rclientVersion\x12\"\n" +
+	"\apurpose\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\apurpose\"\x8a\x01\n" +
+	"\x06Device\x12\x1d\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02H\x00R\x02id\x88\x01\x01\x12\x1d\n" +
+	"\amanaged\x18\x02 \x01(\bH\x01R\amanaged\x88\x01\x01\x12!\n" +
+	"\tcompliant\x18\x03 \x01(\bH\x02R\tcompliant\x88\x01\x01B\x05\n" +
+	"\x03_idB\n" +
+	"\n" +
+	"\b_managedB\f\n" +
+	"\n" +
+	"_compliant\"m\n" +
+	"\fRelationship\x12\"\n" +
+	"\x06object\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01\x18\x80\x02R\x06object\x129\n" +
+	"\brelation\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,62}$R\brelationB2Z0headgate.dev/proto/gen/headgate/authz/v1;authzv1b\x06proto3"
 
 var (
 	file_headgate_authz_v1_policy_proto_rawDescOnce sync.Once
@@ -952,48 +1751,74 @@ func file_headgate_authz_v1_policy_proto_rawDescGZIP() []byte {
 	return file_headgate_authz_v1_policy_proto_rawDescData
 }
 
-var file_headgate_authz_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_headgate_authz_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_headgate_authz_v1_policy_proto_goTypes = []any{
-	(*Policy)(nil),          // 0: headgate.authz.v1.Policy
-	(*PolicySpec)(nil),      // 1: headgate.authz.v1.PolicySpec
-	(*Match)(nil),           // 2: headgate.authz.v1.Match
-	(*Fact)(nil),            // 3: headgate.authz.v1.Fact
-	(*Rule)(nil),            // 4: headgate.authz.v1.Rule
-	(*Approval)(nil),        // 5: headgate.authz.v1.Approval
-	(*Modification)(nil),    // 6: headgate.authz.v1.Modification
-	(*Clamp)(nil),           // 7: headgate.authz.v1.Clamp
-	(*Test)(nil),            // 8: headgate.authz.v1.Test
-	(*TestPrincipal)(nil),   // 9: headgate.authz.v1.TestPrincipal
-	nil,                     // 10: headgate.authz.v1.PolicySpec.FactsEntry
-	nil,                     // 11: headgate.authz.v1.Fact.ArgsEntry
-	nil,                     // 12: headgate.authz.v1.TestPrincipal.AttributesEntry
-	(*v1.Metadata)(nil),     // 13: headgate.resource.v1.Metadata
-	(*structpb.Value)(nil),  // 14: google.protobuf.Value
-	(*structpb.Struct)(nil), // 15: google.protobuf.Struct
+	(*Policy)(nil),                // 0: headgate.authz.v1.Policy
+	(*PolicySpec)(nil),            // 1: headgate.authz.v1.PolicySpec
+	(*Counter)(nil),               // 2: headgate.authz.v1.Counter
+	(*Match)(nil),                 // 3: headgate.authz.v1.Match
+	(*Fact)(nil),                  // 4: headgate.authz.v1.Fact
+	(*Rule)(nil),                  // 5: headgate.authz.v1.Rule
+	(*StepUp)(nil),                // 6: headgate.authz.v1.StepUp
+	(*Limit)(nil),                 // 7: headgate.authz.v1.Limit
+	(*Approval)(nil),              // 8: headgate.authz.v1.Approval
+	(*Modification)(nil),          // 9: headgate.authz.v1.Modification
+	(*SqlFilter)(nil),             // 10: headgate.authz.v1.SqlFilter
+	(*Clamp)(nil),                 // 11: headgate.authz.v1.Clamp
+	(*Test)(nil),                  // 12: headgate.authz.v1.Test
+	(*Taint)(nil),                 // 13: headgate.authz.v1.Taint
+	(*TestPrincipal)(nil),         // 14: headgate.authz.v1.TestPrincipal
+	(*Session)(nil),               // 15: headgate.authz.v1.Session
+	(*Device)(nil),                // 16: headgate.authz.v1.Device
+	(*Relationship)(nil),          // 17: headgate.authz.v1.Relationship
+	nil,                           // 18: headgate.authz.v1.PolicySpec.FactsEntry
+	nil,                           // 19: headgate.authz.v1.PolicySpec.CalendarsEntry
+	nil,                           // 20: headgate.authz.v1.PolicySpec.CountersEntry
+	nil,                           // 21: headgate.authz.v1.Fact.ArgsEntry
+	nil,                           // 22: headgate.authz.v1.Test.CountersEntry
+	nil,                           // 23: headgate.authz.v1.TestPrincipal.AttributesEntry
+	(*v1.Metadata)(nil),           // 24: headgate.resource.v1.Metadata
+	(*structpb.Value)(nil),        // 25: google.protobuf.Value
+	(*structpb.Struct)(nil),       // 26: google.protobuf.Struct
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
 }
 var file_headgate_authz_v1_policy_proto_depIdxs = []int32{
-	13, // 0: headgate.authz.v1.Policy.metadata:type_name -> headgate.resource.v1.Metadata
+	24, // 0: headgate.authz.v1.Policy.metadata:type_name -> headgate.resource.v1.Metadata
 	1,  // 1: headgate.authz.v1.Policy.spec:type_name -> headgate.authz.v1.PolicySpec
-	2,  // 2: headgate.authz.v1.PolicySpec.match:type_name -> headgate.authz.v1.Match
-	10, // 3: headgate.authz.v1.PolicySpec.facts:type_name -> headgate.authz.v1.PolicySpec.FactsEntry
-	4,  // 4: headgate.authz.v1.PolicySpec.rules:type_name -> headgate.authz.v1.Rule
-	8,  // 5: headgate.authz.v1.PolicySpec.tests:type_name -> headgate.authz.v1.Test
-	11, // 6: headgate.authz.v1.Fact.args:type_name -> headgate.authz.v1.Fact.ArgsEntry
-	5,  // 7: headgate.authz.v1.Rule.approval:type_name -> headgate.authz.v1.Approval
-	6,  // 8: headgate.authz.v1.Rule.modify:type_name -> headgate.authz.v1.Modification
-	14, // 9: headgate.authz.v1.Modification.set:type_name -> google.protobuf.Value
-	7,  // 10: headgate.authz.v1.Modification.clamp:type_name -> headgate.authz.v1.Clamp
-	9,  // 11: headgate.authz.v1.Test.as:type_name -> headgate.authz.v1.TestPrincipal
-	15, // 12: headgate.authz.v1.Test.args:type_name -> google.protobuf.Struct
-	15, // 13: headgate.authz.v1.Test.facts:type_name -> google.protobuf.Struct
-	15, // 14: headgate.authz.v1.Test.expect_args:type_name -> google.protobuf.Struct
-	12, // 15: headgate.authz.v1.TestPrincipal.attributes:type_name -> headgate.authz.v1.TestPrincipal.AttributesEntry
-	3,  // 16: headgate.authz.v1.PolicySpec.FactsEntry.value:type_name -> headgate.authz.v1.Fact
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	3,  // 2: headgate.authz.v1.PolicySpec.match:type_name -> headgate.authz.v1.Match
+	18, // 3: headgate.authz.v1.PolicySpec.facts:type_name -> headgate.authz.v1.PolicySpec.FactsEntry
+	5,  // 4: headgate.authz.v1.PolicySpec.rules:type_name -> headgate.authz.v1.Rule
+	12, // 5: headgate.authz.v1.PolicySpec.tests:type_name -> headgate.authz.v1.Test
+	19, // 6: headgate.authz.v1.PolicySpec.calendars:type_name -> headgate.authz.v1.PolicySpec.CalendarsEntry
+	20, // 7: headgate.authz.v1.PolicySpec.counters:type_name -> headgate.authz.v1.PolicySpec.CountersEntry
+	21, // 8: headgate.authz.v1.Fact.args:type_name -> headgate.authz.v1.Fact.ArgsEntry
+	8,  // 9: headgate.authz.v1.Rule.approval:type_name -> headgate.authz.v1.Approval
+	9,  // 10: headgate.authz.v1.Rule.modify:type_name -> headgate.authz.v1.Modification
+	7,  // 11: headgate.authz.v1.Rule.limit:type_name -> headgate.authz.v1.Limit
+	6,  // 12: headgate.authz.v1.Rule.step_up:type_name -> headgate.authz.v1.StepUp
+	25, // 13: headgate.authz.v1.Modification.set:type_name -> google.protobuf.Value
+	11, // 14: headgate.authz.v1.Modification.clamp:type_name -> headgate.authz.v1.Clamp
+	10, // 15: headgate.authz.v1.Modification.filter:type_name -> headgate.authz.v1.SqlFilter
+	14, // 16: headgate.authz.v1.Test.as:type_name -> headgate.authz.v1.TestPrincipal
+	26, // 17: headgate.authz.v1.Test.args:type_name -> google.protobuf.Struct
+	26, // 18: headgate.authz.v1.Test.facts:type_name -> google.protobuf.Struct
+	26, // 19: headgate.authz.v1.Test.expect_args:type_name -> google.protobuf.Struct
+	26, // 20: headgate.authz.v1.Test.trust:type_name -> google.protobuf.Struct
+	13, // 21: headgate.authz.v1.Test.taint:type_name -> headgate.authz.v1.Taint
+	22, // 22: headgate.authz.v1.Test.counters:type_name -> headgate.authz.v1.Test.CountersEntry
+	23, // 23: headgate.authz.v1.TestPrincipal.attributes:type_name -> headgate.authz.v1.TestPrincipal.AttributesEntry
+	15, // 24: headgate.authz.v1.TestPrincipal.session:type_name -> headgate.authz.v1.Session
+	16, // 25: headgate.authz.v1.TestPrincipal.device:type_name -> headgate.authz.v1.Device
+	27, // 26: headgate.authz.v1.Session.started:type_name -> google.protobuf.Timestamp
+	27, // 27: headgate.authz.v1.Session.issued:type_name -> google.protobuf.Timestamp
+	27, // 28: headgate.authz.v1.Session.auth_time:type_name -> google.protobuf.Timestamp
+	4,  // 29: headgate.authz.v1.PolicySpec.FactsEntry.value:type_name -> headgate.authz.v1.Fact
+	2,  // 30: headgate.authz.v1.PolicySpec.CountersEntry.value:type_name -> headgate.authz.v1.Counter
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_headgate_authz_v1_policy_proto_init() }
@@ -1001,21 +1826,23 @@ func file_headgate_authz_v1_policy_proto_init() {
 	if File_headgate_authz_v1_policy_proto != nil {
 		return
 	}
-	file_headgate_authz_v1_policy_proto_msgTypes[6].OneofWrappers = []any{
+	file_headgate_authz_v1_policy_proto_msgTypes[9].OneofWrappers = []any{
 		(*Modification_Set)(nil),
 		(*Modification_Remove)(nil),
 		(*Modification_Clamp)(nil),
 		(*Modification_Truncate)(nil),
 		(*Modification_Mask)(nil),
+		(*Modification_Filter)(nil),
 	}
-	file_headgate_authz_v1_policy_proto_msgTypes[7].OneofWrappers = []any{}
+	file_headgate_authz_v1_policy_proto_msgTypes[11].OneofWrappers = []any{}
+	file_headgate_authz_v1_policy_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_authz_v1_policy_proto_rawDesc), len(file_headgate_authz_v1_policy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

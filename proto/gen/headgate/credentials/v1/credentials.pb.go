@@ -299,9 +299,13 @@ func (x *Inject) GetTemplate() string {
 }
 
 type ApplyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Resources     []*Resource            `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
-	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Resources []*Resource            `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
+	DryRun    bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// The source that declares these resources, as "git"; they are read only for everybody else from then on. Empty for somebody's own hands.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Change also what another source declares.
+	TakeOver      bool `protobuf:"varint,4,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -346,6 +350,20 @@ func (x *ApplyRequest) GetResources() []*Resource {
 func (x *ApplyRequest) GetDryRun() bool {
 	if x != nil {
 		return x.DryRun
+	}
+	return false
+}
+
+func (x *ApplyRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ApplyRequest) GetTakeOver() bool {
+	if x != nil {
+		return x.TakeOver
 	}
 	return false
 }
@@ -627,10 +645,13 @@ func (x *ListResponse) GetNextPageToken() string {
 }
 
 type DeleteRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Tenant        string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Kind   string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name   string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Tenant string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// As in ApplyRequest.
+	Owner         string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	TakeOver      bool   `protobuf:"varint,5,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -684,6 +705,20 @@ func (x *DeleteRequest) GetTenant() string {
 		return x.Tenant
 	}
 	return ""
+}
+
+func (x *DeleteRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *DeleteRequest) GetTakeOver() bool {
+	if x != nil {
+		return x.TakeOver
+	}
+	return false
 }
 
 type DeleteResponse struct {
@@ -998,10 +1033,12 @@ const file_headgate_credentials_v1_credentials_proto_rawDesc = "" +
 	"\x02in\x18\x01 \x01(\tB\r\xbaH\n" +
 	"r\bR\x06headerR\x02in\x120\n" +
 	"\x04name\x18\x02 \x01(\tB\x1c\xbaH\x19r\x172\x15^[A-Za-z0-9-]{1,128}$R\x04name\x12$\n" +
-	"\btemplate\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\btemplate\"u\n" +
+	"\btemplate\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\btemplate\"\xb1\x01\n" +
 	"\fApplyRequest\x12L\n" +
 	"\tresources\x18\x01 \x03(\v2!.headgate.credentials.v1.ResourceB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\tresources\x12\x17\n" +
-	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"c\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x1d\n" +
+	"\x05owner\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05owner\x12\x1b\n" +
+	"\ttake_over\x18\x04 \x01(\bR\btakeOver\"c\n" +
 	"\rApplyResponse\x126\n" +
 	"\achanges\x18\x01 \x03(\v2\x1c.headgate.resource.v1.ChangeR\achanges\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\"s\n" +
@@ -1023,12 +1060,14 @@ const file_headgate_credentials_v1_credentials_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"w\n" +
 	"\fListResponse\x12?\n" +
 	"\tresources\x18\x01 \x03(\v2!.headgate.credentials.v1.ResourceR\tresources\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"v\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb2\x01\n" +
 	"\rDeleteRequest\x12%\n" +
 	"\x04kind\x18\x01 \x01(\tB\x11\xbaH\x0er\fR\n" +
 	"ConnectionR\x04kind\x12\x1d\n" +
 	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12\x1f\n" +
-	"\x06tenant\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\",\n" +
+	"\x06tenant\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12\x1d\n" +
+	"\x05owner\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05owner\x12\x1b\n" +
+	"\ttake_over\x18\x05 \x01(\bR\btakeOver\",\n" +
 	"\x0eDeleteResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"\xf4\x01\n" +
 	"\fLeaseRequest\x12!\n" +

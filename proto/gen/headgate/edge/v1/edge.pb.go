@@ -9,6 +9,7 @@
 package edgev1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -25,6 +26,358 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// RelayRequest is one HTTP request of a client.
+type RelayRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Verb        string                 `protobuf:"bytes,1,opt,name=verb,proto3" json:"verb,omitempty"`
+	Endpoint    string                 `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Server      string                 `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	Host        string                 `protobuf:"bytes,4,opt,name=host,proto3" json:"host,omitempty"`
+	Origins     []string               `protobuf:"bytes,5,rep,name=origins,proto3" json:"origins,omitempty"`
+	ContentType string                 `protobuf:"bytes,6,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	Accept      string                 `protobuf:"bytes,7,opt,name=accept,proto3" json:"accept,omitempty"`
+	// The caller's access token, which the other edge checks anew.
+	Bearer      string `protobuf:"bytes,8,opt,name=bearer,proto3" json:"bearer,omitempty"`
+	Session     string `protobuf:"bytes,9,opt,name=session,proto3" json:"session,omitempty"`
+	LastEventId string `protobuf:"bytes,10,opt,name=last_event_id,json=lastEventId,proto3" json:"last_event_id,omitempty"`
+	TraceParent string `protobuf:"bytes,11,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
+	Ip          string `protobuf:"bytes,12,opt,name=ip,proto3" json:"ip,omitempty"`
+	UserAgent   string `protobuf:"bytes,13,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	// The headers of the protocol.
+	Headers []*Field `protobuf:"bytes,14,rep,name=headers,proto3" json:"headers,omitempty"`
+	Body    []byte   `protobuf:"bytes,15,opt,name=body,proto3" json:"body,omitempty"`
+	// The client takes a stream of events.
+	Streams bool `protobuf:"varint,16,opt,name=streams,proto3" json:"streams,omitempty"`
+	// The client's stream can be let go before its answer, for the client to take it up again.
+	Pauses        bool `protobuf:"varint,17,opt,name=pauses,proto3" json:"pauses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelayRequest) Reset() {
+	*x = RelayRequest{}
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelayRequest) ProtoMessage() {}
+
+func (x *RelayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelayRequest.ProtoReflect.Descriptor instead.
+func (*RelayRequest) Descriptor() ([]byte, []int) {
+	return file_headgate_edge_v1_edge_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *RelayRequest) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *RelayRequest) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *RelayRequest) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *RelayRequest) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *RelayRequest) GetOrigins() []string {
+	if x != nil {
+		return x.Origins
+	}
+	return nil
+}
+
+func (x *RelayRequest) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *RelayRequest) GetAccept() string {
+	if x != nil {
+		return x.Accept
+	}
+	return ""
+}
+
+func (x *RelayRequest) GetBearer() string {
+	if x != nil {
+		return x.Bearer
+	}
+	return ""
+}
+
+func (x *RelayRequest) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *RelayRequest) GetLastEventId() string {
+	if x != nil {
+		return x.LastEventId
+	}
+	return ""
+}
+
+func (x *RelayRequest) GetTraceParent() string {
+	if x != nil {
+		return x.TraceParent
+	}
+	return ""
+}
+
+func (x *RelayRequest) GetIp() string {
+	if x != nil {
+		return x.Ip
+	}
+	return ""
+}
+
+func (x *RelayRequest) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *RelayRequest) GetHeaders() []*Field {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *RelayRequest) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *RelayRequest) GetStreams() bool {
+	if x != nil {
+		return x.Streams
+	}
+	return false
+}
+
+func (x *RelayRequest) GetPauses() bool {
+	if x != nil {
+		return x.Pauses
+	}
+	return false
+}
+
+// Field is one header field.
+type Field struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Field) Reset() {
+	*x = Field{}
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Field) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Field) ProtoMessage() {}
+
+func (x *Field) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Field.ProtoReflect.Descriptor instead.
+func (*Field) Descriptor() ([]byte, []int) {
+	return file_headgate_edge_v1_edge_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Field) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Field) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// RelayResponse is one part of the answer. The last one has a status, unless a stream stays open.
+type RelayResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One message before the answer, or of a stream, with its event id. An event id alone is of the event that the client's stream begins with when nothing
+	// was said for long.
+	Message []byte `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	EventId string `protobuf:"bytes,2,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// The answer; 0 in the parts before.
+	Status     int32                `protobuf:"varint,3,opt,name=status,proto3" json:"status,omitempty"`
+	Body       []byte               `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
+	Session    string               `protobuf:"bytes,5,opt,name=session,proto3" json:"session,omitempty"`
+	Challenge  string               `protobuf:"bytes,6,opt,name=challenge,proto3" json:"challenge,omitempty"`
+	Allow      string               `protobuf:"bytes,7,opt,name=allow,proto3" json:"allow,omitempty"`
+	RetryAfter *durationpb.Duration `protobuf:"bytes,8,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	// The stream begins, which has no answer of its own.
+	Stream bool `protobuf:"varint,9,opt,name=stream,proto3" json:"stream,omitempty"`
+	// The client's stream ends before its answer, with the event id behind which it can be taken up again, after this long.
+	Pause         *durationpb.Duration `protobuf:"bytes,10,opt,name=pause,proto3" json:"pause,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RelayResponse) Reset() {
+	*x = RelayResponse{}
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RelayResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RelayResponse) ProtoMessage() {}
+
+func (x *RelayResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RelayResponse.ProtoReflect.Descriptor instead.
+func (*RelayResponse) Descriptor() ([]byte, []int) {
+	return file_headgate_edge_v1_edge_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RelayResponse) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *RelayResponse) GetEventId() string {
+	if x != nil {
+		return x.EventId
+	}
+	return ""
+}
+
+func (x *RelayResponse) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *RelayResponse) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *RelayResponse) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *RelayResponse) GetChallenge() string {
+	if x != nil {
+		return x.Challenge
+	}
+	return ""
+}
+
+func (x *RelayResponse) GetAllow() string {
+	if x != nil {
+		return x.Allow
+	}
+	return ""
+}
+
+func (x *RelayResponse) GetRetryAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
+func (x *RelayResponse) GetStream() bool {
+	if x != nil {
+		return x.Stream
+	}
+	return false
+}
+
+func (x *RelayResponse) GetPause() *durationpb.Duration {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -33,7 +386,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_headgate_edge_v1_edge_proto_msgTypes[0]
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -45,7 +398,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_edge_v1_edge_proto_msgTypes[0]
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -58,7 +411,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_edge_v1_edge_proto_rawDescGZIP(), []int{0}
+	return file_headgate_edge_v1_edge_proto_rawDescGZIP(), []int{3}
 }
 
 type StatusResponse struct {
@@ -71,7 +424,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_headgate_edge_v1_edge_proto_msgTypes[1]
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -83,7 +436,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_edge_v1_edge_proto_msgTypes[1]
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -96,7 +449,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_edge_v1_edge_proto_rawDescGZIP(), []int{1}
+	return file_headgate_edge_v1_edge_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StatusResponse) GetReplicas() []*ReplicaStatus {
@@ -131,7 +484,7 @@ type ReplicaStatus struct {
 
 func (x *ReplicaStatus) Reset() {
 	*x = ReplicaStatus{}
-	mi := &file_headgate_edge_v1_edge_proto_msgTypes[2]
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -143,7 +496,7 @@ func (x *ReplicaStatus) String() string {
 func (*ReplicaStatus) ProtoMessage() {}
 
 func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_edge_v1_edge_proto_msgTypes[2]
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -156,7 +509,7 @@ func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaStatus.ProtoReflect.Descriptor instead.
 func (*ReplicaStatus) Descriptor() ([]byte, []int) {
-	return file_headgate_edge_v1_edge_proto_rawDescGZIP(), []int{2}
+	return file_headgate_edge_v1_edge_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ReplicaStatus) GetName() string {
@@ -206,7 +559,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_headgate_edge_v1_edge_proto_msgTypes[3]
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -218,7 +571,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_edge_v1_edge_proto_msgTypes[3]
+	mi := &file_headgate_edge_v1_edge_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -231,7 +584,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_headgate_edge_v1_edge_proto_rawDescGZIP(), []int{3}
+	return file_headgate_edge_v1_edge_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *JournalStatus) GetWriter() string {
@@ -259,7 +612,43 @@ var File_headgate_edge_v1_edge_proto protoreflect.FileDescriptor
 
 const file_headgate_edge_v1_edge_proto_rawDesc = "" +
 	"\n" +
-	"\x1bheadgate/edge/v1/edge.proto\x12\x10headgate.edge.v1\x1a\x1egoogle/protobuf/duration.proto\x1a!headgate/options/v1/options.proto\"\x0f\n" +
+	"\x1bheadgate/edge/v1/edge.proto\x12\x10headgate.edge.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a!headgate/options/v1/options.proto\"\xe5\x04\n" +
+	"\fRelayRequest\x12\x1b\n" +
+	"\x04verb\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18\x10R\x04verb\x12$\n" +
+	"\bendpoint\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\bendpoint\x12\x1f\n" +
+	"\x06server\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06server\x12\x1c\n" +
+	"\x04host\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\x04host\x12\"\n" +
+	"\aorigins\x18\x05 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10\bR\aorigins\x12+\n" +
+	"\fcontent_type\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\vcontentType\x12 \n" +
+	"\x06accept\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x06accept\x12\x1b\n" +
+	"\x06bearer\x18\b \x01(\tB\x03\x80\x01\x01R\x06bearer\x12\"\n" +
+	"\asession\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\asession\x12,\n" +
+	"\rlast_event_id\x18\n" +
+	" \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\vlastEventId\x12+\n" +
+	"\ftrace_parent\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\vtraceParent\x12\x17\n" +
+	"\x02ip\x18\f \x01(\tB\a\xbaH\x04r\x02\x18@R\x02ip\x12'\n" +
+	"\n" +
+	"user_agent\x18\r \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\tuserAgent\x12<\n" +
+	"\aheaders\x18\x0e \x03(\v2\x17.headgate.edge.v1.FieldB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\aheaders\x12\x12\n" +
+	"\x04body\x18\x0f \x01(\fR\x04body\x12\x18\n" +
+	"\astreams\x18\x10 \x01(\bR\astreams\x12\x16\n" +
+	"\x06pauses\x18\x11 \x01(\bR\x06pauses\"1\n" +
+	"\x05Field\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xc3\x02\n" +
+	"\rRelayResponse\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\fR\amessage\x12\x19\n" +
+	"\bevent_id\x18\x02 \x01(\tR\aeventId\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\x05R\x06status\x12\x12\n" +
+	"\x04body\x18\x04 \x01(\fR\x04body\x12\x18\n" +
+	"\asession\x18\x05 \x01(\tR\asession\x12\x1c\n" +
+	"\tchallenge\x18\x06 \x01(\tR\tchallenge\x12\x14\n" +
+	"\x05allow\x18\a \x01(\tR\x05allow\x12:\n" +
+	"\vretry_after\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"retryAfter\x12\x16\n" +
+	"\x06stream\x18\t \x01(\bR\x06stream\x12/\n" +
+	"\x05pause\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\x05pause\"\x0f\n" +
 	"\rStatusRequest\"\x88\x01\n" +
 	"\x0eStatusResponse\x12;\n" +
 	"\breplicas\x18\x01 \x03(\v2\x1f.headgate.edge.v1.ReplicaStatusR\breplicas\x129\n" +
@@ -273,11 +662,13 @@ const file_headgate_edge_v1_edge_proto_rawDesc = "" +
 	"\rJournalStatus\x12\x16\n" +
 	"\x06writer\x18\x01 \x01(\tR\x06writer\x12\x18\n" +
 	"\awritten\x18\x02 \x01(\x04R\awritten\x12\x18\n" +
-	"\ashipped\x18\x03 \x01(\x04R\ashipped2m\n" +
+	"\ashipped\x18\x03 \x01(\x04R\ashipped2\xc4\x01\n" +
 	"\vEdgeService\x12^\n" +
 	"\x06Status\x12\x1f.headgate.edge.v1.StatusRequest\x1a .headgate.edge.v1.StatusResponse\"\x11\x8a\xb5\x18\n" +
 	"\n" +
-	"\x01\a\x12\x03\x02\x03\x06\x18\x03\x90\x02\x01B0Z.headgate.dev/proto/gen/headgate/edge/v1;edgev1b\x06proto3"
+	"\x01\a\x12\x03\x02\x03\x06\x18\x03\x90\x02\x01\x12U\n" +
+	"\x05Relay\x12\x1e.headgate.edge.v1.RelayRequest\x1a\x1f.headgate.edge.v1.RelayResponse\"\t\x8a\xb5\x18\x05\n" +
+	"\x01\x01\x18\x030\x01B0Z.headgate.dev/proto/gen/headgate/edge/v1;edgev1b\x06proto3"
 
 var (
 	file_headgate_edge_v1_edge_proto_rawDescOnce sync.Once
@@ -291,25 +682,33 @@ func file_headgate_edge_v1_edge_proto_rawDescGZIP() []byte {
 	return file_headgate_edge_v1_edge_proto_rawDescData
 }
 
-var file_headgate_edge_v1_edge_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_headgate_edge_v1_edge_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_headgate_edge_v1_edge_proto_goTypes = []any{
-	(*StatusRequest)(nil),       // 0: headgate.edge.v1.StatusRequest
-	(*StatusResponse)(nil),      // 1: headgate.edge.v1.StatusResponse
-	(*ReplicaStatus)(nil),       // 2: headgate.edge.v1.ReplicaStatus
-	(*JournalStatus)(nil),       // 3: headgate.edge.v1.JournalStatus
-	(*durationpb.Duration)(nil), // 4: google.protobuf.Duration
+	(*RelayRequest)(nil),        // 0: headgate.edge.v1.RelayRequest
+	(*Field)(nil),               // 1: headgate.edge.v1.Field
+	(*RelayResponse)(nil),       // 2: headgate.edge.v1.RelayResponse
+	(*StatusRequest)(nil),       // 3: headgate.edge.v1.StatusRequest
+	(*StatusResponse)(nil),      // 4: headgate.edge.v1.StatusResponse
+	(*ReplicaStatus)(nil),       // 5: headgate.edge.v1.ReplicaStatus
+	(*JournalStatus)(nil),       // 6: headgate.edge.v1.JournalStatus
+	(*durationpb.Duration)(nil), // 7: google.protobuf.Duration
 }
 var file_headgate_edge_v1_edge_proto_depIdxs = []int32{
-	2, // 0: headgate.edge.v1.StatusResponse.replicas:type_name -> headgate.edge.v1.ReplicaStatus
-	3, // 1: headgate.edge.v1.StatusResponse.journal:type_name -> headgate.edge.v1.JournalStatus
-	4, // 2: headgate.edge.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
-	0, // 3: headgate.edge.v1.EdgeService.Status:input_type -> headgate.edge.v1.StatusRequest
-	1, // 4: headgate.edge.v1.EdgeService.Status:output_type -> headgate.edge.v1.StatusResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	1, // 0: headgate.edge.v1.RelayRequest.headers:type_name -> headgate.edge.v1.Field
+	7, // 1: headgate.edge.v1.RelayResponse.retry_after:type_name -> google.protobuf.Duration
+	7, // 2: headgate.edge.v1.RelayResponse.pause:type_name -> google.protobuf.Duration
+	5, // 3: headgate.edge.v1.StatusResponse.replicas:type_name -> headgate.edge.v1.ReplicaStatus
+	6, // 4: headgate.edge.v1.StatusResponse.journal:type_name -> headgate.edge.v1.JournalStatus
+	7, // 5: headgate.edge.v1.ReplicaStatus.age:type_name -> google.protobuf.Duration
+	3, // 6: headgate.edge.v1.EdgeService.Status:input_type -> headgate.edge.v1.StatusRequest
+	0, // 7: headgate.edge.v1.EdgeService.Relay:input_type -> headgate.edge.v1.RelayRequest
+	4, // 8: headgate.edge.v1.EdgeService.Status:output_type -> headgate.edge.v1.StatusResponse
+	2, // 9: headgate.edge.v1.EdgeService.Relay:output_type -> headgate.edge.v1.RelayResponse
+	8, // [8:10] is the sub-list for method output_type
+	6, // [6:8] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_headgate_edge_v1_edge_proto_init() }
@@ -323,7 +722,7 @@ func file_headgate_edge_v1_edge_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_edge_v1_edge_proto_rawDesc), len(file_headgate_edge_v1_edge_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -164,6 +164,14 @@ type Event struct {
 	SessionHash string `protobuf:"bytes,22,opt,name=session_hash,json=sessionHash,proto3" json:"session_hash,omitempty"`
 	// How many items a list held before and after filtering.
 	List *ListCounts `protobuf:"bytes,23,opt,name=list,proto3" json:"list,omitempty"`
+	// The record is of so many requests instead of one: floods of requests that are refused at the door are counted. 0 for a record of one.
+	Repeats int64 `protobuf:"varint,24,opt,name=repeats,proto3" json:"repeats,omitempty"`
+	// What a person is asked to allow, or was, and what they said.
+	Approval *Approval `protobuf:"bytes,25,opt,name=approval,proto3" json:"approval,omitempty"`
+	// How much an agent, a person or a server is trusted, where that moved.
+	Trust *Trust `protobuf:"bytes,26,opt,name=trust,proto3" json:"trust,omitempty"`
+	// The rights that what this record tells of gave or took.
+	Grants []*Grant `protobuf:"bytes,27,rep,name=grants,proto3" json:"grants,omitempty"`
 	// Set by the journal, last: they are appended to the bytes.
 	Writer        string `protobuf:"bytes,100,opt,name=writer,proto3" json:"writer,omitempty"`
 	Sequence      uint64 `protobuf:"varint,101,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -363,6 +371,34 @@ func (x *Event) GetList() *ListCounts {
 	return nil
 }
 
+func (x *Event) GetRepeats() int64 {
+	if x != nil {
+		return x.Repeats
+	}
+	return 0
+}
+
+func (x *Event) GetApproval() *Approval {
+	if x != nil {
+		return x.Approval
+	}
+	return nil
+}
+
+func (x *Event) GetTrust() *Trust {
+	if x != nil {
+		return x.Trust
+	}
+	return nil
+}
+
+func (x *Event) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
 func (x *Event) GetWriter() string {
 	if x != nil {
 		return x.Writer
@@ -399,7 +435,9 @@ type Principal struct {
 	ClientId      string `protobuf:"bytes,8,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
 	TokenId       string `protobuf:"bytes,9,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
 	// When a service acts by itself.
-	Service       string `protobuf:"bytes,10,opt,name=service,proto3" json:"service,omitempty"`
+	Service string `protobuf:"bytes,10,opt,name=service,proto3" json:"service,omitempty"`
+	// Who acts for the person, who speaks to Headgate last: the chain of act claims (RFC 8693). Empty where it is the agent and the client alone.
+	Actors        []string `protobuf:"bytes,11,rep,name=actors,proto3" json:"actors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -502,6 +540,13 @@ func (x *Principal) GetService() string {
 		return x.Service
 	}
 	return ""
+}
+
+func (x *Principal) GetActors() []string {
+	if x != nil {
+		return x.Actors
+	}
+	return nil
 }
 
 type Source struct {
@@ -749,7 +794,13 @@ type Decision struct {
 	// What the replicas stood at.
 	AuthzRevision int64 `protobuf:"varint,11,opt,name=authz_revision,json=authzRevision,proto3" json:"authz_revision,omitempty"`
 	// The stage of the call that refused.
-	Stage         string `protobuf:"bytes,12,opt,name=stage,proto3" json:"stage,omitempty"`
+	Stage string `protobuf:"bytes,12,opt,name=stage,proto3" json:"stage,omitempty"`
+	// Every rule that matched, as policy/rule, those in shadow too; the first 32.
+	Matched []string `protobuf:"bytes,13,rep,name=matched,proto3" json:"matched,omitempty"`
+	// Rules that could not be judged, those in shadow too; the first 32.
+	Failed []string `protobuf:"bytes,14,rep,name=failed,proto3" json:"failed,omitempty"`
+	// What was read for the rules; the first 32.
+	Facts         []*Fact `protobuf:"bytes,15,rep,name=facts,proto3" json:"facts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -868,21 +919,112 @@ func (x *Decision) GetStage() string {
 	return ""
 }
 
-// Payload is a document by its keyed hash; the document itself is not here.
+func (x *Decision) GetMatched() []string {
+	if x != nil {
+		return x.Matched
+	}
+	return nil
+}
+
+func (x *Decision) GetFailed() []string {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
+}
+
+func (x *Decision) GetFacts() []*Fact {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
+// Fact is one value that rules were judged by.
+type Fact struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// policy/fact.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// A hash of how the policy declared it: a fact that is read otherwise is another one.
+	Declared string `protobuf:"bytes,2,opt,name=declared,proto3" json:"declared,omitempty"`
+	// A copy is here only where there may be one of the results of the tool that it was read with, and whole.
+	Value         *Payload `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fact) Reset() {
+	*x = Fact{}
+	mi := &file_headgate_events_v1_events_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fact) ProtoMessage() {}
+
+func (x *Fact) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_events_v1_events_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fact.ProtoReflect.Descriptor instead.
+func (*Fact) Descriptor() ([]byte, []int) {
+	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Fact) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Fact) GetDeclared() string {
+	if x != nil {
+		return x.Declared
+	}
+	return ""
+}
+
+func (x *Fact) GetValue() *Payload {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+// Payload is a document by its keyed hash. The document itself is here only where the tenant asks for a copy.
 type Payload struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// HMAC-SHA-256, hex, keyed for the tenant.
 	Hmac  string `protobuf:"bytes,1,opt,name=hmac,proto3" json:"hmac,omitempty"`
 	Bytes int64  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// For results: the tool said that it failed.
-	IsError       bool `protobuf:"varint,3,opt,name=is_error,json=isError,proto3" json:"is_error,omitempty"`
+	IsError bool `protobuf:"varint,3,opt,name=is_error,json=isError,proto3" json:"is_error,omitempty"`
+	// The document as JSON, without what may not be kept.
+	Document string `protobuf:"bytes,4,opt,name=document,proto3" json:"document,omitempty"`
+	// The document, sealed.
+	Sealed *Sealed `protobuf:"bytes,5,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// Of arguments: the id of the key of whom the call is about, where the tool's recording says where that stands. It tells nobody who that is.
+	SubjectKey    string `protobuf:"bytes,6,opt,name=subject_key,json=subjectKey,proto3" json:"subject_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Payload) Reset() {
 	*x = Payload{}
-	mi := &file_headgate_events_v1_events_proto_msgTypes[6]
+	mi := &file_headgate_events_v1_events_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1036,7 @@ func (x *Payload) String() string {
 func (*Payload) ProtoMessage() {}
 
 func (x *Payload) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_events_v1_events_proto_msgTypes[6]
+	mi := &file_headgate_events_v1_events_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1049,7 @@ func (x *Payload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Payload.ProtoReflect.Descriptor instead.
 func (*Payload) Descriptor() ([]byte, []int) {
-	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{6}
+	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Payload) GetHmac() string {
@@ -931,6 +1073,82 @@ func (x *Payload) GetIsError() bool {
 	return false
 }
 
+func (x *Payload) GetDocument() string {
+	if x != nil {
+		return x.Document
+	}
+	return ""
+}
+
+func (x *Payload) GetSealed() *Sealed {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *Payload) GetSubjectKey() string {
+	if x != nil {
+		return x.SubjectKey
+	}
+	return ""
+}
+
+// Sealed is a document that only the holder of a private key reads. Once that key is erased, nobody does.
+type Sealed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the key.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// HPKE (RFC 9180), bound to the tenant, the key, the call and which of its documents it is.
+	Box           []byte `protobuf:"bytes,2,opt,name=box,proto3" json:"box,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sealed) Reset() {
+	*x = Sealed{}
+	mi := &file_headgate_events_v1_events_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sealed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sealed) ProtoMessage() {}
+
+func (x *Sealed) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_events_v1_events_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sealed.ProtoReflect.Descriptor instead.
+func (*Sealed) Descriptor() ([]byte, []int) {
+	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Sealed) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Sealed) GetBox() []byte {
+	if x != nil {
+		return x.Box
+	}
+	return nil
+}
+
 type Credential struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Connection    string                 `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
@@ -941,7 +1159,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_headgate_events_v1_events_proto_msgTypes[7]
+	mi := &file_headgate_events_v1_events_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1171,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_events_v1_events_proto_msgTypes[7]
+	mi := &file_headgate_events_v1_events_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1184,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{7}
+	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Credential) GetConnection() string {
@@ -993,7 +1211,7 @@ type Trace struct {
 
 func (x *Trace) Reset() {
 	*x = Trace{}
-	mi := &file_headgate_events_v1_events_proto_msgTypes[8]
+	mi := &file_headgate_events_v1_events_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +1223,7 @@ func (x *Trace) String() string {
 func (*Trace) ProtoMessage() {}
 
 func (x *Trace) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_events_v1_events_proto_msgTypes[8]
+	mi := &file_headgate_events_v1_events_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +1236,7 @@ func (x *Trace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trace.ProtoReflect.Descriptor instead.
 func (*Trace) Descriptor() ([]byte, []int) {
-	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{8}
+	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Trace) GetTraceId() string {
@@ -1051,7 +1269,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_headgate_events_v1_events_proto_msgTypes[9]
+	mi := &file_headgate_events_v1_events_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1281,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_events_v1_events_proto_msgTypes[9]
+	mi := &file_headgate_events_v1_events_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1294,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{9}
+	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Change) GetKind() string {
@@ -1142,7 +1360,7 @@ type Findings struct {
 
 func (x *Findings) Reset() {
 	*x = Findings{}
-	mi := &file_headgate_events_v1_events_proto_msgTypes[10]
+	mi := &file_headgate_events_v1_events_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1372,7 @@ func (x *Findings) String() string {
 func (*Findings) ProtoMessage() {}
 
 func (x *Findings) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_events_v1_events_proto_msgTypes[10]
+	mi := &file_headgate_events_v1_events_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1385,7 @@ func (x *Findings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Findings.ProtoReflect.Descriptor instead.
 func (*Findings) Descriptor() ([]byte, []int) {
-	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{10}
+	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Findings) GetHidden() int32 {
@@ -1201,7 +1419,7 @@ type ListCounts struct {
 
 func (x *ListCounts) Reset() {
 	*x = ListCounts{}
-	mi := &file_headgate_events_v1_events_proto_msgTypes[11]
+	mi := &file_headgate_events_v1_events_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1431,7 @@ func (x *ListCounts) String() string {
 func (*ListCounts) ProtoMessage() {}
 
 func (x *ListCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_events_v1_events_proto_msgTypes[11]
+	mi := &file_headgate_events_v1_events_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1444,7 @@ func (x *ListCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCounts.ProtoReflect.Descriptor instead.
 func (*ListCounts) Descriptor() ([]byte, []int) {
-	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{11}
+	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListCounts) GetTotal() int32 {
@@ -1243,11 +1461,297 @@ func (x *ListCounts) GetShown() int32 {
 	return 0
 }
 
+// Approval is one question to a person about one call, and what became of it. It has the same id in every record about it.
+type Approval struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// asked, granted, denied, expired or used.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Who may answer: people, group:NAME or role:NAME.
+	Approvers []string `protobuf:"bytes,3,rep,name=approvers,proto3" json:"approvers,omitempty"`
+	// Who answered.
+	Approver  string                 `protobuf:"bytes,4,opt,name=approver,proto3" json:"approver,omitempty"`
+	AskedAt   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=asked_at,json=askedAt,proto3" json:"asked_at,omitempty"`
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Who asked tried to answer.
+	Self bool `protobuf:"varint,7,opt,name=self,proto3" json:"self,omitempty"`
+	// Nobody was asked: somebody took it upon themselves.
+	BreakGlass bool `protobuf:"varint,8,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	// HMAC-SHA-256 of the arguments that the answer is good for.
+	ArgumentsHmac string `protobuf:"bytes,9,opt,name=arguments_hmac,json=argumentsHmac,proto3" json:"arguments_hmac,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Approval) Reset() {
+	*x = Approval{}
+	mi := &file_headgate_events_v1_events_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Approval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Approval) ProtoMessage() {}
+
+func (x *Approval) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_events_v1_events_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Approval.ProtoReflect.Descriptor instead.
+func (*Approval) Descriptor() ([]byte, []int) {
+	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Approval) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Approval) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Approval) GetApprovers() []string {
+	if x != nil {
+		return x.Approvers
+	}
+	return nil
+}
+
+func (x *Approval) GetApprover() string {
+	if x != nil {
+		return x.Approver
+	}
+	return ""
+}
+
+func (x *Approval) GetAskedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AskedAt
+	}
+	return nil
+}
+
+func (x *Approval) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Approval) GetSelf() bool {
+	if x != nil {
+		return x.Self
+	}
+	return false
+}
+
+func (x *Approval) GetBreakGlass() bool {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return false
+}
+
+func (x *Approval) GetArgumentsHmac() string {
+	if x != nil {
+		return x.ArgumentsHmac
+	}
+	return ""
+}
+
+// Trust is how much something is trusted, before and now.
+type Trust struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// server:NAME, agent:NAME, person:NAME or tool:SERVER.TOOL.
+	Subject string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	// unknown, approved, quarantined or stopped; for what is scored, its band.
+	Band         string `protobuf:"bytes,2,opt,name=band,proto3" json:"band,omitempty"`
+	PreviousBand string `protobuf:"bytes,3,opt,name=previous_band,json=previousBand,proto3" json:"previous_band,omitempty"`
+	// 0 to 100, where it is scored.
+	Score         *float64 `protobuf:"fixed64,4,opt,name=score,proto3,oneof" json:"score,omitempty"`
+	PreviousScore *float64 `protobuf:"fixed64,5,opt,name=previous_score,json=previousScore,proto3,oneof" json:"previous_score,omitempty"`
+	Reasons       []string `protobuf:"bytes,6,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trust) Reset() {
+	*x = Trust{}
+	mi := &file_headgate_events_v1_events_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trust) ProtoMessage() {}
+
+func (x *Trust) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_events_v1_events_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trust.ProtoReflect.Descriptor instead.
+func (*Trust) Descriptor() ([]byte, []int) {
+	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Trust) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Trust) GetBand() string {
+	if x != nil {
+		return x.Band
+	}
+	return ""
+}
+
+func (x *Trust) GetPreviousBand() string {
+	if x != nil {
+		return x.PreviousBand
+	}
+	return ""
+}
+
+func (x *Trust) GetScore() float64 {
+	if x != nil && x.Score != nil {
+		return *x.Score
+	}
+	return 0
+}
+
+func (x *Trust) GetPreviousScore() float64 {
+	if x != nil && x.PreviousScore != nil {
+		return *x.PreviousScore
+	}
+	return 0
+}
+
+func (x *Trust) GetReasons() []string {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+// Grant is one right that somebody got, lost, or holds until another time.
+type Grant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// given, taken or changed.
+	What string `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	// person:NAME, group:NAME, department:NAME, team:NAME, role:NAME or agent:NAME.
+	Holder string `protobuf:"bytes,2,opt,name=holder,proto3" json:"holder,omitempty"`
+	// role:NAME, member of group:NAME, call SERVER.TOOL, act for person:NAME, sign in, ...
+	Right string `protobuf:"bytes,3,opt,name=right,proto3" json:"right,omitempty"`
+	// When it ends by itself; unset means never.
+	Until *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	// When it would have ended before.
+	PreviousUntil *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=previous_until,json=previousUntil,proto3" json:"previous_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_headgate_events_v1_events_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_events_v1_events_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_headgate_events_v1_events_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Grant) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Grant) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *Grant) GetRight() string {
+	if x != nil {
+		return x.Right
+	}
+	return ""
+}
+
+func (x *Grant) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Grant) GetPreviousUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PreviousUntil
+	}
+	return nil
+}
+
 var File_headgate_events_v1_events_proto protoreflect.FileDescriptor
 
 const file_headgate_events_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x1fheadgate/events/v1/events.proto\x12\x12headgate.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadgate/fault/v1/fault.proto\"\xde\b\n" +
+	"\x1fheadgate/events/v1/events.proto\x12\x12headgate.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadgate/fault/v1/fault.proto\"\x96\n" +
+	"\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12/\n" +
@@ -1275,10 +1779,14 @@ const file_headgate_events_v1_events_proto_rawDesc = "" +
 	"\bfindings\x18\x14 \x01(\v2\x1c.headgate.events.v1.FindingsR\bfindings\x12\x14\n" +
 	"\x05alert\x18\x15 \x01(\bR\x05alert\x12!\n" +
 	"\fsession_hash\x18\x16 \x01(\tR\vsessionHash\x122\n" +
-	"\x04list\x18\x17 \x01(\v2\x1e.headgate.events.v1.ListCountsR\x04list\x12\x16\n" +
+	"\x04list\x18\x17 \x01(\v2\x1e.headgate.events.v1.ListCountsR\x04list\x12\x18\n" +
+	"\arepeats\x18\x18 \x01(\x03R\arepeats\x128\n" +
+	"\bapproval\x18\x19 \x01(\v2\x1c.headgate.events.v1.ApprovalR\bapproval\x12/\n" +
+	"\x05trust\x18\x1a \x01(\v2\x19.headgate.events.v1.TrustR\x05trust\x121\n" +
+	"\x06grants\x18\x1b \x03(\v2\x19.headgate.events.v1.GrantR\x06grants\x12\x16\n" +
 	"\x06writer\x18d \x01(\tR\x06writer\x12\x1a\n" +
 	"\bsequence\x18e \x01(\x04R\bsequence\x12#\n" +
-	"\rprevious_hash\x18f \x01(\fR\fpreviousHash\"\xa2\x02\n" +
+	"\rprevious_hash\x18f \x01(\fR\fpreviousHash\"\xba\x02\n" +
 	"\tPrincipal\x12\x16\n" +
 	"\x06person\x18\x01 \x01(\tR\x06person\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12!\n" +
@@ -1291,7 +1799,8 @@ const file_headgate_events_v1_events_proto_rawDesc = "" +
 	"\tclient_id\x18\b \x01(\tR\bclientId\x12\x19\n" +
 	"\btoken_id\x18\t \x01(\tR\atokenId\x12\x18\n" +
 	"\aservice\x18\n" +
-	" \x01(\tR\aservice\"7\n" +
+	" \x01(\tR\aservice\x12\x16\n" +
+	"\x06actors\x18\v \x03(\tR\x06actors\"7\n" +
 	"\x06Source\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\tR\x02ip\x12\x1d\n" +
 	"\n" +
@@ -1311,7 +1820,7 @@ const file_headgate_events_v1_events_proto_rawDesc = "" +
 	"\x0fdefinition_hash\x18\x03 \x01(\tR\x0edefinitionHash\x12\x18\n" +
 	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06labels\x18\x05 \x03(\tR\x06labels\x12\x1a\n" +
-	"\bresource\x18\x06 \x01(\tR\bresource\"\xd5\x02\n" +
+	"\bresource\x18\x06 \x01(\tR\bresource\"\xb7\x03\n" +
 	"\bDecision\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06effect\x18\x02 \x01(\tR\x06effect\x12\x12\n" +
@@ -1325,11 +1834,25 @@ const file_headgate_events_v1_events_proto_rawDesc = "" +
 	"\x06shadow\x18\n" +
 	" \x03(\tR\x06shadow\x12%\n" +
 	"\x0eauthz_revision\x18\v \x01(\x03R\rauthzRevision\x12\x14\n" +
-	"\x05stage\x18\f \x01(\tR\x05stage\"N\n" +
+	"\x05stage\x18\f \x01(\tR\x05stage\x12\x18\n" +
+	"\amatched\x18\r \x03(\tR\amatched\x12\x16\n" +
+	"\x06failed\x18\x0e \x03(\tR\x06failed\x12.\n" +
+	"\x05facts\x18\x0f \x03(\v2\x18.headgate.events.v1.FactR\x05facts\"i\n" +
+	"\x04Fact\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
+	"\bdeclared\x18\x02 \x01(\tR\bdeclared\x121\n" +
+	"\x05value\x18\x03 \x01(\v2\x1b.headgate.events.v1.PayloadR\x05value\"\xbf\x01\n" +
 	"\aPayload\x12\x12\n" +
 	"\x04hmac\x18\x01 \x01(\tR\x04hmac\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\x19\n" +
-	"\bis_error\x18\x03 \x01(\bR\aisError\"G\n" +
+	"\bis_error\x18\x03 \x01(\bR\aisError\x12\x1a\n" +
+	"\bdocument\x18\x04 \x01(\tR\bdocument\x122\n" +
+	"\x06sealed\x18\x05 \x01(\v2\x1a.headgate.events.v1.SealedR\x06sealed\x12\x1f\n" +
+	"\vsubject_key\x18\x06 \x01(\tR\n" +
+	"subjectKey\",\n" +
+	"\x06Sealed\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x10\n" +
+	"\x03box\x18\x02 \x01(\fR\x03box\"G\n" +
 	"\n" +
 	"Credential\x12\x1e\n" +
 	"\n" +
@@ -1354,7 +1877,34 @@ const file_headgate_events_v1_events_proto_rawDesc = "" +
 	"\n" +
 	"ListCounts\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x05R\x05total\x12\x14\n" +
-	"\x05shown\x18\x02 \x01(\x05R\x05shown*B\n" +
+	"\x05shown\x18\x02 \x01(\x05R\x05shown\"\xb8\x02\n" +
+	"\bApproval\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1c\n" +
+	"\tapprovers\x18\x03 \x03(\tR\tapprovers\x12\x1a\n" +
+	"\bapprover\x18\x04 \x01(\tR\bapprover\x125\n" +
+	"\basked_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aaskedAt\x129\n" +
+	"\n" +
+	"expires_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x12\n" +
+	"\x04self\x18\a \x01(\bR\x04self\x12\x1f\n" +
+	"\vbreak_glass\x18\b \x01(\bR\n" +
+	"breakGlass\x12%\n" +
+	"\x0earguments_hmac\x18\t \x01(\tR\rargumentsHmac\"\xd8\x01\n" +
+	"\x05Trust\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubject\x12\x12\n" +
+	"\x04band\x18\x02 \x01(\tR\x04band\x12#\n" +
+	"\rprevious_band\x18\x03 \x01(\tR\fpreviousBand\x12\x19\n" +
+	"\x05score\x18\x04 \x01(\x01H\x00R\x05score\x88\x01\x01\x12*\n" +
+	"\x0eprevious_score\x18\x05 \x01(\x01H\x01R\rpreviousScore\x88\x01\x01\x12\x18\n" +
+	"\areasons\x18\x06 \x03(\tR\areasonsB\b\n" +
+	"\x06_scoreB\x11\n" +
+	"\x0f_previous_score\"\xbe\x01\n" +
+	"\x05Grant\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x16\n" +
+	"\x06holder\x18\x02 \x01(\tR\x06holder\x12\x14\n" +
+	"\x05right\x18\x03 \x01(\tR\x05right\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12A\n" +
+	"\x0eprevious_until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\rpreviousUntil*B\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPHASE_STARTED\x10\x01\x12\x0f\n" +
@@ -1378,7 +1928,7 @@ func file_headgate_events_v1_events_proto_rawDescGZIP() []byte {
 }
 
 var file_headgate_events_v1_events_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_headgate_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_headgate_events_v1_events_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_headgate_events_v1_events_proto_goTypes = []any{
 	(Phase)(0),                    // 0: headgate.events.v1.Phase
 	(Outcome)(0),                  // 1: headgate.events.v1.Outcome
@@ -1388,37 +1938,52 @@ var file_headgate_events_v1_events_proto_goTypes = []any{
 	(*Request)(nil),               // 5: headgate.events.v1.Request
 	(*Target)(nil),                // 6: headgate.events.v1.Target
 	(*Decision)(nil),              // 7: headgate.events.v1.Decision
-	(*Payload)(nil),               // 8: headgate.events.v1.Payload
-	(*Credential)(nil),            // 9: headgate.events.v1.Credential
-	(*Trace)(nil),                 // 10: headgate.events.v1.Trace
-	(*Change)(nil),                // 11: headgate.events.v1.Change
-	(*Findings)(nil),              // 12: headgate.events.v1.Findings
-	(*ListCounts)(nil),            // 13: headgate.events.v1.ListCounts
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(v1.Reason)(0),                // 15: headgate.fault.v1.Reason
+	(*Fact)(nil),                  // 8: headgate.events.v1.Fact
+	(*Payload)(nil),               // 9: headgate.events.v1.Payload
+	(*Sealed)(nil),                // 10: headgate.events.v1.Sealed
+	(*Credential)(nil),            // 11: headgate.events.v1.Credential
+	(*Trace)(nil),                 // 12: headgate.events.v1.Trace
+	(*Change)(nil),                // 13: headgate.events.v1.Change
+	(*Findings)(nil),              // 14: headgate.events.v1.Findings
+	(*ListCounts)(nil),            // 15: headgate.events.v1.ListCounts
+	(*Approval)(nil),              // 16: headgate.events.v1.Approval
+	(*Trust)(nil),                 // 17: headgate.events.v1.Trust
+	(*Grant)(nil),                 // 18: headgate.events.v1.Grant
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(v1.Reason)(0),                // 20: headgate.fault.v1.Reason
 }
 var file_headgate_events_v1_events_proto_depIdxs = []int32{
 	0,  // 0: headgate.events.v1.Event.phase:type_name -> headgate.events.v1.Phase
-	14, // 1: headgate.events.v1.Event.time:type_name -> google.protobuf.Timestamp
+	19, // 1: headgate.events.v1.Event.time:type_name -> google.protobuf.Timestamp
 	1,  // 2: headgate.events.v1.Event.outcome:type_name -> headgate.events.v1.Outcome
 	3,  // 3: headgate.events.v1.Event.principal:type_name -> headgate.events.v1.Principal
 	4,  // 4: headgate.events.v1.Event.source:type_name -> headgate.events.v1.Source
 	5,  // 5: headgate.events.v1.Event.request:type_name -> headgate.events.v1.Request
 	6,  // 6: headgate.events.v1.Event.target:type_name -> headgate.events.v1.Target
 	7,  // 7: headgate.events.v1.Event.decision:type_name -> headgate.events.v1.Decision
-	8,  // 8: headgate.events.v1.Event.arguments:type_name -> headgate.events.v1.Payload
-	8,  // 9: headgate.events.v1.Event.result:type_name -> headgate.events.v1.Payload
-	9,  // 10: headgate.events.v1.Event.credential:type_name -> headgate.events.v1.Credential
-	10, // 11: headgate.events.v1.Event.trace:type_name -> headgate.events.v1.Trace
-	11, // 12: headgate.events.v1.Event.change:type_name -> headgate.events.v1.Change
-	12, // 13: headgate.events.v1.Event.findings:type_name -> headgate.events.v1.Findings
-	13, // 14: headgate.events.v1.Event.list:type_name -> headgate.events.v1.ListCounts
-	15, // 15: headgate.events.v1.Decision.reason:type_name -> headgate.fault.v1.Reason
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	9,  // 8: headgate.events.v1.Event.arguments:type_name -> headgate.events.v1.Payload
+	9,  // 9: headgate.events.v1.Event.result:type_name -> headgate.events.v1.Payload
+	11, // 10: headgate.events.v1.Event.credential:type_name -> headgate.events.v1.Credential
+	12, // 11: headgate.events.v1.Event.trace:type_name -> headgate.events.v1.Trace
+	13, // 12: headgate.events.v1.Event.change:type_name -> headgate.events.v1.Change
+	14, // 13: headgate.events.v1.Event.findings:type_name -> headgate.events.v1.Findings
+	15, // 14: headgate.events.v1.Event.list:type_name -> headgate.events.v1.ListCounts
+	16, // 15: headgate.events.v1.Event.approval:type_name -> headgate.events.v1.Approval
+	17, // 16: headgate.events.v1.Event.trust:type_name -> headgate.events.v1.Trust
+	18, // 17: headgate.events.v1.Event.grants:type_name -> headgate.events.v1.Grant
+	20, // 18: headgate.events.v1.Decision.reason:type_name -> headgate.fault.v1.Reason
+	8,  // 19: headgate.events.v1.Decision.facts:type_name -> headgate.events.v1.Fact
+	9,  // 20: headgate.events.v1.Fact.value:type_name -> headgate.events.v1.Payload
+	10, // 21: headgate.events.v1.Payload.sealed:type_name -> headgate.events.v1.Sealed
+	19, // 22: headgate.events.v1.Approval.asked_at:type_name -> google.protobuf.Timestamp
+	19, // 23: headgate.events.v1.Approval.expires_at:type_name -> google.protobuf.Timestamp
+	19, // 24: headgate.events.v1.Grant.until:type_name -> google.protobuf.Timestamp
+	19, // 25: headgate.events.v1.Grant.previous_until:type_name -> google.protobuf.Timestamp
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_headgate_events_v1_events_proto_init() }
@@ -1426,13 +1991,14 @@ func file_headgate_events_v1_events_proto_init() {
 	if File_headgate_events_v1_events_proto != nil {
 		return
 	}
+	file_headgate_events_v1_events_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_events_v1_events_proto_rawDesc), len(file_headgate_events_v1_events_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   12,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -90,6 +90,17 @@ const (
 	Reason_REASON_CRASH Reason = 34
 	// The agent's own grants, or its right to act for this person, do not reach this far.
 	Reason_REASON_AGENT Reason = 35
+	// A relation that a rule asks for could not be looked up.
+	Reason_REASON_RELATION_UNAVAILABLE Reason = 40
+	// The person must sign in anew, or in a stronger way, before this call (RFC 9470).
+	Reason_REASON_STEP_UP Reason = 41
+	// The clock of this machine jumped, so nothing that depends on the time can be judged.
+	Reason_REASON_CLOCK Reason = 42
+	// A rule took more work than it may, or got a value of a type that it does not take.
+	Reason_REASON_RULE_COST Reason = 43
+	Reason_REASON_RULE_TYPE Reason = 44
+	// A block list keeps the person or the agent from the tool, whatever is granted.
+	Reason_REASON_BLOCK_LISTED Reason = 45
 )
 
 // Enum value maps for Reason.
@@ -131,44 +142,56 @@ var (
 		33: "REASON_METHOD",
 		34: "REASON_CRASH",
 		35: "REASON_AGENT",
+		40: "REASON_RELATION_UNAVAILABLE",
+		41: "REASON_STEP_UP",
+		42: "REASON_CLOCK",
+		43: "REASON_RULE_COST",
+		44: "REASON_RULE_TYPE",
+		45: "REASON_BLOCK_LISTED",
 	}
 	Reason_value = map[string]int32{
-		"REASON_UNSPECIFIED":        0,
-		"REASON_INTERNAL":           1,
-		"REASON_INVALID":            2,
-		"REASON_NOT_FOUND":          3,
-		"REASON_UNAUTHENTICATED":    4,
-		"REASON_ROLE_REQUIRED":      5,
-		"REASON_WRONG_TENANT":       6,
-		"REASON_NOT_GRANTED":        7,
-		"REASON_UNKNOWN_TOOL":       8,
-		"REASON_NOT_APPROVED":       9,
-		"REASON_DEFINITION_CHANGED": 10,
-		"REASON_QUARANTINED":        11,
-		"REASON_KILLED":             12,
-		"REASON_RULE":               13,
-		"REASON_APPROVAL_REQUIRED":  14,
-		"REASON_RULE_ERROR":         15,
-		"REASON_FACT_UNAVAILABLE":   16,
-		"REASON_ARGUMENTS":          17,
-		"REASON_PARSE":              18,
-		"REASON_HEADER_MISMATCH":    19,
-		"REASON_PROTOCOL_VERSION":   20,
-		"REASON_FORBIDDEN_ORIGIN":   21,
-		"REASON_TOO_LARGE":          22,
-		"REASON_RATE_LIMITED":       23,
-		"REASON_STALE":              24,
-		"REASON_CREDENTIAL":         25,
-		"REASON_JOURNAL":            26,
-		"REASON_UPSTREAM":           27,
-		"REASON_UPSTREAM_TIMEOUT":   28,
-		"REASON_CANCELLED":          29,
-		"REASON_INSPECTION":         30,
-		"REASON_CONFLICT":           31,
-		"REASON_UNAVAILABLE":        32,
-		"REASON_METHOD":             33,
-		"REASON_CRASH":              34,
-		"REASON_AGENT":              35,
+		"REASON_UNSPECIFIED":          0,
+		"REASON_INTERNAL":             1,
+		"REASON_INVALID":              2,
+		"REASON_NOT_FOUND":            3,
+		"REASON_UNAUTHENTICATED":      4,
+		"REASON_ROLE_REQUIRED":        5,
+		"REASON_WRONG_TENANT":         6,
+		"REASON_NOT_GRANTED":          7,
+		"REASON_UNKNOWN_TOOL":         8,
+		"REASON_NOT_APPROVED":         9,
+		"REASON_DEFINITION_CHANGED":   10,
+		"REASON_QUARANTINED":          11,
+		"REASON_KILLED":               12,
+		"REASON_RULE":                 13,
+		"REASON_APPROVAL_REQUIRED":    14,
+		"REASON_RULE_ERROR":           15,
+		"REASON_FACT_UNAVAILABLE":     16,
+		"REASON_ARGUMENTS":            17,
+		"REASON_PARSE":                18,
+		"REASON_HEADER_MISMATCH":      19,
+		"REASON_PROTOCOL_VERSION":     20,
+		"REASON_FORBIDDEN_ORIGIN":     21,
+		"REASON_TOO_LARGE":            22,
+		"REASON_RATE_LIMITED":         23,
+		"REASON_STALE":                24,
+		"REASON_CREDENTIAL":           25,
+		"REASON_JOURNAL":              26,
+		"REASON_UPSTREAM":             27,
+		"REASON_UPSTREAM_TIMEOUT":     28,
+		"REASON_CANCELLED":            29,
+		"REASON_INSPECTION":           30,
+		"REASON_CONFLICT":             31,
+		"REASON_UNAVAILABLE":          32,
+		"REASON_METHOD":               33,
+		"REASON_CRASH":                34,
+		"REASON_AGENT":                35,
+		"REASON_RELATION_UNAVAILABLE": 40,
+		"REASON_STEP_UP":              41,
+		"REASON_CLOCK":                42,
+		"REASON_RULE_COST":            43,
+		"REASON_RULE_TYPE":            44,
+		"REASON_BLOCK_LISTED":         45,
 	}
 )
 
@@ -276,7 +299,7 @@ const file_headgate_fault_v1_fault_proto_rawDesc = "" +
 	"\n" +
 	"AboutEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xd2\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xde\a\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_INTERNAL\x10\x01\x12\x12\n" +
@@ -314,7 +337,13 @@ const file_headgate_fault_v1_fault_proto_rawDesc = "" +
 	"\x12REASON_UNAVAILABLE\x10 \x12\x11\n" +
 	"\rREASON_METHOD\x10!\x12\x10\n" +
 	"\fREASON_CRASH\x10\"\x12\x10\n" +
-	"\fREASON_AGENT\x10#B2Z0headgate.dev/proto/gen/headgate/fault/v1;faultv1b\x06proto3"
+	"\fREASON_AGENT\x10#\x12\x1f\n" +
+	"\x1bREASON_RELATION_UNAVAILABLE\x10(\x12\x12\n" +
+	"\x0eREASON_STEP_UP\x10)\x12\x10\n" +
+	"\fREASON_CLOCK\x10*\x12\x14\n" +
+	"\x10REASON_RULE_COST\x10+\x12\x14\n" +
+	"\x10REASON_RULE_TYPE\x10,\x12\x17\n" +
+	"\x13REASON_BLOCK_LISTED\x10-B2Z0headgate.dev/proto/gen/headgate/fault/v1;faultv1b\x06proto3"
 
 var (
 	file_headgate_fault_v1_fault_proto_rawDescOnce sync.Once

@@ -33,7 +33,11 @@ type ApplyRequest struct {
 	// At most 1,000 resources.
 	Resources []*Resource `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
 	// Only say what would change.
-	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	DryRun bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// The source that declares these resources, as "git"; they are read only for everybody else from then on. Empty for somebody's own hands.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Change also what another source declares.
+	TakeOver      bool `protobuf:"varint,4,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -78,6 +82,20 @@ func (x *ApplyRequest) GetResources() []*Resource {
 func (x *ApplyRequest) GetDryRun() bool {
 	if x != nil {
 		return x.DryRun
+	}
+	return false
+}
+
+func (x *ApplyRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ApplyRequest) GetTakeOver() bool {
+	if x != nil {
+		return x.TakeOver
 	}
 	return false
 }
@@ -362,10 +380,13 @@ func (x *ListResponse) GetNextPageToken() string {
 }
 
 type DeleteRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Tenant        string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Kind   string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name   string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Tenant string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// As in ApplyRequest.
+	Owner         string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	TakeOver      bool   `protobuf:"varint,5,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -419,6 +440,20 @@ func (x *DeleteRequest) GetTenant() string {
 		return x.Tenant
 	}
 	return ""
+}
+
+func (x *DeleteRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *DeleteRequest) GetTakeOver() bool {
+	if x != nil {
+		return x.TakeOver
+	}
+	return false
 }
 
 type DeleteResponse struct {
@@ -571,7 +606,7 @@ type Caller struct {
 	Email  string                 `protobuf:"bytes,3,opt,name=email,proto3" json:"email,omitempty"`
 	// The agent in between, from the token; empty when there is none.
 	Agent string `protobuf:"bytes,4,opt,name=agent,proto3" json:"agent,omitempty"`
-	// Names of Role resources, their own and those of their groups.
+	// Names of Role resources, their own and those of their groups, department and teams.
 	Roles []string `protobuf:"bytes,5,rep,name=roles,proto3" json:"roles,omitempty"`
 	// Rights at this API.
 	Rights        []v11.Role             `protobuf:"varint,6,rep,packed,name=rights,proto3,enum=headgate.options.v1.Role" json:"rights,omitempty"`
@@ -1396,22 +1431,24 @@ var File_headgate_identity_v1_identity_proto protoreflect.FileDescriptor
 
 const file_headgate_identity_v1_identity_proto_rawDesc = "" +
 	"\n" +
-	"#headgate/identity/v1/identity.proto\x12\x14headgate.identity.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$headgate/identity/v1/resources.proto\x1a!headgate/options/v1/options.proto\x1a#headgate/resource/v1/resource.proto\"r\n" +
+	"#headgate/identity/v1/identity.proto\x12\x14headgate.identity.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$headgate/identity/v1/resources.proto\x1a!headgate/options/v1/options.proto\x1a#headgate/resource/v1/resource.proto\"\xae\x01\n" +
 	"\fApplyRequest\x12I\n" +
 	"\tresources\x18\x01 \x03(\v2\x1e.headgate.identity.v1.ResourceB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\tresources\x12\x17\n" +
-	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"c\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x1d\n" +
+	"\x05owner\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05owner\x12\x1b\n" +
+	"\ttake_over\x18\x04 \x01(\bR\btakeOver\"c\n" +
 	"\rApplyResponse\x126\n" +
 	"\achanges\x18\x01 \x03(\v2\x1c.headgate.resource.v1.ChangeR\achanges\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"\x8b\x01\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\x96\x01\n" +
 	"\n" +
-	"GetRequest\x12=\n" +
-	"\x04kind\x18\x01 \x01(\tB)\xbaH&r$R\x06TenantR\x06PersonR\x05GroupR\x04RoleR\x05AgentR\x04kind\x12\x1d\n" +
+	"GetRequest\x12H\n" +
+	"\x04kind\x18\x01 \x01(\tB4\xbaH1r/R\x06TenantR\x06PersonR\x05GroupR\x04RoleR\x05AgentR\tBlockListR\x04kind\x12\x1d\n" +
 	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12\x1f\n" +
 	"\x06tenant\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\"I\n" +
 	"\vGetResponse\x12:\n" +
-	"\bresource\x18\x01 \x01(\v2\x1e.headgate.identity.v1.ResourceR\bresource\"\xbf\x01\n" +
-	"\vListRequest\x12=\n" +
-	"\x04kind\x18\x01 \x01(\tB)\xbaH&r$R\x06TenantR\x06PersonR\x05GroupR\x04RoleR\x05AgentR\x04kind\x12\x1f\n" +
+	"\bresource\x18\x01 \x01(\v2\x1e.headgate.identity.v1.ResourceR\bresource\"\xca\x01\n" +
+	"\vListRequest\x12H\n" +
+	"\x04kind\x18\x01 \x01(\tB4\xbaH1r/R\x06TenantR\x06PersonR\x05GroupR\x04RoleR\x05AgentR\tBlockListR\x04kind\x12\x1f\n" +
 	"\x06tenant\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12'\n" +
 	"\tpage_size\x18\x03 \x01(\x05B\n" +
 	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12'\n" +
@@ -1419,11 +1456,13 @@ const file_headgate_identity_v1_identity_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"t\n" +
 	"\fListResponse\x12<\n" +
 	"\tresources\x18\x01 \x03(\v2\x1e.headgate.identity.v1.ResourceR\tresources\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x8e\x01\n" +
-	"\rDeleteRequest\x12=\n" +
-	"\x04kind\x18\x01 \x01(\tB)\xbaH&r$R\x06TenantR\x06PersonR\x05GroupR\x04RoleR\x05AgentR\x04kind\x12\x1d\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd5\x01\n" +
+	"\rDeleteRequest\x12H\n" +
+	"\x04kind\x18\x01 \x01(\tB4\xbaH1r/R\x06TenantR\x06PersonR\x05GroupR\x04RoleR\x05AgentR\tBlockListR\x04kind\x12\x1d\n" +
 	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12\x1f\n" +
-	"\x06tenant\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\",\n" +
+	"\x06tenant\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12\x1d\n" +
+	"\x05owner\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05owner\x12\x1b\n" +
+	"\ttake_over\x18\x05 \x01(\bR\btakeOver\",\n" +
 	"\x0eDeleteResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"a\n" +
 	"\x13AuthenticateRequest\x12$\n" +

@@ -34,6 +34,7 @@ type Resource struct {
 	//	*Resource_Group
 	//	*Resource_Role
 	//	*Resource_Agent
+	//	*Resource_BlockList
 	Kind          isResource_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -121,6 +122,15 @@ func (x *Resource) GetAgent() *Agent {
 	return nil
 }
 
+func (x *Resource) GetBlockList() *BlockList {
+	if x != nil {
+		if x, ok := x.Kind.(*Resource_BlockList); ok {
+			return x.BlockList
+		}
+	}
+	return nil
+}
+
 type isResource_Kind interface {
 	isResource_Kind()
 }
@@ -145,6 +155,10 @@ type Resource_Agent struct {
 	Agent *Agent `protobuf:"bytes,5,opt,name=agent,proto3,oneof"`
 }
 
+type Resource_BlockList struct {
+	BlockList *BlockList `protobuf:"bytes,6,opt,name=block_list,json=blockList,proto3,oneof"`
+}
+
 func (*Resource_Tenant) isResource_Kind() {}
 
 func (*Resource_Person) isResource_Kind() {}
@@ -154,6 +168,8 @@ func (*Resource_Group) isResource_Kind() {}
 func (*Resource_Role) isResource_Kind() {}
 
 func (*Resource_Agent) isResource_Kind() {}
+
+func (*Resource_BlockList) isResource_Kind() {}
 
 // Tenant is one customer: nothing of one tenant is visible to another.
 type Tenant struct {
@@ -225,8 +241,10 @@ func (x *Tenant) GetSpec() *TenantSpec {
 }
 
 type TenantSpec struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	DisplayName   string                 `protobuf:"bytes,1,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	DisplayName string                 `protobuf:"bytes,1,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// What the record holds of calls where the server does not say; unset means keyed hashes alone.
+	Record        *v1.Recording `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -266,6 +284,13 @@ func (x *TenantSpec) GetDisplayName() string {
 		return x.DisplayName
 	}
 	return ""
+}
+
+func (x *TenantSpec) GetRecord() *v1.Recording {
+	if x != nil {
+		return x.Record
+	}
+	return nil
 }
 
 // Person is a human being who is accountable for calls.
@@ -348,7 +373,9 @@ type PersonSpec struct {
 	// Free attributes for rules: principal.attributes.
 	Attributes map[string]string `protobuf:"bytes,6,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// A disabled person's tokens and calls are refused at once.
-	Disabled      bool `protobuf:"varint,7,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	Disabled bool `protobuf:"varint,7,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	// Classes of data that the person may see, for rules: principal.clearances.
+	Clearances    []string `protobuf:"bytes,8,rep,name=clearances,proto3" json:"clearances,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -432,7 +459,14 @@ func (x *PersonSpec) GetDisabled() bool {
 	return false
 }
 
-// Group is a set of people; its roles are its members'.
+func (x *PersonSpec) GetClearances() []string {
+	if x != nil {
+		return x.Clearances
+	}
+	return nil
+}
+
+// Group is a set of people, by name or through other groups; its roles are its members'.
 type Group struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ApiVersion    string                 `protobuf:"bytes,1,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
@@ -506,7 +540,9 @@ type GroupSpec struct {
 	// Names of people.
 	Members []string `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
 	// Names of Role resources that every member holds.
-	Roles         []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
+	Roles []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
+	// Names of groups whose members are members of this one too, and so on: at most ten groups lie within one another, and none within itself.
+	Groups        []string `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -551,6 +587,13 @@ func (x *GroupSpec) GetMembers() []string {
 func (x *GroupSpec) GetRoles() []string {
 	if x != nil {
 		return x.Roles
+	}
+	return nil
+}
+
+func (x *GroupSpec) GetGroups() []string {
+	if x != nil {
+		return x.Groups
 	}
 	return nil
 }
@@ -625,8 +668,12 @@ func (x *Role) GetSpec() *RoleSpec {
 }
 
 type RoleSpec struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Grants        []*Grant               `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Grants []*Grant               `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
+	// Departments whose people all hold the role: what spec.department of a Person says, letter by letter.
+	Departments []string `protobuf:"bytes,2,rep,name=departments,proto3" json:"departments,omitempty"`
+	// Teams whose people all hold the role: one of spec.teams of a Person, letter by letter.
+	Teams         []string `protobuf:"bytes,3,rep,name=teams,proto3" json:"teams,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -668,12 +715,27 @@ func (x *RoleSpec) GetGrants() []*Grant {
 	return nil
 }
 
+func (x *RoleSpec) GetDepartments() []string {
+	if x != nil {
+		return x.Departments
+	}
+	return nil
+}
+
+func (x *RoleSpec) GetTeams() []string {
+	if x != nil {
+		return x.Teams
+	}
+	return nil
+}
+
 // Grant gives some tools of one server.
 type Grant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The Server resource's name.
 	Server string `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
-	// Tool names as the server knows them; "*" alone means all of them, also those that come later.
+	// Tool names as the server knows them, and the methods resources/read, prompts/get and completion/complete, which relations and rules take for
+	// tools; "*" alone means all of them, also those that come later.
 	Tools []string `protobuf:"bytes,2,rep,name=tools,proto3" json:"tools,omitempty"`
 	// "see" lists the tools, "call" also calls them.
 	Can string `protobuf:"bytes,3,opt,name=can,proto3" json:"can,omitempty"`
@@ -942,17 +1004,233 @@ func (x *Delegators) GetRoles() []string {
 	return nil
 }
 
+// BlockList keeps people, groups and agents from tools, whatever is granted to them.
+type BlockList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ApiVersion    string                 `protobuf:"bytes,1,opt,name=api_version,json=apiVersion,proto3" json:"api_version,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Metadata      *v1.Metadata           `protobuf:"bytes,3,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	Spec          *BlockListSpec         `protobuf:"bytes,4,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlockList) Reset() {
+	*x = BlockList{}
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockList) ProtoMessage() {}
+
+func (x *BlockList) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockList.ProtoReflect.Descriptor instead.
+func (*BlockList) Descriptor() ([]byte, []int) {
+	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *BlockList) GetApiVersion() string {
+	if x != nil {
+		return x.ApiVersion
+	}
+	return ""
+}
+
+func (x *BlockList) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *BlockList) GetMetadata() *v1.Metadata {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *BlockList) GetSpec() *BlockListSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+type BlockListSpec struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names of people.
+	People []string `protobuf:"bytes,1,rep,name=people,proto3" json:"people,omitempty"`
+	// Names of groups, whose members are all meant, also those of groups within them.
+	Groups []string `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Names of agents, whoever they act for.
+	Agents []string `protobuf:"bytes,3,rep,name=agents,proto3" json:"agents,omitempty"`
+	// What they are kept from.
+	Targets []*BlockTarget `protobuf:"bytes,4,rep,name=targets,proto3" json:"targets,omitempty"`
+	// When the list ends by itself; empty means never.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlockListSpec) Reset() {
+	*x = BlockListSpec{}
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockListSpec) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockListSpec) ProtoMessage() {}
+
+func (x *BlockListSpec) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockListSpec.ProtoReflect.Descriptor instead.
+func (*BlockListSpec) Descriptor() ([]byte, []int) {
+	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *BlockListSpec) GetPeople() []string {
+	if x != nil {
+		return x.People
+	}
+	return nil
+}
+
+func (x *BlockListSpec) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *BlockListSpec) GetAgents() []string {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *BlockListSpec) GetTargets() []*BlockTarget {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *BlockListSpec) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+// BlockTarget is some tools of one server, or everything.
+type BlockTarget struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The Server resource's name, or "*" for all servers, also those that come later.
+	Server string `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	// As in a Grant.
+	Tools []string `protobuf:"bytes,2,rep,name=tools,proto3" json:"tools,omitempty"`
+	// "call" leaves the tools in lists and refuses calls; "see" takes them out of lists as well, as if they were not there.
+	Cannot        string `protobuf:"bytes,3,opt,name=cannot,proto3" json:"cannot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlockTarget) Reset() {
+	*x = BlockTarget{}
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockTarget) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockTarget) ProtoMessage() {}
+
+func (x *BlockTarget) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockTarget.ProtoReflect.Descriptor instead.
+func (*BlockTarget) Descriptor() ([]byte, []int) {
+	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *BlockTarget) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *BlockTarget) GetTools() []string {
+	if x != nil {
+		return x.Tools
+	}
+	return nil
+}
+
+func (x *BlockTarget) GetCannot() string {
+	if x != nil {
+		return x.Cannot
+	}
+	return ""
+}
+
 var File_headgate_identity_v1_resources_proto protoreflect.FileDescriptor
 
 const file_headgate_identity_v1_resources_proto_rawDesc = "" +
 	"\n" +
-	"$headgate/identity/v1/resources.proto\x12\x14headgate.identity.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#headgate/resource/v1/resource.proto\"\xa5\x02\n" +
+	"$headgate/identity/v1/resources.proto\x12\x14headgate.identity.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#headgate/resource/v1/resource.proto\"\xe7\x02\n" +
 	"\bResource\x126\n" +
 	"\x06tenant\x18\x01 \x01(\v2\x1c.headgate.identity.v1.TenantH\x00R\x06tenant\x126\n" +
 	"\x06person\x18\x02 \x01(\v2\x1c.headgate.identity.v1.PersonH\x00R\x06person\x123\n" +
 	"\x05group\x18\x03 \x01(\v2\x1b.headgate.identity.v1.GroupH\x00R\x05group\x120\n" +
 	"\x04role\x18\x04 \x01(\v2\x1a.headgate.identity.v1.RoleH\x00R\x04role\x123\n" +
-	"\x05agent\x18\x05 \x01(\v2\x1b.headgate.identity.v1.AgentH\x00R\x05agentB\r\n" +
+	"\x05agent\x18\x05 \x01(\v2\x1b.headgate.identity.v1.AgentH\x00R\x05agent\x12@\n" +
+	"\n" +
+	"block_list\x18\x06 \x01(\v2\x1f.headgate.identity.v1.BlockListH\x00R\tblockListB\r\n" +
 	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xda\x01\n" +
 	"\x06Tenant\x123\n" +
 	"\vapi_version\x18\x01 \x01(\tB\x12\xbaH\x0fr\r\n" +
@@ -962,10 +1240,11 @@ const file_headgate_identity_v1_resources_proto_rawDesc = "" +
 	"r\b\n" +
 	"\x06TenantR\x04kind\x12B\n" +
 	"\bmetadata\x18\x03 \x01(\v2\x1e.headgate.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x124\n" +
-	"\x04spec\x18\x04 \x01(\v2 .headgate.identity.v1.TenantSpecR\x04spec\"9\n" +
+	"\x04spec\x18\x04 \x01(\v2 .headgate.identity.v1.TenantSpecR\x04spec\"r\n" +
 	"\n" +
 	"TenantSpec\x12+\n" +
-	"\fdisplay_name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\"\xe2\x01\n" +
+	"\fdisplay_name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x127\n" +
+	"\x06record\x18\x02 \x01(\v2\x1f.headgate.resource.v1.RecordingR\x06record\"\xe2\x01\n" +
 	"\x06Person\x123\n" +
 	"\vapi_version\x18\x01 \x01(\tB\x12\xbaH\x0fr\r\n" +
 	"\vheadgate/v1R\n" +
@@ -974,7 +1253,7 @@ const file_headgate_identity_v1_resources_proto_rawDesc = "" +
 	"r\b\n" +
 	"\x06PersonR\x04kind\x12B\n" +
 	"\bmetadata\x18\x03 \x01(\v2\x1e.headgate.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12<\n" +
-	"\x04spec\x18\x04 \x01(\v2 .headgate.identity.v1.PersonSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"\x82\x03\n" +
+	"\x04spec\x18\x04 \x01(\v2 .headgate.identity.v1.PersonSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"\xcf\x03\n" +
 	"\n" +
 	"PersonSpec\x12 \n" +
 	"\x05email\x18\x01 \x01(\tB\n" +
@@ -988,7 +1267,10 @@ const file_headgate_identity_v1_resources_proto_rawDesc = "" +
 	"\n" +
 	"attributes\x18\x06 \x03(\v20.headgate.identity.v1.PersonSpec.AttributesEntryB\b\xbaH\x05\x9a\x01\x02\x10@R\n" +
 	"attributes\x12\x1a\n" +
-	"\bdisabled\x18\a \x01(\bR\bdisabled\x1a=\n" +
+	"\bdisabled\x18\a \x01(\bR\bdisabled\x12K\n" +
+	"\n" +
+	"clearances\x18\b \x03(\tB+\xbaH(\x92\x01%\x10d\x18\x01\"\x1fr\x1d2\x1b^[a-z0-9][a-z0-9._-]{0,62}$R\n" +
+	"clearances\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd7\x01\n" +
@@ -999,10 +1281,11 @@ const file_headgate_identity_v1_resources_proto_rawDesc = "" +
 	"\x04kind\x18\x02 \x01(\tB\f\xbaH\tr\a\n" +
 	"\x05GroupR\x04kind\x12B\n" +
 	"\bmetadata\x18\x03 \x01(\v2\x1e.headgate.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x123\n" +
-	"\x04spec\x18\x04 \x01(\v2\x1f.headgate.identity.v1.GroupSpecR\x04spec\"V\n" +
+	"\x04spec\x18\x04 \x01(\v2\x1f.headgate.identity.v1.GroupSpecR\x04spec\"\xa7\x01\n" +
 	"\tGroupSpec\x12&\n" +
 	"\amembers\x18\x01 \x03(\tB\f\xbaH\t\x92\x01\x06\x10\xa0\x8d\x06\x18\x01R\amembers\x12!\n" +
-	"\x05roles\x18\x02 \x03(\tB\v\xbaH\b\x92\x01\x05\x10\xc8\x01\x18\x01R\x05roles\"\xd4\x01\n" +
+	"\x05roles\x18\x02 \x03(\tB\v\xbaH\b\x92\x01\x05\x10\xc8\x01\x18\x01R\x05roles\x12O\n" +
+	"\x06groups\x18\x03 \x03(\tB7\xbaH4\x92\x011\x10\xe8\a\x18\x01\"*r(2&^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$R\x06groups\"\xd4\x01\n" +
 	"\x04Role\x123\n" +
 	"\vapi_version\x18\x01 \x01(\tB\x12\xbaH\x0fr\r\n" +
 	"\vheadgate/v1R\n" +
@@ -1010,12 +1293,14 @@ const file_headgate_identity_v1_resources_proto_rawDesc = "" +
 	"\x04kind\x18\x02 \x01(\tB\v\xbaH\br\x06\n" +
 	"\x04RoleR\x04kind\x12B\n" +
 	"\bmetadata\x18\x03 \x01(\v2\x1e.headgate.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x122\n" +
-	"\x04spec\x18\x04 \x01(\v2\x1e.headgate.identity.v1.RoleSpecR\x04spec\"J\n" +
+	"\x04spec\x18\x04 \x01(\v2\x1e.headgate.identity.v1.RoleSpecR\x04spec\"\xae\x01\n" +
 	"\bRoleSpec\x12>\n" +
-	"\x06grants\x18\x01 \x03(\v2\x1b.headgate.identity.v1.GrantB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06grants\"\xeb\x01\n" +
+	"\x06grants\x18\x01 \x03(\v2\x1b.headgate.identity.v1.GrantB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06grants\x126\n" +
+	"\vdepartments\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\xc8\x01\x18\x01\"\ar\x05\x10\x01\x18\xc8\x01R\vdepartments\x12*\n" +
+	"\x05teams\x18\x03 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\xc8\x01\x18\x01\"\ar\x05\x10\x01\x18\xc8\x01R\x05teams\"\x9a\x02\n" +
 	"\x05Grant\x12E\n" +
-	"\x06server\x18\x01 \x01(\tB-\xbaH*r(2&^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$R\x06server\x12E\n" +
-	"\x05tools\x18\x02 \x03(\tB/\xbaH,\x92\x01)\b\x01\x10\xe8\a\x18\x01\" r\x1e2\x1c^(\\*|[A-Za-z0-9_.-]{1,128})$R\x05tools\x12\"\n" +
+	"\x06server\x18\x01 \x01(\tB-\xbaH*r(2&^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$R\x06server\x12t\n" +
+	"\x05tools\x18\x02 \x03(\tB^\xbaH[\x92\x01X\b\x01\x10\xe8\a\x18\x01\"OrM2K^(\\*|[A-Za-z0-9_.-]{1,128}|resources/read|prompts/get|completion/complete)$R\x05tools\x12\"\n" +
 	"\x03can\x18\x03 \x01(\tB\x10\xbaH\rr\vR\x03seeR\x04callR\x03can\x120\n" +
 	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xd7\x01\n" +
 	"\x05Agent\x123\n" +
@@ -1037,7 +1322,26 @@ const file_headgate_identity_v1_resources_proto_rawDesc = "" +
 	"\n" +
 	"Delegators\x12!\n" +
 	"\x06people\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x06people\x12\x1f\n" +
-	"\x05roles\x18\x02 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x05rolesB8Z6headgate.dev/proto/gen/headgate/identity/v1;identityv1b\x06proto3"
+	"\x05roles\x18\x02 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\xc8\x01R\x05roles\"\xeb\x01\n" +
+	"\tBlockList\x123\n" +
+	"\vapi_version\x18\x01 \x01(\tB\x12\xbaH\x0fr\r\n" +
+	"\vheadgate/v1R\n" +
+	"apiVersion\x12$\n" +
+	"\x04kind\x18\x02 \x01(\tB\x10\xbaH\rr\v\n" +
+	"\tBlockListR\x04kind\x12B\n" +
+	"\bmetadata\x18\x03 \x01(\v2\x1e.headgate.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x12?\n" +
+	"\x04spec\x18\x04 \x01(\v2#.headgate.identity.v1.BlockListSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"\xfe\x02\n" +
+	"\rBlockListSpec\x12O\n" +
+	"\x06people\x18\x01 \x03(\tB7\xbaH4\x92\x011\x10\x90N\x18\x01\"*r(2&^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$R\x06people\x12O\n" +
+	"\x06groups\x18\x02 \x03(\tB7\xbaH4\x92\x011\x10\xe8\a\x18\x01\"*r(2&^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$R\x06groups\x12O\n" +
+	"\x06agents\x18\x03 \x03(\tB7\xbaH4\x92\x011\x10\xe8\a\x18\x01\"*r(2&^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$R\x06agents\x12H\n" +
+	"\atargets\x18\x04 \x03(\v2!.headgate.identity.v1.BlockTargetB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\atargets\x120\n" +
+	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x8c\x03\n" +
+	"\vBlockTarget\x12J\n" +
+	"\x06server\x18\x01 \x01(\tB2\xbaH/r-2+^(\\*|[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?)$R\x06server\x12t\n" +
+	"\x05tools\x18\x02 \x03(\tB^\xbaH[\x92\x01X\b\x01\x10\xe8\a\x18\x01\"OrM2K^(\\*|[A-Za-z0-9_.-]{1,128}|resources/read|prompts/get|completion/complete)$R\x05tools\x12(\n" +
+	"\x06cannot\x18\x03 \x01(\tB\x10\xbaH\rr\vR\x03seeR\x04callR\x06cannot:\x90\x01\xbaH\x8c\x01\x1a\x89\x01\n" +
+	"\x17block_target.everything\x12Ctools of all servers have no names: with server \"*\", tools is [\"*\"]\x1a)this.server != '*' || this.tools == ['*']B8Z6headgate.dev/proto/gen/headgate/identity/v1;identityv1b\x06proto3"
 
 var (
 	file_headgate_identity_v1_resources_proto_rawDescOnce sync.Once
@@ -1051,7 +1355,7 @@ func file_headgate_identity_v1_resources_proto_rawDescGZIP() []byte {
 	return file_headgate_identity_v1_resources_proto_rawDescData
 }
 
-var file_headgate_identity_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_headgate_identity_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_headgate_identity_v1_resources_proto_goTypes = []any{
 	(*Resource)(nil),              // 0: headgate.identity.v1.Resource
 	(*Tenant)(nil),                // 1: headgate.identity.v1.Tenant
@@ -1066,9 +1370,13 @@ var file_headgate_identity_v1_resources_proto_goTypes = []any{
 	(*Agent)(nil),                 // 10: headgate.identity.v1.Agent
 	(*AgentSpec)(nil),             // 11: headgate.identity.v1.AgentSpec
 	(*Delegators)(nil),            // 12: headgate.identity.v1.Delegators
-	nil,                           // 13: headgate.identity.v1.PersonSpec.AttributesEntry
-	(*v1.Metadata)(nil),           // 14: headgate.resource.v1.Metadata
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*BlockList)(nil),             // 13: headgate.identity.v1.BlockList
+	(*BlockListSpec)(nil),         // 14: headgate.identity.v1.BlockListSpec
+	(*BlockTarget)(nil),           // 15: headgate.identity.v1.BlockTarget
+	nil,                           // 16: headgate.identity.v1.PersonSpec.AttributesEntry
+	(*v1.Metadata)(nil),           // 17: headgate.resource.v1.Metadata
+	(*v1.Recording)(nil),          // 18: headgate.resource.v1.Recording
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
 }
 var file_headgate_identity_v1_resources_proto_depIdxs = []int32{
 	1,  // 0: headgate.identity.v1.Resource.tenant:type_name -> headgate.identity.v1.Tenant
@@ -1076,26 +1384,32 @@ var file_headgate_identity_v1_resources_proto_depIdxs = []int32{
 	5,  // 2: headgate.identity.v1.Resource.group:type_name -> headgate.identity.v1.Group
 	7,  // 3: headgate.identity.v1.Resource.role:type_name -> headgate.identity.v1.Role
 	10, // 4: headgate.identity.v1.Resource.agent:type_name -> headgate.identity.v1.Agent
-	14, // 5: headgate.identity.v1.Tenant.metadata:type_name -> headgate.resource.v1.Metadata
-	2,  // 6: headgate.identity.v1.Tenant.spec:type_name -> headgate.identity.v1.TenantSpec
-	14, // 7: headgate.identity.v1.Person.metadata:type_name -> headgate.resource.v1.Metadata
-	4,  // 8: headgate.identity.v1.Person.spec:type_name -> headgate.identity.v1.PersonSpec
-	13, // 9: headgate.identity.v1.PersonSpec.attributes:type_name -> headgate.identity.v1.PersonSpec.AttributesEntry
-	14, // 10: headgate.identity.v1.Group.metadata:type_name -> headgate.resource.v1.Metadata
-	6,  // 11: headgate.identity.v1.Group.spec:type_name -> headgate.identity.v1.GroupSpec
-	14, // 12: headgate.identity.v1.Role.metadata:type_name -> headgate.resource.v1.Metadata
-	8,  // 13: headgate.identity.v1.Role.spec:type_name -> headgate.identity.v1.RoleSpec
-	9,  // 14: headgate.identity.v1.RoleSpec.grants:type_name -> headgate.identity.v1.Grant
-	15, // 15: headgate.identity.v1.Grant.until:type_name -> google.protobuf.Timestamp
-	14, // 16: headgate.identity.v1.Agent.metadata:type_name -> headgate.resource.v1.Metadata
-	11, // 17: headgate.identity.v1.Agent.spec:type_name -> headgate.identity.v1.AgentSpec
-	12, // 18: headgate.identity.v1.AgentSpec.delegators:type_name -> headgate.identity.v1.Delegators
-	9,  // 19: headgate.identity.v1.AgentSpec.grants:type_name -> headgate.identity.v1.Grant
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	13, // 5: headgate.identity.v1.Resource.block_list:type_name -> headgate.identity.v1.BlockList
+	17, // 6: headgate.identity.v1.Tenant.metadata:type_name -> headgate.resource.v1.Metadata
+	2,  // 7: headgate.identity.v1.Tenant.spec:type_name -> headgate.identity.v1.TenantSpec
+	18, // 8: headgate.identity.v1.TenantSpec.record:type_name -> headgate.resource.v1.Recording
+	17, // 9: headgate.identity.v1.Person.metadata:type_name -> headgate.resource.v1.Metadata
+	4,  // 10: headgate.identity.v1.Person.spec:type_name -> headgate.identity.v1.PersonSpec
+	16, // 11: headgate.identity.v1.PersonSpec.attributes:type_name -> headgate.identity.v1.PersonSpec.AttributesEntry
+	17, // 12: headgate.identity.v1.Group.metadata:type_name -> headgate.resource.v1.Metadata
+	6,  // 13: headgate.identity.v1.Group.spec:type_name -> headgate.identity.v1.GroupSpec
+	17, // 14: headgate.identity.v1.Role.metadata:type_name -> headgate.resource.v1.Metadata
+	8,  // 15: headgate.identity.v1.Role.spec:type_name -> headgate.identity.v1.RoleSpec
+	9,  // 16: headgate.identity.v1.RoleSpec.grants:type_name -> headgate.identity.v1.Grant
+	19, // 17: headgate.identity.v1.Grant.until:type_name -> google.protobuf.Timestamp
+	17, // 18: headgate.identity.v1.Agent.metadata:type_name -> headgate.resource.v1.Metadata
+	11, // 19: headgate.identity.v1.Agent.spec:type_name -> headgate.identity.v1.AgentSpec
+	12, // 20: headgate.identity.v1.AgentSpec.delegators:type_name -> headgate.identity.v1.Delegators
+	9,  // 21: headgate.identity.v1.AgentSpec.grants:type_name -> headgate.identity.v1.Grant
+	17, // 22: headgate.identity.v1.BlockList.metadata:type_name -> headgate.resource.v1.Metadata
+	14, // 23: headgate.identity.v1.BlockList.spec:type_name -> headgate.identity.v1.BlockListSpec
+	15, // 24: headgate.identity.v1.BlockListSpec.targets:type_name -> headgate.identity.v1.BlockTarget
+	19, // 25: headgate.identity.v1.BlockListSpec.until:type_name -> google.protobuf.Timestamp
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_headgate_identity_v1_resources_proto_init() }
@@ -1109,6 +1423,7 @@ func file_headgate_identity_v1_resources_proto_init() {
 		(*Resource_Group)(nil),
 		(*Resource_Role)(nil),
 		(*Resource_Agent)(nil),
+		(*Resource_BlockList)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1116,7 +1431,7 @@ func file_headgate_identity_v1_resources_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_identity_v1_resources_proto_rawDesc), len(file_headgate_identity_v1_resources_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

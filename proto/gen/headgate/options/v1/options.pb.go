@@ -106,6 +106,8 @@ const (
 	Role_ROLE_APP Role = 5
 	// Administers every tenant: the bootstrap administrator.
 	Role_ROLE_PLATFORM Role = 6
+	// Says on behalf of an application who owns its resources: the resource role "registrar".
+	Role_ROLE_REGISTRAR Role = 7
 )
 
 // Enum value maps for Role.
@@ -118,6 +120,7 @@ var (
 		4: "ROLE_AUDITOR",
 		5: "ROLE_APP",
 		6: "ROLE_PLATFORM",
+		7: "ROLE_REGISTRAR",
 	}
 	Role_value = map[string]int32{
 		"ROLE_UNSPECIFIED": 0,
@@ -127,6 +130,7 @@ var (
 		"ROLE_AUDITOR":     4,
 		"ROLE_APP":         5,
 		"ROLE_PLATFORM":    6,
+		"ROLE_REGISTRAR":   7,
 	}
 )
 
@@ -323,7 +327,7 @@ const file_headgate_options_v1_options_proto_rawDesc = "" +
 	"\x13SERVICE_CREDENTIALS\x10\x04\x12\x11\n" +
 	"\rSERVICE_TRUST\x10\x05\x12\x11\n" +
 	"\rSERVICE_AUDIT\x10\x06\x12\x13\n" +
-	"\x0fSERVICE_CONSOLE\x10\a*\x83\x01\n" +
+	"\x0fSERVICE_CONSOLE\x10\a*\x97\x01\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_MEMBER\x10\x01\x12\x0e\n" +
@@ -332,7 +336,8 @@ const file_headgate_options_v1_options_proto_rawDesc = "" +
 	"\rROLE_SECURITY\x10\x03\x12\x10\n" +
 	"\fROLE_AUDITOR\x10\x04\x12\f\n" +
 	"\bROLE_APP\x10\x05\x12\x11\n" +
-	"\rROLE_PLATFORM\x10\x06*u\n" +
+	"\rROLE_PLATFORM\x10\x06\x12\x12\n" +
+	"\x0eROLE_REGISTRAR\x10\a*u\n" +
 	"\vTenantScope\x12\x1c\n" +
 	"\x18TENANT_SCOPE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17TENANT_SCOPE_FROM_TOKEN\x10\x01\x12\x14\n" +

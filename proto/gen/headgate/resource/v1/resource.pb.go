@@ -171,6 +171,144 @@ func (x *Metadata) GetUpdatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// Recording says what the record holds of a call besides keyed hashes of its arguments and its result.
+type Recording struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "hash" (also when empty): no copy. "redacted": a copy that anyone reads who may read the record, without what redact and redactClasses name and without
+	// secrets. "sealed": a copy that nobody reads but who may reveal it.
+	Arguments string `protobuf:"bytes,1,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	// The same of the result.
+	Results string `protobuf:"bytes,2,opt,name=results,proto3" json:"results,omitempty"`
+	// JSON pointers to values that redacted copies leave out; "*" stands for every member or element.
+	Redact []string `protobuf:"bytes,3,rep,name=redact,proto3" json:"redact,omitempty"`
+	// Classes of data that redacted copies leave out wherever they are found in a text, as policies name them: card, email, iban, national-id.
+	RedactClasses []string `protobuf:"bytes,4,rep,name=redact_classes,json=redactClasses,proto3" json:"redact_classes,omitempty"`
+	// Whom calls are about: their key seals, and its id stands in the record whatever is copied. Without it, the key of the person who calls seals.
+	Subject       *Subject `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recording) Reset() {
+	*x = Recording{}
+	mi := &file_headgate_resource_v1_resource_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recording) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recording) ProtoMessage() {}
+
+func (x *Recording) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_resource_v1_resource_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recording.ProtoReflect.Descriptor instead.
+func (*Recording) Descriptor() ([]byte, []int) {
+	return file_headgate_resource_v1_resource_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Recording) GetArguments() string {
+	if x != nil {
+		return x.Arguments
+	}
+	return ""
+}
+
+func (x *Recording) GetResults() string {
+	if x != nil {
+		return x.Results
+	}
+	return ""
+}
+
+func (x *Recording) GetRedact() []string {
+	if x != nil {
+		return x.Redact
+	}
+	return nil
+}
+
+func (x *Recording) GetRedactClasses() []string {
+	if x != nil {
+		return x.RedactClasses
+	}
+	return nil
+}
+
+func (x *Recording) GetSubject() *Subject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+// Subject is whom a call is about, as a patient or an account.
+type Subject struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A word for what it is, as patient.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// A JSON pointer into the arguments to the name or number of it. A call without it is sealed with the key of the person who calls.
+	Path          string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subject) Reset() {
+	*x = Subject{}
+	mi := &file_headgate_resource_v1_resource_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subject) ProtoMessage() {}
+
+func (x *Subject) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_resource_v1_resource_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subject.ProtoReflect.Descriptor instead.
+func (*Subject) Descriptor() ([]byte, []int) {
+	return file_headgate_resource_v1_resource_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Subject) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Subject) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
 // Change says what Apply did, or with dry_run would do, to one resource.
 type Change struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -186,7 +324,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_headgate_resource_v1_resource_proto_msgTypes[1]
+	mi := &file_headgate_resource_v1_resource_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -198,7 +336,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_resource_v1_resource_proto_msgTypes[1]
+	mi := &file_headgate_resource_v1_resource_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -211,7 +349,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_headgate_resource_v1_resource_proto_rawDescGZIP(), []int{1}
+	return file_headgate_resource_v1_resource_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Change) GetKind() string {
@@ -264,7 +402,17 @@ const file_headgate_resource_v1_resource_proto_rawDesc = "" +
 	"updated_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x98\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd9\x04\n" +
+	"\tRecording\x12=\n" +
+	"\targuments\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1aR\x00R\x04hashR\bredactedR\x06sealedR\targuments\x129\n" +
+	"\aresults\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1aR\x00R\x04hashR\bredactedR\x06sealedR\aresults\x12;\n" +
+	"\x06redact\x18\x03 \x03(\tB#\xbaH \x92\x01\x1d\x10@\x18\x01\"\x17r\x15\x18\x80\x022\x10^/([^~]|~[01])+$R\x06redact\x12b\n" +
+	"\x0eredact_classes\x18\x04 \x03(\tB;\xbaH8\x92\x015\x10@\x18\x01\"/r-2+^(card|email|iban|national-id(-[a-z]{2})?)$R\rredactClasses\x127\n" +
+	"\asubject\x18\x05 \x01(\v2\x1d.headgate.resource.v1.SubjectR\asubject:\xf7\x01\xbaH\xf3\x01\x1a\xf0\x01\n" +
+	"\x12recording.redacted\x12^redact and redactClasses are for redacted copies: say arguments: redacted or results: redacted\x1az(this.redact.size() == 0 && this.redact_classes.size() == 0) || this.arguments == 'redacted' || this.results == 'redacted'\"l\n" +
+	"\aSubject\x121\n" +
+	"\x04kind\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9-]{0,30}$R\x04kind\x12.\n" +
+	"\x04path\x18\x02 \x01(\tB\x1a\xbaH\x17r\x15\x18\x80\x022\x10^/([^~]|~[01])+$R\x04path\"\x98\x01\n" +
 	"\x06Change\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n" +
@@ -291,23 +439,26 @@ func file_headgate_resource_v1_resource_proto_rawDescGZIP() []byte {
 }
 
 var file_headgate_resource_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_headgate_resource_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_headgate_resource_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_headgate_resource_v1_resource_proto_goTypes = []any{
 	(Action)(0),                   // 0: headgate.resource.v1.Action
 	(*Metadata)(nil),              // 1: headgate.resource.v1.Metadata
-	(*Change)(nil),                // 2: headgate.resource.v1.Change
-	nil,                           // 3: headgate.resource.v1.Metadata.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*Recording)(nil),             // 2: headgate.resource.v1.Recording
+	(*Subject)(nil),               // 3: headgate.resource.v1.Subject
+	(*Change)(nil),                // 4: headgate.resource.v1.Change
+	nil,                           // 5: headgate.resource.v1.Metadata.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_headgate_resource_v1_resource_proto_depIdxs = []int32{
-	3, // 0: headgate.resource.v1.Metadata.labels:type_name -> headgate.resource.v1.Metadata.LabelsEntry
-	4, // 1: headgate.resource.v1.Metadata.updated_at:type_name -> google.protobuf.Timestamp
-	0, // 2: headgate.resource.v1.Change.action:type_name -> headgate.resource.v1.Action
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	5, // 0: headgate.resource.v1.Metadata.labels:type_name -> headgate.resource.v1.Metadata.LabelsEntry
+	6, // 1: headgate.resource.v1.Metadata.updated_at:type_name -> google.protobuf.Timestamp
+	3, // 2: headgate.resource.v1.Recording.subject:type_name -> headgate.resource.v1.Subject
+	0, // 3: headgate.resource.v1.Change.action:type_name -> headgate.resource.v1.Action
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_headgate_resource_v1_resource_proto_init() }
@@ -321,7 +472,7 @@ func file_headgate_resource_v1_resource_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_resource_v1_resource_proto_rawDesc), len(file_headgate_resource_v1_resource_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

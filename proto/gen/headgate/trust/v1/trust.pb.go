@@ -278,7 +278,7 @@ func (x *Server) GetSpec() *ServerSpec {
 
 type ServerSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The Streamable HTTP endpoint, http or https.
+	// The endpoint, http or https: Streamable HTTP, or HTTP+SSE of revision 2024-11-05, whichever the server speaks.
 	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
 	// "initial" pins what the server shows first. Empty waits for a person.
 	Approve     string `protobuf:"bytes,2,opt,name=approve,proto3" json:"approve,omitempty"`
@@ -292,7 +292,19 @@ type ServerSpec struct {
 	// How its calls are journaled: "spool" (also when empty) or "strict".
 	Journal string `protobuf:"bytes,7,opt,name=journal,proto3" json:"journal,omitempty"`
 	// PEM of the only authorities that its certificate may come from; empty means the system's.
-	Ca            string `protobuf:"bytes,8,opt,name=ca,proto3" json:"ca,omitempty"`
+	Ca string `protobuf:"bytes,8,opt,name=ca,proto3" json:"ca,omitempty"`
+	// A program of the edge's machine instead of a URL.
+	Stdio *Stdio `protobuf:"bytes,9,opt,name=stdio,proto3" json:"stdio,omitempty"`
+	// "sha256/" and Base64 of the public keys (SubjectPublicKeyInfo) of which the server's certificate must have one; none means any that is trusted.
+	Pins []string `protobuf:"bytes,10,rep,name=pins,proto3" json:"pins,omitempty"`
+	// Which of the client certificates of the edge's configuration to show the server; empty shows none.
+	ClientCertificate string `protobuf:"bytes,11,opt,name=client_certificate,json=clientCertificate,proto3" json:"client_certificate,omitempty"`
+	// What the record holds of calls to its tools; unset means what the tenant says.
+	Record *v1.Recording `protobuf:"bytes,12,opt,name=record,proto3" json:"record,omitempty"`
+	// The same by tool name, before record.
+	ToolRecord map[string]*v1.Recording `protobuf:"bytes,13,rep,name=tool_record,json=toolRecord,proto3" json:"tool_record,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Lets the credential of a Connection go to an http URL of another machine, where Headgate does not encrypt it: for networks that do, as a mesh.
+	Insecure      bool `protobuf:"varint,14,opt,name=insecure,proto3" json:"insecure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -383,6 +395,130 @@ func (x *ServerSpec) GetCa() string {
 	return ""
 }
 
+func (x *ServerSpec) GetStdio() *Stdio {
+	if x != nil {
+		return x.Stdio
+	}
+	return nil
+}
+
+func (x *ServerSpec) GetPins() []string {
+	if x != nil {
+		return x.Pins
+	}
+	return nil
+}
+
+func (x *ServerSpec) GetClientCertificate() string {
+	if x != nil {
+		return x.ClientCertificate
+	}
+	return ""
+}
+
+func (x *ServerSpec) GetRecord() *v1.Recording {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *ServerSpec) GetToolRecord() map[string]*v1.Recording {
+	if x != nil {
+		return x.ToolRecord
+	}
+	return nil
+}
+
+func (x *ServerSpec) GetInsecure() bool {
+	if x != nil {
+		return x.Insecure
+	}
+	return false
+}
+
+// Stdio is a server that speaks on its standard input and output. An edge starts it only when its operator's configuration allows the command.
+type Stdio struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The program and its arguments as they are; no shell reads them.
+	Command []string `protobuf:"bytes,1,rep,name=command,proto3" json:"command,omitempty"`
+	// Variables of the process. It inherits nothing of the edge's but PATH, HOME and LANG, and what inherit names.
+	Env map[string]string `protobuf:"bytes,2,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Names of further variables of the edge to pass on.
+	Inherit []string `protobuf:"bytes,3,rep,name=inherit,proto3" json:"inherit,omitempty"`
+	// The folder it runs in; empty means the edge's temporary folder.
+	Directory string `protobuf:"bytes,4,opt,name=directory,proto3" json:"directory,omitempty"`
+	// "shared" (also when empty): one process for all callers, which is offered nothing of any client. "person": one for each person, agent and client.
+	Scope         string `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stdio) Reset() {
+	*x = Stdio{}
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stdio) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stdio) ProtoMessage() {}
+
+func (x *Stdio) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stdio.ProtoReflect.Descriptor instead.
+func (*Stdio) Descriptor() ([]byte, []int) {
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Stdio) GetCommand() []string {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *Stdio) GetEnv() map[string]string {
+	if x != nil {
+		return x.Env
+	}
+	return nil
+}
+
+func (x *Stdio) GetInherit() []string {
+	if x != nil {
+		return x.Inherit
+	}
+	return nil
+}
+
+func (x *Stdio) GetDirectory() string {
+	if x != nil {
+		return x.Directory
+	}
+	return ""
+}
+
+func (x *Stdio) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
 type Labels struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Labels        []string               `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty"`
@@ -392,7 +528,7 @@ type Labels struct {
 
 func (x *Labels) Reset() {
 	*x = Labels{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[3]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -404,7 +540,7 @@ func (x *Labels) String() string {
 func (*Labels) ProtoMessage() {}
 
 func (x *Labels) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[3]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -417,7 +553,7 @@ func (x *Labels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Labels.ProtoReflect.Descriptor instead.
 func (*Labels) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{3}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Labels) GetLabels() []string {
@@ -428,16 +564,20 @@ func (x *Labels) GetLabels() []string {
 }
 
 type ApplyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Resources     []*Resource            `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
-	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Resources []*Resource            `protobuf:"bytes,1,rep,name=resources,proto3" json:"resources,omitempty"`
+	DryRun    bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// The source that declares these resources, as "git"; they are read only for everybody else from then on. Empty for somebody's own hands.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Change also what another source declares.
+	TakeOver      bool `protobuf:"varint,4,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[4]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +589,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[4]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +602,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{4}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ApplyRequest) GetResources() []*Resource {
@@ -479,6 +619,20 @@ func (x *ApplyRequest) GetDryRun() bool {
 	return false
 }
 
+func (x *ApplyRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ApplyRequest) GetTakeOver() bool {
+	if x != nil {
+		return x.TakeOver
+	}
+	return false
+}
+
 type ApplyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Changes       []*v1.Change           `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
@@ -489,7 +643,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[5]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +655,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[5]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +668,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{5}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ApplyResponse) GetChanges() []*v1.Change {
@@ -542,7 +696,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[6]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -554,7 +708,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[6]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -567,7 +721,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{6}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetRequest) GetKind() string {
@@ -600,7 +754,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[7]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -612,7 +766,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[7]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -625,7 +779,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{7}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetResponse) GetResource() *Resource {
@@ -647,7 +801,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[8]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +813,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[8]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +826,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{8}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListRequest) GetKind() string {
@@ -713,7 +867,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[9]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +879,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[9]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +892,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{9}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListResponse) GetResources() []*Resource {
@@ -756,17 +910,20 @@ func (x *ListResponse) GetNextPageToken() string {
 }
 
 type DeleteRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Tenant        string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Kind   string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name   string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Tenant string                 `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// As in ApplyRequest.
+	Owner         string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	TakeOver      bool   `protobuf:"varint,5,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[10]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +935,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[10]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +948,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{10}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteRequest) GetKind() string {
@@ -815,6 +972,20 @@ func (x *DeleteRequest) GetTenant() string {
 	return ""
 }
 
+func (x *DeleteRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *DeleteRequest) GetTakeOver() bool {
+	if x != nil {
+		return x.TakeOver
+	}
+	return false
+}
+
 type DeleteResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -824,7 +995,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[11]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +1007,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[11]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +1020,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{11}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteResponse) GetRevision() int64 {
@@ -869,7 +1040,7 @@ type ShowRequest struct {
 
 func (x *ShowRequest) Reset() {
 	*x = ShowRequest{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[12]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -881,7 +1052,7 @@ func (x *ShowRequest) String() string {
 func (*ShowRequest) ProtoMessage() {}
 
 func (x *ShowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[12]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -894,7 +1065,7 @@ func (x *ShowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowRequest.ProtoReflect.Descriptor instead.
 func (*ShowRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{12}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ShowRequest) GetName() string {
@@ -920,7 +1091,7 @@ type ShowResponse struct {
 
 func (x *ShowResponse) Reset() {
 	*x = ShowResponse{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[13]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1103,7 @@ func (x *ShowResponse) String() string {
 func (*ShowResponse) ProtoMessage() {}
 
 func (x *ShowResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[13]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1116,7 @@ func (x *ShowResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowResponse.ProtoReflect.Descriptor instead.
 func (*ShowResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{13}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ShowResponse) GetServer() *ServerState {
@@ -965,7 +1136,7 @@ type RefreshRequest struct {
 
 func (x *RefreshRequest) Reset() {
 	*x = RefreshRequest{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[14]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1148,7 @@ func (x *RefreshRequest) String() string {
 func (*RefreshRequest) ProtoMessage() {}
 
 func (x *RefreshRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[14]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1161,7 @@ func (x *RefreshRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshRequest.ProtoReflect.Descriptor instead.
 func (*RefreshRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{14}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RefreshRequest) GetName() string {
@@ -1016,7 +1187,7 @@ type RefreshResponse struct {
 
 func (x *RefreshResponse) Reset() {
 	*x = RefreshResponse{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[15]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1199,7 @@ func (x *RefreshResponse) String() string {
 func (*RefreshResponse) ProtoMessage() {}
 
 func (x *RefreshResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[15]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1212,7 @@ func (x *RefreshResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshResponse.ProtoReflect.Descriptor instead.
 func (*RefreshResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{15}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RefreshResponse) GetServer() *ServerState {
@@ -1065,7 +1236,7 @@ type ApproveRequest struct {
 
 func (x *ApproveRequest) Reset() {
 	*x = ApproveRequest{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[16]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1077,7 +1248,7 @@ func (x *ApproveRequest) String() string {
 func (*ApproveRequest) ProtoMessage() {}
 
 func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[16]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1090,7 +1261,7 @@ func (x *ApproveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveRequest.ProtoReflect.Descriptor instead.
 func (*ApproveRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{16}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ApproveRequest) GetName() string {
@@ -1130,7 +1301,7 @@ type ApproveResponse struct {
 
 func (x *ApproveResponse) Reset() {
 	*x = ApproveResponse{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[17]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1313,7 @@ func (x *ApproveResponse) String() string {
 func (*ApproveResponse) ProtoMessage() {}
 
 func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[17]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1326,7 @@ func (x *ApproveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveResponse.ProtoReflect.Descriptor instead.
 func (*ApproveResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{17}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ApproveResponse) GetServer() *ServerState {
@@ -1176,7 +1347,7 @@ type QuarantineRequest struct {
 
 func (x *QuarantineRequest) Reset() {
 	*x = QuarantineRequest{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[18]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1359,7 @@ func (x *QuarantineRequest) String() string {
 func (*QuarantineRequest) ProtoMessage() {}
 
 func (x *QuarantineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[18]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1372,7 @@ func (x *QuarantineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantineRequest.ProtoReflect.Descriptor instead.
 func (*QuarantineRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{18}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *QuarantineRequest) GetName() string {
@@ -1234,7 +1405,7 @@ type QuarantineResponse struct {
 
 func (x *QuarantineResponse) Reset() {
 	*x = QuarantineResponse{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[19]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1417,7 @@ func (x *QuarantineResponse) String() string {
 func (*QuarantineResponse) ProtoMessage() {}
 
 func (x *QuarantineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[19]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1430,7 @@ func (x *QuarantineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantineResponse.ProtoReflect.Descriptor instead.
 func (*QuarantineResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{19}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *QuarantineResponse) GetServer() *ServerState {
@@ -1280,7 +1451,7 @@ type KillRequest struct {
 
 func (x *KillRequest) Reset() {
 	*x = KillRequest{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[20]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1463,7 @@ func (x *KillRequest) String() string {
 func (*KillRequest) ProtoMessage() {}
 
 func (x *KillRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[20]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1476,7 @@ func (x *KillRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillRequest.ProtoReflect.Descriptor instead.
 func (*KillRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{20}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *KillRequest) GetTenant() string {
@@ -1338,7 +1509,7 @@ type KillResponse struct {
 
 func (x *KillResponse) Reset() {
 	*x = KillResponse{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[21]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1521,7 @@ func (x *KillResponse) String() string {
 func (*KillResponse) ProtoMessage() {}
 
 func (x *KillResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[21]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1534,7 @@ func (x *KillResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillResponse.ProtoReflect.Descriptor instead.
 func (*KillResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{21}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *KillResponse) GetRevision() int64 {
@@ -1383,7 +1554,7 @@ type ReviveRequest struct {
 
 func (x *ReviveRequest) Reset() {
 	*x = ReviveRequest{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[22]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1566,7 @@ func (x *ReviveRequest) String() string {
 func (*ReviveRequest) ProtoMessage() {}
 
 func (x *ReviveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[22]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1579,7 @@ func (x *ReviveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviveRequest.ProtoReflect.Descriptor instead.
 func (*ReviveRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{22}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReviveRequest) GetTenant() string {
@@ -1434,7 +1605,7 @@ type ReviveResponse struct {
 
 func (x *ReviveResponse) Reset() {
 	*x = ReviveResponse{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[23]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1617,7 @@ func (x *ReviveResponse) String() string {
 func (*ReviveResponse) ProtoMessage() {}
 
 func (x *ReviveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[23]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1630,7 @@ func (x *ReviveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviveResponse.ProtoReflect.Descriptor instead.
 func (*ReviveResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{23}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReviveResponse) GetRevision() int64 {
@@ -1482,7 +1653,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[24]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1665,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[24]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1678,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{24}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Target) GetKind() string {
@@ -1529,14 +1700,16 @@ type ReportRequest struct {
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	Server string                 `protobuf:"bytes,2,opt,name=server,proto3" json:"server,omitempty"`
 	// The tools that the server listed, each definition raw as it came. Complete: what is missing is gone.
-	Tools         [][]byte `protobuf:"bytes,3,rep,name=tools,proto3" json:"tools,omitempty"`
+	Tools [][]byte `protobuf:"bytes,3,rep,name=tools,proto3" json:"tools,omitempty"`
+	// What the server says of itself, where only an edge can ask it: servers on standard input and output. Unset for others.
+	About         *About `protobuf:"bytes,4,opt,name=about,proto3" json:"about,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[25]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1721,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[25]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1734,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{25}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ReportRequest) GetTenant() string {
@@ -1585,6 +1758,83 @@ func (x *ReportRequest) GetTools() [][]byte {
 	return nil
 }
 
+func (x *ReportRequest) GetAbout() *About {
+	if x != nil {
+		return x.About
+	}
+	return nil
+}
+
+type About struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	ProtocolVersions []string               `protobuf:"bytes,1,rep,name=protocol_versions,json=protocolVersions,proto3" json:"protocol_versions,omitempty"`
+	// Raw JSON.
+	ServerInfo string `protobuf:"bytes,2,opt,name=server_info,json=serverInfo,proto3" json:"server_info,omitempty"`
+	// Raw JSON.
+	Capabilities  string `protobuf:"bytes,3,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
+	Instructions  string `protobuf:"bytes,4,opt,name=instructions,proto3" json:"instructions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *About) Reset() {
+	*x = About{}
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *About) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*About) ProtoMessage() {}
+
+func (x *About) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use About.ProtoReflect.Descriptor instead.
+func (*About) Descriptor() ([]byte, []int) {
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *About) GetProtocolVersions() []string {
+	if x != nil {
+		return x.ProtocolVersions
+	}
+	return nil
+}
+
+func (x *About) GetServerInfo() string {
+	if x != nil {
+		return x.ServerInfo
+	}
+	return ""
+}
+
+func (x *About) GetCapabilities() string {
+	if x != nil {
+		return x.Capabilities
+	}
+	return ""
+}
+
+func (x *About) GetInstructions() string {
+	if x != nil {
+		return x.Instructions
+	}
+	return ""
+}
+
 type ReportResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -1594,7 +1844,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[26]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1856,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[26]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1869,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{26}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ReportResponse) GetRevision() int64 {
@@ -1654,7 +1904,7 @@ type ServerState struct {
 
 func (x *ServerState) Reset() {
 	*x = ServerState{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[27]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1916,7 @@ func (x *ServerState) String() string {
 func (*ServerState) ProtoMessage() {}
 
 func (x *ServerState) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[27]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1929,7 @@ func (x *ServerState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerState.ProtoReflect.Descriptor instead.
 func (*ServerState) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{27}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ServerState) GetServer() *Server {
@@ -1773,7 +2023,7 @@ type Definition struct {
 
 func (x *Definition) Reset() {
 	*x = Definition{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[28]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +2035,7 @@ func (x *Definition) String() string {
 func (*Definition) ProtoMessage() {}
 
 func (x *Definition) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[28]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +2048,7 @@ func (x *Definition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Definition.ProtoReflect.Descriptor instead.
 func (*Definition) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{28}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Definition) GetName() string {
@@ -1878,7 +2128,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[29]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +2140,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[29]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +2153,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{29}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Kill) GetTenant() string {
@@ -1949,7 +2199,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[30]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2211,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[30]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2224,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{30}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{32}
 }
 
 // WatchResponse is one message of the stream. The first is a snapshot and replaces all; each later one changes what it names.
@@ -1995,7 +2245,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[31]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2257,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[31]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2270,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{31}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchResponse) GetSnapshot() bool {
@@ -2075,7 +2325,7 @@ type ServerDeletion struct {
 
 func (x *ServerDeletion) Reset() {
 	*x = ServerDeletion{}
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[32]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2087,7 +2337,7 @@ func (x *ServerDeletion) String() string {
 func (*ServerDeletion) ProtoMessage() {}
 
 func (x *ServerDeletion) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_trust_v1_trust_proto_msgTypes[32]
+	mi := &file_headgate_trust_v1_trust_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2100,7 +2350,7 @@ func (x *ServerDeletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerDeletion.ProtoReflect.Descriptor instead.
 func (*ServerDeletion) Descriptor() ([]byte, []int) {
-	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{32}
+	return file_headgate_trust_v1_trust_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ServerDeletion) GetTenant() string {
@@ -2133,11 +2383,10 @@ const file_headgate_trust_v1_trust_proto_rawDesc = "" +
 	"r\b\n" +
 	"\x06ServerR\x04kind\x12B\n" +
 	"\bmetadata\x18\x03 \x01(\v2\x1e.headgate.resource.v1.MetadataB\x06\xbaH\x03\xc8\x01\x01R\bmetadata\x129\n" +
-	"\x04spec\x18\x04 \x01(\v2\x1d.headgate.trust.v1.ServerSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"\xeb\x03\n" +
+	"\x04spec\x18\x04 \x01(\v2\x1d.headgate.trust.v1.ServerSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"\x8d\v\n" +
 	"\n" +
-	"ServerSpec\x12)\n" +
-	"\x03url\x18\x01 \x01(\tB\x17\xbaH\x14r\x12\x18\x80\x102\n" +
-	"^https?://\x88\x01\x01R\x03url\x12*\n" +
+	"ServerSpec\x12,\n" +
+	"\x03url\x18\x01 \x01(\tB\x1a\xbaH\x17r\x15\x18\x80\x102\x10^(https?://.+)?$R\x03url\x12*\n" +
 	"\aapprove\x18\x02 \x01(\tB\x10\xbaH\rr\vR\x00R\ainitialR\aapprove\x12*\n" +
 	"\vdescription\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\vdescription\x12\"\n" +
 	"\x06labels\x18\x04 \x03(\tB\n" +
@@ -2146,16 +2395,42 @@ const file_headgate_trust_v1_trust_proto_rawDesc = "" +
 	"toolLabels\x124\n" +
 	"\atimeout\x18\x06 \x01(\tB\x1a\xbaH\x17r\x152\x13^([0-9]+(ms|s|m))*$R\atimeout\x120\n" +
 	"\ajournal\x18\a \x01(\tB\x16\xbaH\x13r\x11R\x00R\x05spoolR\x06strictR\ajournal\x12\x19\n" +
-	"\x02ca\x18\b \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\x02ca\x1aX\n" +
+	"\x02ca\x18\b \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\x02ca\x12.\n" +
+	"\x05stdio\x18\t \x01(\v2\x18.headgate.trust.v1.StdioR\x05stdio\x12?\n" +
+	"\x04pins\x18\n" +
+	" \x03(\tB+\xbaH(\x92\x01%\x10\x10\x18\x01\"\x1fr\x1d2\x1b^sha256/[A-Za-z0-9+/]{43}=$R\x04pins\x126\n" +
+	"\x12client_certificate\x18\v \x01(\tB\a\xbaH\x04r\x02\x18?R\x11clientCertificate\x127\n" +
+	"\x06record\x18\f \x01(\v2\x1f.headgate.resource.v1.RecordingR\x06record\x12Y\n" +
+	"\vtool_record\x18\r \x03(\v2-.headgate.trust.v1.ServerSpec.ToolRecordEntryB\t\xbaH\x06\x9a\x01\x03\x10\xe8\aR\n" +
+	"toolRecord\x12\x1a\n" +
+	"\binsecure\x18\x0e \x01(\bR\binsecure\x1aX\n" +
 	"\x0fToolLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12/\n" +
-	"\x05value\x18\x02 \x01(\v2\x19.headgate.trust.v1.LabelsR\x05value:\x028\x01\",\n" +
+	"\x05value\x18\x02 \x01(\v2\x19.headgate.trust.v1.LabelsR\x05value:\x028\x01\x1a^\n" +
+	"\x0fToolRecordEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x125\n" +
+	"\x05value\x18\x02 \x01(\v2\x1f.headgate.resource.v1.RecordingR\x05value:\x028\x01:\xe3\x03\xbaH\xdf\x03\x1al\n" +
+	"\x0eserver.one_way\x125exactly one of url and stdio says where the server is\x1a#(this.url == '') == has(this.stdio)\x1a\xad\x01\n" +
+	"\n" +
+	"server.tls\x121ca, pins and clientCertificate are for https URLs\x1althis.url.startsWith('https://') || (this.ca == '' && this.pins.size() == 0 && this.client_certificate == '')\x1a\xbe\x01\n" +
+	"\x0fserver.insecure\x12yinsecure is for http URLs: it says that a credential may go there unencrypted, and takes nothing from the checks of https\x1a0!this.insecure || this.url.startsWith('http://')\"\xf5\x02\n" +
+	"\x05Stdio\x12+\n" +
+	"\acommand\x18\x01 \x03(\tB\x11\xbaH\x0e\x92\x01\v\b\x01\x10d\"\x05r\x03\x18\x80 R\acommand\x12b\n" +
+	"\x03env\x18\x02 \x03(\v2!.headgate.trust.v1.Stdio.EnvEntryB-\xbaH*\x9a\x01'\x10d\"\x1cr\x1a2\x18^[A-Za-z_][A-Za-z0-9_]*$*\x05r\x03\x18\x80 R\x03env\x12B\n" +
+	"\ainherit\x18\x03 \x03(\tB(\xbaH%\x92\x01\"\x10d\x18\x01\"\x1cr\x1a2\x18^[A-Za-z_][A-Za-z0-9_]*$R\ainherit\x120\n" +
+	"\tdirectory\x18\x04 \x01(\tB\x12\xbaH\x0fr\r\x18\x80 2\b^(/.*)?$R\tdirectory\x12-\n" +
+	"\x05scope\x18\x05 \x01(\tB\x17\xbaH\x14r\x12R\x00R\x06sharedR\x06personR\x05scope\x1a6\n" +
+	"\bEnvEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\",\n" +
 	"\x06Labels\x12\"\n" +
 	"\x06labels\x18\x01 \x03(\tB\n" +
-	"\xbaH\a\x92\x01\x04\x10 \x18\x01R\x06labels\"o\n" +
+	"\xbaH\a\x92\x01\x04\x10 \x18\x01R\x06labels\"\xab\x01\n" +
 	"\fApplyRequest\x12F\n" +
 	"\tresources\x18\x01 \x03(\v2\x1b.headgate.trust.v1.ResourceB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\tresources\x12\x17\n" +
-	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"c\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x1d\n" +
+	"\x05owner\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05owner\x12\x1b\n" +
+	"\ttake_over\x18\x04 \x01(\bR\btakeOver\"c\n" +
 	"\rApplyResponse\x126\n" +
 	"\achanges\x18\x01 \x03(\v2\x1c.headgate.resource.v1.ChangeR\achanges\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\"o\n" +
@@ -2177,12 +2452,14 @@ const file_headgate_trust_v1_trust_proto_rawDesc = "" +
 	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"q\n" +
 	"\fListResponse\x129\n" +
 	"\tresources\x18\x01 \x03(\v2\x1b.headgate.trust.v1.ResourceR\tresources\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"r\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xae\x01\n" +
 	"\rDeleteRequest\x12!\n" +
 	"\x04kind\x18\x01 \x01(\tB\r\xbaH\n" +
 	"r\bR\x06ServerR\x04kind\x12\x1d\n" +
 	"\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x04name\x12\x1f\n" +
-	"\x06tenant\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\",\n" +
+	"\x06tenant\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12\x1d\n" +
+	"\x05owner\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05owner\x12\x1b\n" +
+	"\ttake_over\x18\x05 \x01(\bR\btakeOver\",\n" +
 	"\x0eDeleteResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"M\n" +
 	"\vShowRequest\x12\x1d\n" +
@@ -2222,11 +2499,18 @@ const file_headgate_trust_v1_trust_proto_rawDesc = "" +
 	"\x06Target\x126\n" +
 	"\x04kind\x18\x01 \x01(\tB\"\xbaH\x1fr\x1dR\x06personR\x05agentR\x06serverR\x04toolR\x04kind\x12\x1e\n" +
 	"\x04name\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\"v\n" +
+	"\xbaH\ar\x05\x10\x01\x18\xc8\x01R\x04name\"\xa6\x01\n" +
 	"\rReportRequest\x12!\n" +
 	"\x06tenant\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x06tenant\x12!\n" +
 	"\x06server\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18?R\x06server\x12\x1f\n" +
-	"\x05tools\x18\x03 \x03(\fB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x05tools\",\n" +
+	"\x05tools\x18\x03 \x03(\fB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x05tools\x12.\n" +
+	"\x05about\x18\x04 \x01(\v2\x18.headgate.trust.v1.AboutR\x05about\"\xc8\x01\n" +
+	"\x05About\x125\n" +
+	"\x11protocol_versions\x18\x01 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10\x10R\x10protocolVersions\x12*\n" +
+	"\vserver_info\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\n" +
+	"serverInfo\x12-\n" +
+	"\fcapabilities\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\fcapabilities\x12-\n" +
+	"\finstructions\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80@R\finstructions\",\n" +
 	"\x0eReportResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"\xb6\x03\n" +
 	"\vServerState\x121\n" +
@@ -2315,105 +2599,116 @@ func file_headgate_trust_v1_trust_proto_rawDescGZIP() []byte {
 }
 
 var file_headgate_trust_v1_trust_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_headgate_trust_v1_trust_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_headgate_trust_v1_trust_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_headgate_trust_v1_trust_proto_goTypes = []any{
 	(Standing)(0),                 // 0: headgate.trust.v1.Standing
 	(DefinitionState)(0),          // 1: headgate.trust.v1.DefinitionState
 	(*Resource)(nil),              // 2: headgate.trust.v1.Resource
 	(*Server)(nil),                // 3: headgate.trust.v1.Server
 	(*ServerSpec)(nil),            // 4: headgate.trust.v1.ServerSpec
-	(*Labels)(nil),                // 5: headgate.trust.v1.Labels
-	(*ApplyRequest)(nil),          // 6: headgate.trust.v1.ApplyRequest
-	(*ApplyResponse)(nil),         // 7: headgate.trust.v1.ApplyResponse
-	(*GetRequest)(nil),            // 8: headgate.trust.v1.GetRequest
-	(*GetResponse)(nil),           // 9: headgate.trust.v1.GetResponse
-	(*ListRequest)(nil),           // 10: headgate.trust.v1.ListRequest
-	(*ListResponse)(nil),          // 11: headgate.trust.v1.ListResponse
-	(*DeleteRequest)(nil),         // 12: headgate.trust.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 13: headgate.trust.v1.DeleteResponse
-	(*ShowRequest)(nil),           // 14: headgate.trust.v1.ShowRequest
-	(*ShowResponse)(nil),          // 15: headgate.trust.v1.ShowResponse
-	(*RefreshRequest)(nil),        // 16: headgate.trust.v1.RefreshRequest
-	(*RefreshResponse)(nil),       // 17: headgate.trust.v1.RefreshResponse
-	(*ApproveRequest)(nil),        // 18: headgate.trust.v1.ApproveRequest
-	(*ApproveResponse)(nil),       // 19: headgate.trust.v1.ApproveResponse
-	(*QuarantineRequest)(nil),     // 20: headgate.trust.v1.QuarantineRequest
-	(*QuarantineResponse)(nil),    // 21: headgate.trust.v1.QuarantineResponse
-	(*KillRequest)(nil),           // 22: headgate.trust.v1.KillRequest
-	(*KillResponse)(nil),          // 23: headgate.trust.v1.KillResponse
-	(*ReviveRequest)(nil),         // 24: headgate.trust.v1.ReviveRequest
-	(*ReviveResponse)(nil),        // 25: headgate.trust.v1.ReviveResponse
-	(*Target)(nil),                // 26: headgate.trust.v1.Target
-	(*ReportRequest)(nil),         // 27: headgate.trust.v1.ReportRequest
-	(*ReportResponse)(nil),        // 28: headgate.trust.v1.ReportResponse
-	(*ServerState)(nil),           // 29: headgate.trust.v1.ServerState
-	(*Definition)(nil),            // 30: headgate.trust.v1.Definition
-	(*Kill)(nil),                  // 31: headgate.trust.v1.Kill
-	(*WatchRequest)(nil),          // 32: headgate.trust.v1.WatchRequest
-	(*WatchResponse)(nil),         // 33: headgate.trust.v1.WatchResponse
-	(*ServerDeletion)(nil),        // 34: headgate.trust.v1.ServerDeletion
-	nil,                           // 35: headgate.trust.v1.ServerSpec.ToolLabelsEntry
-	(*v1.Metadata)(nil),           // 36: headgate.resource.v1.Metadata
-	(*v1.Change)(nil),             // 37: headgate.resource.v1.Change
-	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
+	(*Stdio)(nil),                 // 5: headgate.trust.v1.Stdio
+	(*Labels)(nil),                // 6: headgate.trust.v1.Labels
+	(*ApplyRequest)(nil),          // 7: headgate.trust.v1.ApplyRequest
+	(*ApplyResponse)(nil),         // 8: headgate.trust.v1.ApplyResponse
+	(*GetRequest)(nil),            // 9: headgate.trust.v1.GetRequest
+	(*GetResponse)(nil),           // 10: headgate.trust.v1.GetResponse
+	(*ListRequest)(nil),           // 11: headgate.trust.v1.ListRequest
+	(*ListResponse)(nil),          // 12: headgate.trust.v1.ListResponse
+	(*DeleteRequest)(nil),         // 13: headgate.trust.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 14: headgate.trust.v1.DeleteResponse
+	(*ShowRequest)(nil),           // 15: headgate.trust.v1.ShowRequest
+	(*ShowResponse)(nil),          // 16: headgate.trust.v1.ShowResponse
+	(*RefreshRequest)(nil),        // 17: headgate.trust.v1.RefreshRequest
+	(*RefreshResponse)(nil),       // 18: headgate.trust.v1.RefreshResponse
+	(*ApproveRequest)(nil),        // 19: headgate.trust.v1.ApproveRequest
+	(*ApproveResponse)(nil),       // 20: headgate.trust.v1.ApproveResponse
+	(*QuarantineRequest)(nil),     // 21: headgate.trust.v1.QuarantineRequest
+	(*QuarantineResponse)(nil),    // 22: headgate.trust.v1.QuarantineResponse
+	(*KillRequest)(nil),           // 23: headgate.trust.v1.KillRequest
+	(*KillResponse)(nil),          // 24: headgate.trust.v1.KillResponse
+	(*ReviveRequest)(nil),         // 25: headgate.trust.v1.ReviveRequest
+	(*ReviveResponse)(nil),        // 26: headgate.trust.v1.ReviveResponse
+	(*Target)(nil),                // 27: headgate.trust.v1.Target
+	(*ReportRequest)(nil),         // 28: headgate.trust.v1.ReportRequest
+	(*About)(nil),                 // 29: headgate.trust.v1.About
+	(*ReportResponse)(nil),        // 30: headgate.trust.v1.ReportResponse
+	(*ServerState)(nil),           // 31: headgate.trust.v1.ServerState
+	(*Definition)(nil),            // 32: headgate.trust.v1.Definition
+	(*Kill)(nil),                  // 33: headgate.trust.v1.Kill
+	(*WatchRequest)(nil),          // 34: headgate.trust.v1.WatchRequest
+	(*WatchResponse)(nil),         // 35: headgate.trust.v1.WatchResponse
+	(*ServerDeletion)(nil),        // 36: headgate.trust.v1.ServerDeletion
+	nil,                           // 37: headgate.trust.v1.ServerSpec.ToolLabelsEntry
+	nil,                           // 38: headgate.trust.v1.ServerSpec.ToolRecordEntry
+	nil,                           // 39: headgate.trust.v1.Stdio.EnvEntry
+	(*v1.Metadata)(nil),           // 40: headgate.resource.v1.Metadata
+	(*v1.Recording)(nil),          // 41: headgate.resource.v1.Recording
+	(*v1.Change)(nil),             // 42: headgate.resource.v1.Change
+	(*timestamppb.Timestamp)(nil), // 43: google.protobuf.Timestamp
 }
 var file_headgate_trust_v1_trust_proto_depIdxs = []int32{
 	3,  // 0: headgate.trust.v1.Resource.server:type_name -> headgate.trust.v1.Server
-	36, // 1: headgate.trust.v1.Server.metadata:type_name -> headgate.resource.v1.Metadata
+	40, // 1: headgate.trust.v1.Server.metadata:type_name -> headgate.resource.v1.Metadata
 	4,  // 2: headgate.trust.v1.Server.spec:type_name -> headgate.trust.v1.ServerSpec
-	35, // 3: headgate.trust.v1.ServerSpec.tool_labels:type_name -> headgate.trust.v1.ServerSpec.ToolLabelsEntry
-	2,  // 4: headgate.trust.v1.ApplyRequest.resources:type_name -> headgate.trust.v1.Resource
-	37, // 5: headgate.trust.v1.ApplyResponse.changes:type_name -> headgate.resource.v1.Change
-	2,  // 6: headgate.trust.v1.GetResponse.resource:type_name -> headgate.trust.v1.Resource
-	2,  // 7: headgate.trust.v1.ListResponse.resources:type_name -> headgate.trust.v1.Resource
-	29, // 8: headgate.trust.v1.ShowResponse.server:type_name -> headgate.trust.v1.ServerState
-	29, // 9: headgate.trust.v1.RefreshResponse.server:type_name -> headgate.trust.v1.ServerState
-	29, // 10: headgate.trust.v1.ApproveResponse.server:type_name -> headgate.trust.v1.ServerState
-	29, // 11: headgate.trust.v1.QuarantineResponse.server:type_name -> headgate.trust.v1.ServerState
-	26, // 12: headgate.trust.v1.KillRequest.target:type_name -> headgate.trust.v1.Target
-	26, // 13: headgate.trust.v1.ReviveRequest.target:type_name -> headgate.trust.v1.Target
-	3,  // 14: headgate.trust.v1.ServerState.server:type_name -> headgate.trust.v1.Server
-	0,  // 15: headgate.trust.v1.ServerState.standing:type_name -> headgate.trust.v1.Standing
-	30, // 16: headgate.trust.v1.ServerState.definitions:type_name -> headgate.trust.v1.Definition
-	38, // 17: headgate.trust.v1.ServerState.seen_at:type_name -> google.protobuf.Timestamp
-	1,  // 18: headgate.trust.v1.Definition.state:type_name -> headgate.trust.v1.DefinitionState
-	38, // 19: headgate.trust.v1.Definition.approved_at:type_name -> google.protobuf.Timestamp
-	26, // 20: headgate.trust.v1.Kill.target:type_name -> headgate.trust.v1.Target
-	38, // 21: headgate.trust.v1.Kill.at:type_name -> google.protobuf.Timestamp
-	29, // 22: headgate.trust.v1.WatchResponse.upserts:type_name -> headgate.trust.v1.ServerState
-	34, // 23: headgate.trust.v1.WatchResponse.deletions:type_name -> headgate.trust.v1.ServerDeletion
-	31, // 24: headgate.trust.v1.WatchResponse.kills:type_name -> headgate.trust.v1.Kill
-	31, // 25: headgate.trust.v1.WatchResponse.revived:type_name -> headgate.trust.v1.Kill
-	5,  // 26: headgate.trust.v1.ServerSpec.ToolLabelsEntry.value:type_name -> headgate.trust.v1.Labels
-	6,  // 27: headgate.trust.v1.TrustService.Apply:input_type -> headgate.trust.v1.ApplyRequest
-	8,  // 28: headgate.trust.v1.TrustService.Get:input_type -> headgate.trust.v1.GetRequest
-	10, // 29: headgate.trust.v1.TrustService.List:input_type -> headgate.trust.v1.ListRequest
-	12, // 30: headgate.trust.v1.TrustService.Delete:input_type -> headgate.trust.v1.DeleteRequest
-	14, // 31: headgate.trust.v1.TrustService.Show:input_type -> headgate.trust.v1.ShowRequest
-	16, // 32: headgate.trust.v1.TrustService.Refresh:input_type -> headgate.trust.v1.RefreshRequest
-	18, // 33: headgate.trust.v1.TrustService.Approve:input_type -> headgate.trust.v1.ApproveRequest
-	20, // 34: headgate.trust.v1.TrustService.Quarantine:input_type -> headgate.trust.v1.QuarantineRequest
-	22, // 35: headgate.trust.v1.TrustService.Kill:input_type -> headgate.trust.v1.KillRequest
-	24, // 36: headgate.trust.v1.TrustService.Revive:input_type -> headgate.trust.v1.ReviveRequest
-	27, // 37: headgate.trust.v1.TrustService.Report:input_type -> headgate.trust.v1.ReportRequest
-	32, // 38: headgate.trust.v1.TrustService.Watch:input_type -> headgate.trust.v1.WatchRequest
-	7,  // 39: headgate.trust.v1.TrustService.Apply:output_type -> headgate.trust.v1.ApplyResponse
-	9,  // 40: headgate.trust.v1.TrustService.Get:output_type -> headgate.trust.v1.GetResponse
-	11, // 41: headgate.trust.v1.TrustService.List:output_type -> headgate.trust.v1.ListResponse
-	13, // 42: headgate.trust.v1.TrustService.Delete:output_type -> headgate.trust.v1.DeleteResponse
-	15, // 43: headgate.trust.v1.TrustService.Show:output_type -> headgate.trust.v1.ShowResponse
-	17, // 44: headgate.trust.v1.TrustService.Refresh:output_type -> headgate.trust.v1.RefreshResponse
-	19, // 45: headgate.trust.v1.TrustService.Approve:output_type -> headgate.trust.v1.ApproveResponse
-	21, // 46: headgate.trust.v1.TrustService.Quarantine:output_type -> headgate.trust.v1.QuarantineResponse
-	23, // 47: headgate.trust.v1.TrustService.Kill:output_type -> headgate.trust.v1.KillResponse
-	25, // 48: headgate.trust.v1.TrustService.Revive:output_type -> headgate.trust.v1.ReviveResponse
-	28, // 49: headgate.trust.v1.TrustService.Report:output_type -> headgate.trust.v1.ReportResponse
-	33, // 50: headgate.trust.v1.TrustService.Watch:output_type -> headgate.trust.v1.WatchResponse
-	39, // [39:51] is the sub-list for method output_type
-	27, // [27:39] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	37, // 3: headgate.trust.v1.ServerSpec.tool_labels:type_name -> headgate.trust.v1.ServerSpec.ToolLabelsEntry
+	5,  // 4: headgate.trust.v1.ServerSpec.stdio:type_name -> headgate.trust.v1.Stdio
+	41, // 5: headgate.trust.v1.ServerSpec.record:type_name -> headgate.resource.v1.Recording
+	38, // 6: headgate.trust.v1.ServerSpec.tool_record:type_name -> headgate.trust.v1.ServerSpec.ToolRecordEntry
+	39, // 7: headgate.trust.v1.Stdio.env:type_name -> headgate.trust.v1.Stdio.EnvEntry
+	2,  // 8: headgate.trust.v1.ApplyRequest.resources:type_name -> headgate.trust.v1.Resource
+	42, // 9: headgate.trust.v1.ApplyResponse.changes:type_name -> headgate.resource.v1.Change
+	2,  // 10: headgate.trust.v1.GetResponse.resource:type_name -> headgate.trust.v1.Resource
+	2,  // 11: headgate.trust.v1.ListResponse.resources:type_name -> headgate.trust.v1.Resource
+	31, // 12: headgate.trust.v1.ShowResponse.server:type_name -> headgate.trust.v1.ServerState
+	31, // 13: headgate.trust.v1.RefreshResponse.server:type_name -> headgate.trust.v1.ServerState
+	31, // 14: headgate.trust.v1.ApproveResponse.server:type_name -> headgate.trust.v1.ServerState
+	31, // 15: headgate.trust.v1.QuarantineResponse.server:type_name -> headgate.trust.v1.ServerState
+	27, // 16: headgate.trust.v1.KillRequest.target:type_name -> headgate.trust.v1.Target
+	27, // 17: headgate.trust.v1.ReviveRequest.target:type_name -> headgate.trust.v1.Target
+	29, // 18: headgate.trust.v1.ReportRequest.about:type_name -> headgate.trust.v1.About
+	3,  // 19: headgate.trust.v1.ServerState.server:type_name -> headgate.trust.v1.Server
+	0,  // 20: headgate.trust.v1.ServerState.standing:type_name -> headgate.trust.v1.Standing
+	32, // 21: headgate.trust.v1.ServerState.definitions:type_name -> headgate.trust.v1.Definition
+	43, // 22: headgate.trust.v1.ServerState.seen_at:type_name -> google.protobuf.Timestamp
+	1,  // 23: headgate.trust.v1.Definition.state:type_name -> headgate.trust.v1.DefinitionState
+	43, // 24: headgate.trust.v1.Definition.approved_at:type_name -> google.protobuf.Timestamp
+	27, // 25: headgate.trust.v1.Kill.target:type_name -> headgate.trust.v1.Target
+	43, // 26: headgate.trust.v1.Kill.at:type_name -> google.protobuf.Timestamp
+	31, // 27: headgate.trust.v1.WatchResponse.upserts:type_name -> headgate.trust.v1.ServerState
+	36, // 28: headgate.trust.v1.WatchResponse.deletions:type_name -> headgate.trust.v1.ServerDeletion
+	33, // 29: headgate.trust.v1.WatchResponse.kills:type_name -> headgate.trust.v1.Kill
+	33, // 30: headgate.trust.v1.WatchResponse.revived:type_name -> headgate.trust.v1.Kill
+	6,  // 31: headgate.trust.v1.ServerSpec.ToolLabelsEntry.value:type_name -> headgate.trust.v1.Labels
+	41, // 32: headgate.trust.v1.ServerSpec.ToolRecordEntry.value:type_name -> headgate.resource.v1.Recording
+	7,  // 33: headgate.trust.v1.TrustService.Apply:input_type -> headgate.trust.v1.ApplyRequest
+	9,  // 34: headgate.trust.v1.TrustService.Get:input_type -> headgate.trust.v1.GetRequest
+	11, // 35: headgate.trust.v1.TrustService.List:input_type -> headgate.trust.v1.ListRequest
+	13, // 36: headgate.trust.v1.TrustService.Delete:input_type -> headgate.trust.v1.DeleteRequest
+	15, // 37: headgate.trust.v1.TrustService.Show:input_type -> headgate.trust.v1.ShowRequest
+	17, // 38: headgate.trust.v1.TrustService.Refresh:input_type -> headgate.trust.v1.RefreshRequest
+	19, // 39: headgate.trust.v1.TrustService.Approve:input_type -> headgate.trust.v1.ApproveRequest
+	21, // 40: headgate.trust.v1.TrustService.Quarantine:input_type -> headgate.trust.v1.QuarantineRequest
+	23, // 41: headgate.trust.v1.TrustService.Kill:input_type -> headgate.trust.v1.KillRequest
+	25, // 42: headgate.trust.v1.TrustService.Revive:input_type -> headgate.trust.v1.ReviveRequest
+	28, // 43: headgate.trust.v1.TrustService.Report:input_type -> headgate.trust.v1.ReportRequest
+	34, // 44: headgate.trust.v1.TrustService.Watch:input_type -> headgate.trust.v1.WatchRequest
+	8,  // 45: headgate.trust.v1.TrustService.Apply:output_type -> headgate.trust.v1.ApplyResponse
+	10, // 46: headgate.trust.v1.TrustService.Get:output_type -> headgate.trust.v1.GetResponse
+	12, // 47: headgate.trust.v1.TrustService.List:output_type -> headgate.trust.v1.ListResponse
+	14, // 48: headgate.trust.v1.TrustService.Delete:output_type -> headgate.trust.v1.DeleteResponse
+	16, // 49: headgate.trust.v1.TrustService.Show:output_type -> headgate.trust.v1.ShowResponse
+	18, // 50: headgate.trust.v1.TrustService.Refresh:output_type -> headgate.trust.v1.RefreshResponse
+	20, // 51: headgate.trust.v1.TrustService.Approve:output_type -> headgate.trust.v1.ApproveResponse
+	22, // 52: headgate.trust.v1.TrustService.Quarantine:output_type -> headgate.trust.v1.QuarantineResponse
+	24, // 53: headgate.trust.v1.TrustService.Kill:output_type -> headgate.trust.v1.KillResponse
+	26, // 54: headgate.trust.v1.TrustService.Revive:output_type -> headgate.trust.v1.ReviveResponse
+	30, // 55: headgate.trust.v1.TrustService.Report:output_type -> headgate.trust.v1.ReportResponse
+	35, // 56: headgate.trust.v1.TrustService.Watch:output_type -> headgate.trust.v1.WatchResponse
+	45, // [45:57] is the sub-list for method output_type
+	33, // [33:45] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_headgate_trust_v1_trust_proto_init() }
@@ -2430,7 +2725,7 @@ func file_headgate_trust_v1_trust_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_trust_v1_trust_proto_rawDesc), len(file_headgate_trust_v1_trust_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   34,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

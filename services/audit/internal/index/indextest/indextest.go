@@ -2,6 +2,7 @@
 package indextest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +13,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"headgate.dev/libs/ledger"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/audit/internal/index"
 )
 
@@ -39,7 +42,9 @@ func Event(id, tenant, person string, second int, change ...func(ev *eventsv1.Ev
 }
 
 // All is a query for everything.
-func All() index.Query { return index.Query{Until: noon.Add(time.Hour), Started: true, Limit: 1000} }
+func All() index.Query {
+	return index.Query{Filter: ledger.Filter{Until: noon.Add(time.Hour)}, Started: true, Limit: 1000}
+}
 
 // Contract runs every test on fresh indexes.
 func Contract(t *testing.T, open func(t *testing.T) index.Index) {
@@ -47,14 +52,17 @@ func Contract(t *testing.T, open func(t *testing.T) index.Index) {
 	for name, test := range map[string]func(*testing.T, index.Index){
 		"newest first, of one instant the last added first": order,
 		"every field narrows":                               narrows,
+		"what a security operations centre asks":            theDay,
 		"words":                                             words,
 		"no text is dangerous":                              hostileText,
 		"pages meet without overlap or gap":                 pages,
 		"words that very many records have":                 commonWords,
 		"pages hold while records arrive":                   pagesWhileAdding,
 		"the same id is stored once":                        once,
-		"all or none":                                       nothingIsNoError,
+		"nothing is no error":                               nothingIsNoError,
 		"a record comes back as it was":                     unchanged,
+		"what is dropped is gone, and nothing else":         drops,
+		"uses are summed up":                                uses,
 		"many at once":                                      concurrent,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
@@ -64,6 +72,21 @@ func Contract(t *testing.T, open func(t *testing.T) index.Index) {
 func add(t *testing.T, x index.Index, records ...index.Record) {
 	t.Helper()
 	if err := x.Add(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+	refresh(t, x)
+}
+
+// refresh makes an index that finds new records only after a while find them now.
+func refresh(t *testing.T, x index.Index) {
+	t.Helper()
+	later, ok := x.(interface {
+		Refresh(ctx context.Context) error
+	})
+	if !ok {
+		return
+	}
+	if err := later.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -113,25 +136,46 @@ func narrows(t *testing.T, x index.Index) {
 		Event("6", "acme", "ana", 6, func(ev *eventsv1.Event) { ev.Action = "tool-list" }),
 		Event("7", "acme", "ana", 7, func(ev *eventsv1.Event) { ev.Phase = eventsv1.Phase_PHASE_STARTED }),
 		Event("8", "acme", "ana", 8, func(ev *eventsv1.Event) { ev.Principal, ev.Target, ev.Decision, ev.Tenant = nil, nil, nil, "" }),
+		Event("9", "acme", "ana", 9, func(ev *eventsv1.Event) { ev.Alert = true }),
+		Event("a", "acme", "eve", 10, func(ev *eventsv1.Event) {
+			ev.Outcome, ev.CallId, ev.Trace = eventsv1.Outcome_OUTCOME_FAILURE, "call-a", &eventsv1.Trace{TraceId: "4bf92f3577b34da6a3ce929d0e0e4736"}
+			ev.Decision = &eventsv1.Decision{Effect: "block", Rule: "tickets/no", Reason: faultv1.Reason_REASON_ROLE_REQUIRED}
+		}),
+		Event("b", "acme", "eve", 11, func(ev *eventsv1.Event) { // says in words what the one before is
+			ev.Decision.Sentence = "tickets/no call-a 4bf92f3577b34da6a3ce929d0e0e4736 role-required"
+		}),
 	)
+	old := func(q *index.Query) { q.Until = noon.Add(10 * time.Second) }
 	for name, c := range map[string]struct {
 		set  func(q *index.Query)
 		want []string
 	}{
-		"everything": {func(*index.Query) {}, []string{"8", "7", "6", "5", "4", "3", "2", "1"}},
-		"finals":     {func(q *index.Query) { q.Started = false }, []string{"8", "6", "5", "4", "3", "2", "1"}},
+		"everything": {func(q *index.Query) { old(q) }, []string{"9", "8", "7", "6", "5", "4", "3", "2", "1"}},
+		"finals":     {func(q *index.Query) { old(q); q.Started = false }, []string{"9", "8", "6", "5", "4", "3", "2", "1"}},
 		"tenant":     {func(q *index.Query) { q.Tenant = "globex" }, []string{"3"}},
 		"person":     {func(q *index.Query) { q.Person = "bob" }, []string{"2"}},
 		"both":       {func(q *index.Query) { q.Tenant, q.Person = "globex", "bob" }, nil},
 		"agent":      {func(q *index.Query) { q.Agent = "triage" }, []string{"2"}},
 		"server":     {func(q *index.Query) { q.Server = "crm" }, []string{"3"}},
 		"tool":       {func(q *index.Query) { q.Tool = "get_ticket" }, []string{"4"}},
-		"effect":     {func(q *index.Query) { q.Effect = "block" }, []string{"5"}},
-		"action":     {func(q *index.Query) { q.Action = "tool-list" }, []string{"6"}},
-		"since":      {func(q *index.Query) { q.Since = noon.Add(7 * time.Second) }, []string{"8", "7"}},
-		"until":      {func(q *index.Query) { q.Until = noon.Add(2 * time.Second) }, []string{"1"}},
-		"case":       {func(q *index.Query) { q.Person = "ANA" }, nil},
-		"nothing":    {func(q *index.Query) { q.Tool = "no_such_tool" }, nil},
+		"effect":     {func(q *index.Query) { q.Effect = "block" }, []string{"a", "5"}},
+		"outcome":    {func(q *index.Query) { q.Outcome = "failure" }, []string{"a"}},
+		"no outcome": {func(q *index.Query) { q.Outcome, q.Server = "unknown", "crm" }, []string{"3"}},
+		"rule":       {func(q *index.Query) { q.Rule = "tickets/no" }, []string{"a"}},
+		"no rule":    {func(q *index.Query) { q.Rule = "no" }, nil},
+		"code":       {func(q *index.Query) { q.Code = "role-required" }, []string{"a"}},
+		"call":       {func(q *index.Query) { q.Call = "call-a" }, []string{"a"}},
+		"trace":      {func(q *index.Query) { q.Trace = "4bf92f3577b34da6a3ce929d0e0e4736" }, []string{"a"}},
+		"all of it": {func(q *index.Query) {
+			q.Outcome, q.Rule, q.Code, q.Text = "failure", "tickets/no", "role-required", "tickets"
+		}, []string{"a"}},
+		"action":    {func(q *index.Query) { q.Action = "tool-list" }, []string{"6"}},
+		"alerts":    {func(q *index.Query) { q.Alerts = true }, []string{"9"}},
+		"no alerts": {func(q *index.Query) { q.Alerts, q.Person = true, "bob" }, nil},
+		"since":     {func(q *index.Query) { old(q); q.Since = noon.Add(7 * time.Second) }, []string{"9", "8", "7"}},
+		"until":     {func(q *index.Query) { q.Until = noon.Add(2 * time.Second) }, []string{"1"}},
+		"case":      {func(q *index.Query) { q.Person = "ANA" }, nil},
+		"nothing":   {func(q *index.Query) { q.Tool = "no_such_tool" }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := All()
@@ -220,7 +264,11 @@ func pages(t *testing.T, x index.Index) {
 func commonWords(t *testing.T, x index.Index) {
 	var records []index.Record
 	for i := range 2500 {
-		records = append(records, Event(fmt.Sprint(i), "acme", fmt.Sprint("person", i%2), i))
+		records = append(records, Event(fmt.Sprint(i), "acme", fmt.Sprint("person", i%2), i, func(ev *eventsv1.Event) {
+			if i < 6 {
+				ev.Outcome, ev.CallId = eventsv1.Outcome_OUTCOME_FAILURE, fmt.Sprint("call-", i/2)
+			}
+		}))
 	}
 	add(t, x, records...)
 	q := All()
@@ -236,6 +284,12 @@ func commonWords(t *testing.T, x index.Index) {
 	}
 	q.After, q.Person = "", "person0"
 	expect(t, x, q)
+	q.Outcome, q.Text = "failure", "close_ticket"
+	expect(t, x, q, "4", "2", "0")
+	q.Limit, q.Text, q.Person = 4, "", ""
+	expect(t, x, q, "5", "4", "3", "2", "1", "0")
+	q.Call = "call-1"
+	expect(t, x, q, "3", "2")
 }
 
 func pagesWhileAdding(t *testing.T, x index.Index) {
@@ -298,7 +352,40 @@ func concurrent(t *testing.T, x index.Index) {
 		})
 	}
 	wg.Wait()
+	refresh(t, x)
 	if n := len(found(t, x, All())); n != 50 {
 		t.Errorf("%d records, want 50", n)
+	}
+}
+
+func drops(t *testing.T, x index.Index) {
+	var all []index.Record
+	for i := range 2100 { // more than one batch of any index
+		all = append(all, Event(fmt.Sprint("old-", i), "acme", "ana", i-3600))
+	}
+	add(t, x, all...)
+	add(t, x, Event("kept", "acme", "ana", 0), Event("edge", "acme", "ana", -10), Event("theirs", "globex", "ana", -3600))
+	n, err := x.Drop(t.Context(), "acme", noon.Add(-10*time.Second))
+	if err != nil || n != 2100 {
+		t.Fatalf("%d were dropped, %v", n, err)
+	}
+	refresh(t, x)
+	for text, want := range map[string][]string{"": {"kept", "edge", "theirs"}, "ana": {"kept", "edge", "theirs"}, "old": nil} {
+		q := All()
+		q.Text = text
+		page, err := x.Search(t.Context(), q)
+		var got []string
+		for _, ev := range page.Events {
+			got = append(got, ev.GetId())
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q finds %v, %v", text, got, err)
+		}
+	}
+	if n, err := x.Drop(t.Context(), "acme", noon.Add(-10*time.Second)); err != nil || n != 0 {
+		t.Errorf("again %d were dropped, %v", n, err)
+	}
+	if n, err := x.Drop(t.Context(), "nobody", noon); err != nil || n != 0 {
+		t.Errorf("of a tenant without records %d were dropped, %v", n, err)
 	}
 }

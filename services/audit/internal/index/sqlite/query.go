@@ -14,109 +14,230 @@ import (
 	"headgate.dev/services/audit/internal/index"
 )
 
-// Search implements index.Index.
+// lookStep is how many records are read at once where each has to be looked at.
+const lookStep = 1000
+
+// found is a record and where it stands.
+type found struct {
+	at    place
+	event *eventsv1.Event
+}
+
+// Search implements index.Index. Fields without a column are looked for in the records themselves, among those that the words and the columns leave.
 func (x *Index) Search(ctx context.Context, q index.Query) (index.Page, error) {
-	where, args, err := x.conditions(ctx, q)
+	if err := x.whole(q); err != nil {
+		return index.Page{}, err
+	}
+	l, err := x.lookup(ctx, q)
 	if err != nil {
 		return index.Page{}, err
 	}
-	rows, err := x.db.Query(ctx, "SELECT seq, time, body FROM events WHERE "+where+" ORDER BY time DESC, seq DESC LIMIT ?", append(args, q.Limit+1)...)
-	if err != nil {
-		return index.Page{}, fmt.Errorf("search: %w", err)
+	var kept []found
+	step, exact := q, q.Outcome+q.Rule+q.Code+q.Call+q.Trace == "" // exact says that what is found there is what is wanted
+	if !exact {
+		step.Limit = max(q.Limit, lookStep)
 	}
-	defer func() { _ = rows.Close() }()
-	var (
-		page index.Page
-		at   place
-	)
-	for rows.Next() {
-		if len(page.Events) == q.Limit {
-			page.Next = at.String()
-			break
+	for {
+		some, next, err := x.page(ctx, step, l)
+		if err != nil {
+			return index.Page{}, err
 		}
-		var body []byte
-		if err := rows.Scan(&at.seq, &at.time, &body); err != nil {
-			return index.Page{}, fmt.Errorf("search: %w", err)
+		for _, one := range some {
+			if q.MatchFields(one.event) {
+				kept = append(kept, one)
+			}
 		}
-		ev := &eventsv1.Event{}
-		if err := proto.Unmarshal(body, ev); err != nil {
-			return index.Page{}, fmt.Errorf("record %d of the index cannot be read: %w", at.seq, err)
+		if exact || len(kept) > q.Limit || next == "" {
+			return paged(kept, q.Limit, next), nil
 		}
-		page.Events = append(page.Events, ev)
+		step.After = next
 	}
-	if err := rows.Err(); err != nil {
-		return index.Page{}, fmt.Errorf("search: %w", err)
-	}
-	return page, nil
 }
 
-func (x *Index) conditions(ctx context.Context, q index.Query) (string, []any, error) {
-	where, args := []string{"time >= ?"}, []any{nanos(q.Since)}
-	until := nanos(q.Until)
+// paged is as much of what was kept as is wanted.
+func paged(kept []found, limit int, next string) index.Page {
+	if len(kept) > limit {
+		kept, next = kept[:limit], kept[limit-1].at.String()
+	}
+	page := index.Page{Next: next}
+	for _, one := range kept {
+		page.Events = append(page.Events, one.event)
+	}
+	return page
+}
+
+// page is the next records that fit the words and the columns, and from where to go on; empty when nothing follows.
+func (x *Index) page(ctx context.Context, q index.Query, l lookup) (out []found, next string, err error) {
+	if l.common {
+		return x.common(ctx, q, l.words)
+	}
+	from, where, args, err := conditions(q, l)
+	if err != nil {
+		return nil, "", err
+	}
+	rows, err := x.db.Query(ctx, "SELECT seq, time, body FROM "+from+" WHERE "+where+" ORDER BY time DESC, seq DESC LIMIT ?", append(args, q.Limit+1)...)
+	if err != nil {
+		return nil, "", fmt.Errorf("search: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if len(out) == q.Limit {
+			return out, out[q.Limit-1].at.String(), nil
+		}
+		var one found
+		var body []byte
+		if err := rows.Scan(&one.at.seq, &one.at.time, &body); err != nil {
+			return nil, "", fmt.Errorf("search: %w", err)
+		}
+		if one.event, err = decode(one.at.seq, body); err != nil {
+			return nil, "", err
+		}
+		out = append(out, one)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, "", fmt.Errorf("search: %w", err)
+	}
+	return out, "", nil
+}
+
+func decode(seq int64, body []byte) (*eventsv1.Event, error) {
+	ev := &eventsv1.Event{}
+	if err := proto.Unmarshal(body, ev); err != nil {
+		return nil, fmt.Errorf("record %d of the index cannot be read: %w", seq, err)
+	}
+	return ev, nil
+}
+
+// table is the events in the order of time, by the index that leaves the fewest of them to look at: SQLite, which knows no figures of them, takes the tenant's where the
+// person's is there.
+func table(q index.Query) string {
+	switch {
+	case q.Alerts: // has alerts alone: also where all tenants' are wanted, it is the shortest
+		return "events INDEXED BY events_alert"
+	case q.Tenant == "":
+		return "events INDEXED BY events_time"
+	case q.Person != "":
+		return "events INDEXED BY events_person"
+	default:
+		return "events INDEXED BY events_tenant"
+	}
+}
+
+// conditions is where to look, for what but common words, and with which parameters.
+func conditions(q index.Query, l lookup) (from, where string, args []any, err error) {
+	// Few records are looked up one by one and then sorted. A plus keeps SQLite from walking a whole tenant in the order of time instead.
+	unary := ""
+	from = table(q)
+	if l.few {
+		from, unary = "events", "+"
+	}
+	all, args := []string{unary + "time >= ?"}, []any{index.Nanos(q.Since)}
+	until := index.Nanos(q.Until)
 	if q.After != "" {
 		at, err := parsePlace(q.After)
 		if err != nil {
-			return "", nil, err
+			return "", "", nil, err
 		}
 		if at.time < until {
 			until = at.time + 1 // so that the index begins there
 		}
-		where, args = append(where, "(time, seq) < (?, ?)"), append(args, at.time, at.seq)
+		all, args = append(all, "("+unary+"time, seq) < (?, ?)"), append(args, at.time, at.seq)
 	}
-	where, args = append(where, "time < ?"), append(args, until)
+	all, args = append(all, unary+"time < ?"), append(args, until)
 	for _, c := range []struct{ column, value string }{
 		{"tenant", q.Tenant}, {"person", q.Person}, {"agent", q.Agent}, {"server", q.Server}, {"tool", q.Tool}, {"effect", q.Effect}, {"action", q.Action},
 	} {
 		if c.value != "" {
-			where, args = append(where, c.column+" = ?"), append(args, c.value)
+			all, args = append(all, unary+c.column+" = ?"), append(args, c.value)
 		}
+	}
+	if q.Alerts {
+		all = append(all, "alert <> ''")
 	}
 	if !q.Started {
-		where = append(where, "NOT started")
+		all = append(all, "NOT started")
 	}
-	if q.Text != "" {
-		words, err := match(q.Text)
-		if err != nil {
-			return "", nil, err
-		}
-		condition, err := x.wordsCondition(ctx, words)
-		if err != nil {
-			return "", nil, err
-		}
-		where, args = append(where, condition), append(args, words)
+	if l.few {
+		all, args = append(all, "seq IN (SELECT rowid FROM words WHERE words MATCH ?)"), append(args, l.words)
 	}
-	return strings.Join(where, " AND "), args, nil
+	return from, strings.Join(all, " AND "), args, nil
 }
 
 // manyRecords is from where on it is cheaper to look into the newest records one by one than to list all that have the words.
 const manyRecords = 2000
 
-func (x *Index) wordsCondition(ctx context.Context, words string) (string, error) {
+// lookup is how the words help with a search: few records have all of them, or many have those of the text. Neither when there is no text, and no rare value.
+type lookup struct {
+	words       string // in FTS5's form
+	few, common bool
+}
+
+// lookup asks the words for a text and a filter's values. The values are among the words of every record that has them; no field needs an index of its own, which every
+// record would pay for.
+func (x *Index) lookup(ctx context.Context, q index.Query) (lookup, error) {
+	text := ""
+	if q.Text != "" {
+		var err error
+		if text, err = match(q.Text); err != nil {
+			return lookup{}, err
+		}
+	}
+	all := text
+	if x.remaining() == 0 {
+		for _, value := range []string{q.Agent, q.Server, q.Tool, q.Effect, q.Action, q.Rule, q.Call, q.Trace} {
+			if strings.ContainsFunc(value, plain) {
+				all = join(all, quote(value))
+			}
+		}
+	}
+	if all == "" {
+		return lookup{}, nil
+	}
 	var n int
-	err := x.db.QueryRow(ctx, "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)", words, manyRecords).Scan(&n)
-	if err != nil {
-		return "", fmt.Errorf("search for words: %w", err)
+	err := x.db.QueryRow(ctx, "SELECT count(*) FROM (SELECT 1 FROM words WHERE words MATCH ? LIMIT ?)", all, manyRecords).Scan(&n)
+	switch {
+	case err != nil:
+		return lookup{}, fmt.Errorf("search for words: %w", err)
+	case n < manyRecords:
+		return lookup{words: all, few: true}, nil
+	default:
+		return lookup{words: text, common: text != ""}, nil
 	}
-	if n < manyRecords {
-		return "seq IN (SELECT rowid FROM words WHERE words MATCH ?)", nil
-	}
-	return "EXISTS (SELECT 1 FROM words WHERE words MATCH ? AND rowid = seq)", nil
 }
 
 // match is the user's words as an FTS5 expression in which nothing but words has a meaning: each is a quoted string, all must occur.
 func match(text string) (string, error) {
-	var quoted []string
+	all := ""
 	for word := range strings.FieldsSeq(strings.ToValidUTF8(text, " ")) {
-		if !strings.ContainsFunc(word, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }) {
-			continue // FTS5 indexes letters and numbers alone
+		if phrase := quote(word); phrase != "" {
+			all = join(all, phrase)
 		}
-		word = strings.ReplaceAll(word, "\x00", " ")
-		quoted = append(quoted, `"`+strings.ReplaceAll(word, `"`, `""`)+`"`)
 	}
-	if len(quoted) == 0 {
+	if all == "" {
 		return "", fault.Invalid("text: has no letter or number to search for")
 	}
-	return strings.Join(quoted, " AND "), nil
+	return all, nil
+}
+
+// quote is a string in FTS5's form, which finds its words one after the other; nothing for one without a letter or number, which are all that FTS5 indexes.
+func quote(text string) string {
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, " "), "\x00", " ")
+	if !strings.ContainsFunc(text, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }) {
+		return ""
+	}
+	return `"` + strings.ReplaceAll(text, `"`, `""`) + `"`
+}
+
+// plain is a letter or digit that FTS5 knows as one, whatever the version of Unicode that it was made with: an expression without any would find nothing.
+func plain(r rune) bool {
+	return r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r))
+}
+
+func join(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + " AND " + b
 }
 
 // place is where a page ended.

@@ -3,7 +3,6 @@ package sqlite_test
 import (
 	"fmt"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -99,34 +98,5 @@ func BenchmarkAdd(b *testing.B) {
 		if err := x.Add(b.Context(), batch); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-// BenchmarkSearch looks through 50,000 records.
-func BenchmarkSearch(b *testing.B) {
-	x := open(b, filepath.Join(b.TempDir(), "index.db"))
-	for done := range 50 {
-		var batch []index.Record
-		for i := range 1000 {
-			batch = append(batch, indextest.Event(fmt.Sprintf("%d-%d", done, i), "acme", fmt.Sprintf("person%d", i%100), done*60+i/20))
-		}
-		if err := x.Add(b.Context(), batch); err != nil {
-			b.Fatal(err)
-		}
-	}
-	for name, set := range map[string]func(q *index.Query){
-		"newest": func(*index.Query) {}, "person": func(q *index.Query) { q.Tenant, q.Person = "acme", "person7" },
-		"rare word": func(q *index.Query) { q.Text = "person7" }, "common words": func(q *index.Query) { q.Text = "close_ticket allow" },
-	} {
-		b.Run(strings.ReplaceAll(name, " ", "-"), func(b *testing.B) {
-			for b.Loop() {
-				q := indextest.All()
-				q.Limit = 100
-				set(&q)
-				if page, err := x.Search(b.Context(), q); err != nil || len(page.Events) != 100 {
-					b.Fatal(len(page.Events), err)
-				}
-			}
-		})
 	}
 }

@@ -2,7 +2,7 @@
 //
 // Source: headgate/audit/v1/audit.proto
 
-// Package headgate.audit.v1 finds what was recorded.
+// Package headgate.audit.v1 finds what was recorded, hands it out and proves it.
 package auditv1connect
 
 import (
@@ -36,12 +36,75 @@ const (
 const (
 	// AuditServiceSearchProcedure is the fully-qualified name of the AuditService's Search RPC.
 	AuditServiceSearchProcedure = "/headgate.audit.v1.AuditService/Search"
+	// AuditServiceExportProcedure is the fully-qualified name of the AuditService's Export RPC.
+	AuditServiceExportProcedure = "/headgate.audit.v1.AuditService/Export"
+	// AuditServiceTailProcedure is the fully-qualified name of the AuditService's Tail RPC.
+	AuditServiceTailProcedure = "/headgate.audit.v1.AuditService/Tail"
+	// AuditServiceProveProcedure is the fully-qualified name of the AuditService's Prove RPC.
+	AuditServiceProveProcedure = "/headgate.audit.v1.AuditService/Prove"
+	// AuditServiceReportProcedure is the fully-qualified name of the AuditService's Report RPC.
+	AuditServiceReportProcedure = "/headgate.audit.v1.AuditService/Report"
+	// AuditServiceListUsesProcedure is the fully-qualified name of the AuditService's ListUses RPC.
+	AuditServiceListUsesProcedure = "/headgate.audit.v1.AuditService/ListUses"
+	// AuditServiceSubjectKeyProcedure is the fully-qualified name of the AuditService's SubjectKey RPC.
+	AuditServiceSubjectKeyProcedure = "/headgate.audit.v1.AuditService/SubjectKey"
+	// AuditServiceRevealProcedure is the fully-qualified name of the AuditService's Reveal RPC.
+	AuditServiceRevealProcedure = "/headgate.audit.v1.AuditService/Reveal"
+	// AuditServiceEraseProcedure is the fully-qualified name of the AuditService's Erase RPC.
+	AuditServiceEraseProcedure = "/headgate.audit.v1.AuditService/Erase"
+	// AuditServiceAddHoldProcedure is the fully-qualified name of the AuditService's AddHold RPC.
+	AuditServiceAddHoldProcedure = "/headgate.audit.v1.AuditService/AddHold"
+	// AuditServiceListHoldsProcedure is the fully-qualified name of the AuditService's ListHolds RPC.
+	AuditServiceListHoldsProcedure = "/headgate.audit.v1.AuditService/ListHolds"
+	// AuditServiceReleaseHoldProcedure is the fully-qualified name of the AuditService's ReleaseHold
+	// RPC.
+	AuditServiceReleaseHoldProcedure = "/headgate.audit.v1.AuditService/ReleaseHold"
+	// AuditServiceGetRetentionProcedure is the fully-qualified name of the AuditService's GetRetention
+	// RPC.
+	AuditServiceGetRetentionProcedure = "/headgate.audit.v1.AuditService/GetRetention"
+	// AuditServiceSetRetentionProcedure is the fully-qualified name of the AuditService's SetRetention
+	// RPC.
+	AuditServiceSetRetentionProcedure = "/headgate.audit.v1.AuditService/SetRetention"
+	// AuditServiceRotateKeyProcedure is the fully-qualified name of the AuditService's RotateKey RPC.
+	AuditServiceRotateKeyProcedure = "/headgate.audit.v1.AuditService/RotateKey"
+	// AuditServiceGetLogProcedure is the fully-qualified name of the AuditService's GetLog RPC.
+	AuditServiceGetLogProcedure = "/headgate.audit.v1.AuditService/GetLog"
 )
 
 // AuditServiceClient is a client for the headgate.audit.v1.AuditService service.
 type AuditServiceClient interface {
 	// Search finds records, newest first. An auditor reads all of the tenant, everyone else their own.
 	Search(context.Context, *connect.Request[v1.SearchRequest]) (*connect.Response[v1.SearchResponse], error)
+	// Export hands out records from the ledger in the order of their arrival, with what proves that none is missing. Who may read what is as in Search.
+	Export(context.Context, *connect.Request[v1.ExportRequest]) (*connect.ServerStreamForClient[v1.ExportResponse], error)
+	// Tail sends the records that reach the ledger from now on, and before them those that are there since the filter's since, when it has one. Who may read what is as in Search.
+	Tail(context.Context, *connect.Request[v1.TailRequest]) (*connect.ServerStreamForClient[v1.TailResponse], error)
+	// Prove shows that one record is in the ledger. Who may read what is as in Search.
+	Prove(context.Context, *connect.Request[v1.ProveRequest]) (*connect.Response[v1.ProveResponse], error)
+	// Report hands out what one question of a regulation asks, as a page that prints well or as a table. Who may read what is as in Search.
+	Report(context.Context, *connect.Request[v1.ReportRequest]) (*connect.ServerStreamForClient[v1.ReportResponse], error)
+	// ListUses sums up what was called since an instant: one entry for each person, agent, server and tool. Calls that were refused count for nothing.
+	ListUses(context.Context, *connect.Request[v1.ListUsesRequest]) (*connect.ServerStreamForClient[v1.ListUsesResponse], error)
+	// SubjectKey answers the public key that records about a person, a patient or an account are sealed with. One that has none gets one.
+	SubjectKey(context.Context, *connect.Request[v1.SubjectKeyRequest]) (*connect.Response[v1.SubjectKeyResponse], error)
+	// Reveal opens the sealed copies of one record. That it was asked for, by whom and why, is recorded before anything is answered.
+	Reveal(context.Context, *connect.Request[v1.RevealRequest]) (*connect.Response[v1.RevealResponse], error)
+	// Erase deletes the keys of one subject: whatever was sealed with them is unreadable from then on, here and in every copy, and every proof still holds.
+	Erase(context.Context, *connect.Request[v1.EraseRequest]) (*connect.Response[v1.EraseResponse], error)
+	// AddHold keeps the records of a tenant, and the keys of one subject's or all sealed records, until it is released.
+	AddHold(context.Context, *connect.Request[v1.AddHoldRequest]) (*connect.Response[v1.AddHoldResponse], error)
+	// ListHolds shows the holds that hold.
+	ListHolds(context.Context, *connect.Request[v1.ListHoldsRequest]) (*connect.Response[v1.ListHoldsResponse], error)
+	// ReleaseHold ends one.
+	ReleaseHold(context.Context, *connect.Request[v1.ReleaseHoldRequest]) (*connect.Response[v1.ReleaseHoldResponse], error)
+	// GetRetention tells how long a tenant's records are kept, and why at least so long.
+	GetRetention(context.Context, *connect.Request[v1.GetRetentionRequest]) (*connect.Response[v1.GetRetentionResponse], error)
+	// SetRetention changes it. Less than the tenant's classes ask for is refused; only the platform's administrator takes a class away.
+	SetRetention(context.Context, *connect.Request[v1.SetRetentionRequest]) (*connect.Response[v1.SetRetentionResponse], error)
+	// RotateKey replaces the key that the log is signed with, or the one that wraps the keys of sealed records.
+	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
+	// GetLog tells with which key the ledger is signed, and its last checkpoint. Neither is secret.
+	GetLog(context.Context, *connect.Request[v1.GetLogRequest]) (*connect.Response[v1.GetLogResponse], error)
 }
 
 // NewAuditServiceClient constructs a client for the headgate.audit.v1.AuditService service. By
@@ -62,12 +125,125 @@ func NewAuditServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		export: connect.NewClient[v1.ExportRequest, v1.ExportResponse](
+			httpClient,
+			baseURL+AuditServiceExportProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("Export")),
+			connect.WithClientOptions(opts...),
+		),
+		tail: connect.NewClient[v1.TailRequest, v1.TailResponse](
+			httpClient,
+			baseURL+AuditServiceTailProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("Tail")),
+			connect.WithClientOptions(opts...),
+		),
+		prove: connect.NewClient[v1.ProveRequest, v1.ProveResponse](
+			httpClient,
+			baseURL+AuditServiceProveProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("Prove")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		report: connect.NewClient[v1.ReportRequest, v1.ReportResponse](
+			httpClient,
+			baseURL+AuditServiceReportProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("Report")),
+			connect.WithClientOptions(opts...),
+		),
+		listUses: connect.NewClient[v1.ListUsesRequest, v1.ListUsesResponse](
+			httpClient,
+			baseURL+AuditServiceListUsesProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("ListUses")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		subjectKey: connect.NewClient[v1.SubjectKeyRequest, v1.SubjectKeyResponse](
+			httpClient,
+			baseURL+AuditServiceSubjectKeyProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("SubjectKey")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		reveal: connect.NewClient[v1.RevealRequest, v1.RevealResponse](
+			httpClient,
+			baseURL+AuditServiceRevealProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("Reveal")),
+			connect.WithClientOptions(opts...),
+		),
+		erase: connect.NewClient[v1.EraseRequest, v1.EraseResponse](
+			httpClient,
+			baseURL+AuditServiceEraseProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("Erase")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		addHold: connect.NewClient[v1.AddHoldRequest, v1.AddHoldResponse](
+			httpClient,
+			baseURL+AuditServiceAddHoldProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("AddHold")),
+			connect.WithClientOptions(opts...),
+		),
+		listHolds: connect.NewClient[v1.ListHoldsRequest, v1.ListHoldsResponse](
+			httpClient,
+			baseURL+AuditServiceListHoldsProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("ListHolds")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		releaseHold: connect.NewClient[v1.ReleaseHoldRequest, v1.ReleaseHoldResponse](
+			httpClient,
+			baseURL+AuditServiceReleaseHoldProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("ReleaseHold")),
+			connect.WithClientOptions(opts...),
+		),
+		getRetention: connect.NewClient[v1.GetRetentionRequest, v1.GetRetentionResponse](
+			httpClient,
+			baseURL+AuditServiceGetRetentionProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("GetRetention")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		setRetention: connect.NewClient[v1.SetRetentionRequest, v1.SetRetentionResponse](
+			httpClient,
+			baseURL+AuditServiceSetRetentionProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("SetRetention")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		rotateKey: connect.NewClient[v1.RotateKeyRequest, v1.RotateKeyResponse](
+			httpClient,
+			baseURL+AuditServiceRotateKeyProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("RotateKey")),
+			connect.WithClientOptions(opts...),
+		),
+		getLog: connect.NewClient[v1.GetLogRequest, v1.GetLogResponse](
+			httpClient,
+			baseURL+AuditServiceGetLogProcedure,
+			connect.WithSchema(auditServiceMethods.ByName("GetLog")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // auditServiceClient implements AuditServiceClient.
 type auditServiceClient struct {
-	search *connect.Client[v1.SearchRequest, v1.SearchResponse]
+	search       *connect.Client[v1.SearchRequest, v1.SearchResponse]
+	export       *connect.Client[v1.ExportRequest, v1.ExportResponse]
+	tail         *connect.Client[v1.TailRequest, v1.TailResponse]
+	prove        *connect.Client[v1.ProveRequest, v1.ProveResponse]
+	report       *connect.Client[v1.ReportRequest, v1.ReportResponse]
+	listUses     *connect.Client[v1.ListUsesRequest, v1.ListUsesResponse]
+	subjectKey   *connect.Client[v1.SubjectKeyRequest, v1.SubjectKeyResponse]
+	reveal       *connect.Client[v1.RevealRequest, v1.RevealResponse]
+	erase        *connect.Client[v1.EraseRequest, v1.EraseResponse]
+	addHold      *connect.Client[v1.AddHoldRequest, v1.AddHoldResponse]
+	listHolds    *connect.Client[v1.ListHoldsRequest, v1.ListHoldsResponse]
+	releaseHold  *connect.Client[v1.ReleaseHoldRequest, v1.ReleaseHoldResponse]
+	getRetention *connect.Client[v1.GetRetentionRequest, v1.GetRetentionResponse]
+	setRetention *connect.Client[v1.SetRetentionRequest, v1.SetRetentionResponse]
+	rotateKey    *connect.Client[v1.RotateKeyRequest, v1.RotateKeyResponse]
+	getLog       *connect.Client[v1.GetLogRequest, v1.GetLogResponse]
 }
 
 // Search calls headgate.audit.v1.AuditService.Search.
@@ -75,10 +251,115 @@ func (c *auditServiceClient) Search(ctx context.Context, req *connect.Request[v1
 	return c.search.CallUnary(ctx, req)
 }
 
+// Export calls headgate.audit.v1.AuditService.Export.
+func (c *auditServiceClient) Export(ctx context.Context, req *connect.Request[v1.ExportRequest]) (*connect.ServerStreamForClient[v1.ExportResponse], error) {
+	return c.export.CallServerStream(ctx, req)
+}
+
+// Tail calls headgate.audit.v1.AuditService.Tail.
+func (c *auditServiceClient) Tail(ctx context.Context, req *connect.Request[v1.TailRequest]) (*connect.ServerStreamForClient[v1.TailResponse], error) {
+	return c.tail.CallServerStream(ctx, req)
+}
+
+// Prove calls headgate.audit.v1.AuditService.Prove.
+func (c *auditServiceClient) Prove(ctx context.Context, req *connect.Request[v1.ProveRequest]) (*connect.Response[v1.ProveResponse], error) {
+	return c.prove.CallUnary(ctx, req)
+}
+
+// Report calls headgate.audit.v1.AuditService.Report.
+func (c *auditServiceClient) Report(ctx context.Context, req *connect.Request[v1.ReportRequest]) (*connect.ServerStreamForClient[v1.ReportResponse], error) {
+	return c.report.CallServerStream(ctx, req)
+}
+
+// ListUses calls headgate.audit.v1.AuditService.ListUses.
+func (c *auditServiceClient) ListUses(ctx context.Context, req *connect.Request[v1.ListUsesRequest]) (*connect.ServerStreamForClient[v1.ListUsesResponse], error) {
+	return c.listUses.CallServerStream(ctx, req)
+}
+
+// SubjectKey calls headgate.audit.v1.AuditService.SubjectKey.
+func (c *auditServiceClient) SubjectKey(ctx context.Context, req *connect.Request[v1.SubjectKeyRequest]) (*connect.Response[v1.SubjectKeyResponse], error) {
+	return c.subjectKey.CallUnary(ctx, req)
+}
+
+// Reveal calls headgate.audit.v1.AuditService.Reveal.
+func (c *auditServiceClient) Reveal(ctx context.Context, req *connect.Request[v1.RevealRequest]) (*connect.Response[v1.RevealResponse], error) {
+	return c.reveal.CallUnary(ctx, req)
+}
+
+// Erase calls headgate.audit.v1.AuditService.Erase.
+func (c *auditServiceClient) Erase(ctx context.Context, req *connect.Request[v1.EraseRequest]) (*connect.Response[v1.EraseResponse], error) {
+	return c.erase.CallUnary(ctx, req)
+}
+
+// AddHold calls headgate.audit.v1.AuditService.AddHold.
+func (c *auditServiceClient) AddHold(ctx context.Context, req *connect.Request[v1.AddHoldRequest]) (*connect.Response[v1.AddHoldResponse], error) {
+	return c.addHold.CallUnary(ctx, req)
+}
+
+// ListHolds calls headgate.audit.v1.AuditService.ListHolds.
+func (c *auditServiceClient) ListHolds(ctx context.Context, req *connect.Request[v1.ListHoldsRequest]) (*connect.Response[v1.ListHoldsResponse], error) {
+	return c.listHolds.CallUnary(ctx, req)
+}
+
+// ReleaseHold calls headgate.audit.v1.AuditService.ReleaseHold.
+func (c *auditServiceClient) ReleaseHold(ctx context.Context, req *connect.Request[v1.ReleaseHoldRequest]) (*connect.Response[v1.ReleaseHoldResponse], error) {
+	return c.releaseHold.CallUnary(ctx, req)
+}
+
+// GetRetention calls headgate.audit.v1.AuditService.GetRetention.
+func (c *auditServiceClient) GetRetention(ctx context.Context, req *connect.Request[v1.GetRetentionRequest]) (*connect.Response[v1.GetRetentionResponse], error) {
+	return c.getRetention.CallUnary(ctx, req)
+}
+
+// SetRetention calls headgate.audit.v1.AuditService.SetRetention.
+func (c *auditServiceClient) SetRetention(ctx context.Context, req *connect.Request[v1.SetRetentionRequest]) (*connect.Response[v1.SetRetentionResponse], error) {
+	return c.setRetention.CallUnary(ctx, req)
+}
+
+// RotateKey calls headgate.audit.v1.AuditService.RotateKey.
+func (c *auditServiceClient) RotateKey(ctx context.Context, req *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error) {
+	return c.rotateKey.CallUnary(ctx, req)
+}
+
+// GetLog calls headgate.audit.v1.AuditService.GetLog.
+func (c *auditServiceClient) GetLog(ctx context.Context, req *connect.Request[v1.GetLogRequest]) (*connect.Response[v1.GetLogResponse], error) {
+	return c.getLog.CallUnary(ctx, req)
+}
+
 // AuditServiceHandler is an implementation of the headgate.audit.v1.AuditService service.
 type AuditServiceHandler interface {
 	// Search finds records, newest first. An auditor reads all of the tenant, everyone else their own.
 	Search(context.Context, *connect.Request[v1.SearchRequest]) (*connect.Response[v1.SearchResponse], error)
+	// Export hands out records from the ledger in the order of their arrival, with what proves that none is missing. Who may read what is as in Search.
+	Export(context.Context, *connect.Request[v1.ExportRequest], *connect.ServerStream[v1.ExportResponse]) error
+	// Tail sends the records that reach the ledger from now on, and before them those that are there since the filter's since, when it has one. Who may read what is as in Search.
+	Tail(context.Context, *connect.Request[v1.TailRequest], *connect.ServerStream[v1.TailResponse]) error
+	// Prove shows that one record is in the ledger. Who may read what is as in Search.
+	Prove(context.Context, *connect.Request[v1.ProveRequest]) (*connect.Response[v1.ProveResponse], error)
+	// Report hands out what one question of a regulation asks, as a page that prints well or as a table. Who may read what is as in Search.
+	Report(context.Context, *connect.Request[v1.ReportRequest], *connect.ServerStream[v1.ReportResponse]) error
+	// ListUses sums up what was called since an instant: one entry for each person, agent, server and tool. Calls that were refused count for nothing.
+	ListUses(context.Context, *connect.Request[v1.ListUsesRequest], *connect.ServerStream[v1.ListUsesResponse]) error
+	// SubjectKey answers the public key that records about a person, a patient or an account are sealed with. One that has none gets one.
+	SubjectKey(context.Context, *connect.Request[v1.SubjectKeyRequest]) (*connect.Response[v1.SubjectKeyResponse], error)
+	// Reveal opens the sealed copies of one record. That it was asked for, by whom and why, is recorded before anything is answered.
+	Reveal(context.Context, *connect.Request[v1.RevealRequest]) (*connect.Response[v1.RevealResponse], error)
+	// Erase deletes the keys of one subject: whatever was sealed with them is unreadable from then on, here and in every copy, and every proof still holds.
+	Erase(context.Context, *connect.Request[v1.EraseRequest]) (*connect.Response[v1.EraseResponse], error)
+	// AddHold keeps the records of a tenant, and the keys of one subject's or all sealed records, until it is released.
+	AddHold(context.Context, *connect.Request[v1.AddHoldRequest]) (*connect.Response[v1.AddHoldResponse], error)
+	// ListHolds shows the holds that hold.
+	ListHolds(context.Context, *connect.Request[v1.ListHoldsRequest]) (*connect.Response[v1.ListHoldsResponse], error)
+	// ReleaseHold ends one.
+	ReleaseHold(context.Context, *connect.Request[v1.ReleaseHoldRequest]) (*connect.Response[v1.ReleaseHoldResponse], error)
+	// GetRetention tells how long a tenant's records are kept, and why at least so long.
+	GetRetention(context.Context, *connect.Request[v1.GetRetentionRequest]) (*connect.Response[v1.GetRetentionResponse], error)
+	// SetRetention changes it. Less than the tenant's classes ask for is refused; only the platform's administrator takes a class away.
+	SetRetention(context.Context, *connect.Request[v1.SetRetentionRequest]) (*connect.Response[v1.SetRetentionResponse], error)
+	// RotateKey replaces the key that the log is signed with, or the one that wraps the keys of sealed records.
+	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
+	// GetLog tells with which key the ledger is signed, and its last checkpoint. Neither is secret.
+	GetLog(context.Context, *connect.Request[v1.GetLogRequest]) (*connect.Response[v1.GetLogResponse], error)
 }
 
 // NewAuditServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -95,10 +376,138 @@ func NewAuditServiceHandler(svc AuditServiceHandler, opts ...connect.HandlerOpti
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	auditServiceExportHandler := connect.NewServerStreamHandler(
+		AuditServiceExportProcedure,
+		svc.Export,
+		connect.WithSchema(auditServiceMethods.ByName("Export")),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceTailHandler := connect.NewServerStreamHandler(
+		AuditServiceTailProcedure,
+		svc.Tail,
+		connect.WithSchema(auditServiceMethods.ByName("Tail")),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceProveHandler := connect.NewUnaryHandler(
+		AuditServiceProveProcedure,
+		svc.Prove,
+		connect.WithSchema(auditServiceMethods.ByName("Prove")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceReportHandler := connect.NewServerStreamHandler(
+		AuditServiceReportProcedure,
+		svc.Report,
+		connect.WithSchema(auditServiceMethods.ByName("Report")),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceListUsesHandler := connect.NewServerStreamHandler(
+		AuditServiceListUsesProcedure,
+		svc.ListUses,
+		connect.WithSchema(auditServiceMethods.ByName("ListUses")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceSubjectKeyHandler := connect.NewUnaryHandler(
+		AuditServiceSubjectKeyProcedure,
+		svc.SubjectKey,
+		connect.WithSchema(auditServiceMethods.ByName("SubjectKey")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceRevealHandler := connect.NewUnaryHandler(
+		AuditServiceRevealProcedure,
+		svc.Reveal,
+		connect.WithSchema(auditServiceMethods.ByName("Reveal")),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceEraseHandler := connect.NewUnaryHandler(
+		AuditServiceEraseProcedure,
+		svc.Erase,
+		connect.WithSchema(auditServiceMethods.ByName("Erase")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceAddHoldHandler := connect.NewUnaryHandler(
+		AuditServiceAddHoldProcedure,
+		svc.AddHold,
+		connect.WithSchema(auditServiceMethods.ByName("AddHold")),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceListHoldsHandler := connect.NewUnaryHandler(
+		AuditServiceListHoldsProcedure,
+		svc.ListHolds,
+		connect.WithSchema(auditServiceMethods.ByName("ListHolds")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceReleaseHoldHandler := connect.NewUnaryHandler(
+		AuditServiceReleaseHoldProcedure,
+		svc.ReleaseHold,
+		connect.WithSchema(auditServiceMethods.ByName("ReleaseHold")),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceGetRetentionHandler := connect.NewUnaryHandler(
+		AuditServiceGetRetentionProcedure,
+		svc.GetRetention,
+		connect.WithSchema(auditServiceMethods.ByName("GetRetention")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceSetRetentionHandler := connect.NewUnaryHandler(
+		AuditServiceSetRetentionProcedure,
+		svc.SetRetention,
+		connect.WithSchema(auditServiceMethods.ByName("SetRetention")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceRotateKeyHandler := connect.NewUnaryHandler(
+		AuditServiceRotateKeyProcedure,
+		svc.RotateKey,
+		connect.WithSchema(auditServiceMethods.ByName("RotateKey")),
+		connect.WithHandlerOptions(opts...),
+	)
+	auditServiceGetLogHandler := connect.NewUnaryHandler(
+		AuditServiceGetLogProcedure,
+		svc.GetLog,
+		connect.WithSchema(auditServiceMethods.ByName("GetLog")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/headgate.audit.v1.AuditService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AuditServiceSearchProcedure:
 			auditServiceSearchHandler.ServeHTTP(w, r)
+		case AuditServiceExportProcedure:
+			auditServiceExportHandler.ServeHTTP(w, r)
+		case AuditServiceTailProcedure:
+			auditServiceTailHandler.ServeHTTP(w, r)
+		case AuditServiceProveProcedure:
+			auditServiceProveHandler.ServeHTTP(w, r)
+		case AuditServiceReportProcedure:
+			auditServiceReportHandler.ServeHTTP(w, r)
+		case AuditServiceListUsesProcedure:
+			auditServiceListUsesHandler.ServeHTTP(w, r)
+		case AuditServiceSubjectKeyProcedure:
+			auditServiceSubjectKeyHandler.ServeHTTP(w, r)
+		case AuditServiceRevealProcedure:
+			auditServiceRevealHandler.ServeHTTP(w, r)
+		case AuditServiceEraseProcedure:
+			auditServiceEraseHandler.ServeHTTP(w, r)
+		case AuditServiceAddHoldProcedure:
+			auditServiceAddHoldHandler.ServeHTTP(w, r)
+		case AuditServiceListHoldsProcedure:
+			auditServiceListHoldsHandler.ServeHTTP(w, r)
+		case AuditServiceReleaseHoldProcedure:
+			auditServiceReleaseHoldHandler.ServeHTTP(w, r)
+		case AuditServiceGetRetentionProcedure:
+			auditServiceGetRetentionHandler.ServeHTTP(w, r)
+		case AuditServiceSetRetentionProcedure:
+			auditServiceSetRetentionHandler.ServeHTTP(w, r)
+		case AuditServiceRotateKeyProcedure:
+			auditServiceRotateKeyHandler.ServeHTTP(w, r)
+		case AuditServiceGetLogProcedure:
+			auditServiceGetLogHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -110,4 +519,64 @@ type UnimplementedAuditServiceHandler struct{}
 
 func (UnimplementedAuditServiceHandler) Search(context.Context, *connect.Request[v1.SearchRequest]) (*connect.Response[v1.SearchResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.Search is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) Export(context.Context, *connect.Request[v1.ExportRequest], *connect.ServerStream[v1.ExportResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.Export is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) Tail(context.Context, *connect.Request[v1.TailRequest], *connect.ServerStream[v1.TailResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.Tail is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) Prove(context.Context, *connect.Request[v1.ProveRequest]) (*connect.Response[v1.ProveResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.Prove is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) Report(context.Context, *connect.Request[v1.ReportRequest], *connect.ServerStream[v1.ReportResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.Report is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) ListUses(context.Context, *connect.Request[v1.ListUsesRequest], *connect.ServerStream[v1.ListUsesResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.ListUses is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) SubjectKey(context.Context, *connect.Request[v1.SubjectKeyRequest]) (*connect.Response[v1.SubjectKeyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.SubjectKey is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) Reveal(context.Context, *connect.Request[v1.RevealRequest]) (*connect.Response[v1.RevealResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.Reveal is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) Erase(context.Context, *connect.Request[v1.EraseRequest]) (*connect.Response[v1.EraseResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.Erase is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) AddHold(context.Context, *connect.Request[v1.AddHoldRequest]) (*connect.Response[v1.AddHoldResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.AddHold is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) ListHolds(context.Context, *connect.Request[v1.ListHoldsRequest]) (*connect.Response[v1.ListHoldsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.ListHolds is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) ReleaseHold(context.Context, *connect.Request[v1.ReleaseHoldRequest]) (*connect.Response[v1.ReleaseHoldResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.ReleaseHold is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) GetRetention(context.Context, *connect.Request[v1.GetRetentionRequest]) (*connect.Response[v1.GetRetentionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.GetRetention is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) SetRetention(context.Context, *connect.Request[v1.SetRetentionRequest]) (*connect.Response[v1.SetRetentionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.SetRetention is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.RotateKey is not implemented"))
+}
+
+func (UnimplementedAuditServiceHandler) GetLog(context.Context, *connect.Request[v1.GetLogRequest]) (*connect.Response[v1.GetLogResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.audit.v1.AuditService.GetLog is not implemented"))
 }

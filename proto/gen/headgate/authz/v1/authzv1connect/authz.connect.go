@@ -42,29 +42,115 @@ const (
 	AuthzServiceListProcedure = "/headgate.authz.v1.AuthzService/List"
 	// AuthzServiceDeleteProcedure is the fully-qualified name of the AuthzService's Delete RPC.
 	AuthzServiceDeleteProcedure = "/headgate.authz.v1.AuthzService/Delete"
+	// AuthzServiceListVersionsProcedure is the fully-qualified name of the AuthzService's ListVersions
+	// RPC.
+	AuthzServiceListVersionsProcedure = "/headgate.authz.v1.AuthzService/ListVersions"
+	// AuthzServiceGetVersionProcedure is the fully-qualified name of the AuthzService's GetVersion RPC.
+	AuthzServiceGetVersionProcedure = "/headgate.authz.v1.AuthzService/GetVersion"
+	// AuthzServiceRollbackProcedure is the fully-qualified name of the AuthzService's Rollback RPC.
+	AuthzServiceRollbackProcedure = "/headgate.authz.v1.AuthzService/Rollback"
 	// AuthzServiceDecideProcedure is the fully-qualified name of the AuthzService's Decide RPC.
 	AuthzServiceDecideProcedure = "/headgate.authz.v1.AuthzService/Decide"
+	// AuthzServiceExplainProcedure is the fully-qualified name of the AuthzService's Explain RPC.
+	AuthzServiceExplainProcedure = "/headgate.authz.v1.AuthzService/Explain"
+	// AuthzServiceBatchDecideProcedure is the fully-qualified name of the AuthzService's BatchDecide
+	// RPC.
+	AuthzServiceBatchDecideProcedure = "/headgate.authz.v1.AuthzService/BatchDecide"
+	// AuthzServiceListAllowedProcedure is the fully-qualified name of the AuthzService's ListAllowed
+	// RPC.
+	AuthzServiceListAllowedProcedure = "/headgate.authz.v1.AuthzService/ListAllowed"
+	// AuthzServiceListOwnProcedure is the fully-qualified name of the AuthzService's ListOwn RPC.
+	AuthzServiceListOwnProcedure = "/headgate.authz.v1.AuthzService/ListOwn"
+	// AuthzServiceListHoldersProcedure is the fully-qualified name of the AuthzService's ListHolders
+	// RPC.
+	AuthzServiceListHoldersProcedure = "/headgate.authz.v1.AuthzService/ListHolders"
+	// AuthzServiceListUnusedGrantsProcedure is the fully-qualified name of the AuthzService's
+	// ListUnusedGrants RPC.
+	AuthzServiceListUnusedGrantsProcedure = "/headgate.authz.v1.AuthzService/ListUnusedGrants"
+	// AuthzServicePutRelationsProcedure is the fully-qualified name of the AuthzService's PutRelations
+	// RPC.
+	AuthzServicePutRelationsProcedure = "/headgate.authz.v1.AuthzService/PutRelations"
+	// AuthzServiceListRelationsProcedure is the fully-qualified name of the AuthzService's
+	// ListRelations RPC.
+	AuthzServiceListRelationsProcedure = "/headgate.authz.v1.AuthzService/ListRelations"
+	// AuthzServiceRemoveRelationsProcedure is the fully-qualified name of the AuthzService's
+	// RemoveRelations RPC.
+	AuthzServiceRemoveRelationsProcedure = "/headgate.authz.v1.AuthzService/RemoveRelations"
+	// AuthzServiceCheckRelationsProcedure is the fully-qualified name of the AuthzService's
+	// CheckRelations RPC.
+	AuthzServiceCheckRelationsProcedure = "/headgate.authz.v1.AuthzService/CheckRelations"
+	// AuthzServiceMendRelationsProcedure is the fully-qualified name of the AuthzService's
+	// MendRelations RPC.
+	AuthzServiceMendRelationsProcedure = "/headgate.authz.v1.AuthzService/MendRelations"
+	// AuthzServiceListModelsProcedure is the fully-qualified name of the AuthzService's ListModels RPC.
+	AuthzServiceListModelsProcedure = "/headgate.authz.v1.AuthzService/ListModels"
+	// AuthzServiceUseModelProcedure is the fully-qualified name of the AuthzService's UseModel RPC.
+	AuthzServiceUseModelProcedure = "/headgate.authz.v1.AuthzService/UseModel"
 	// AuthzServiceEntitlementsProcedure is the fully-qualified name of the AuthzService's Entitlements
 	// RPC.
 	AuthzServiceEntitlementsProcedure = "/headgate.authz.v1.AuthzService/Entitlements"
+	// AuthzServiceRelatedProcedure is the fully-qualified name of the AuthzService's Related RPC.
+	AuthzServiceRelatedProcedure = "/headgate.authz.v1.AuthzService/Related"
+	// AuthzServiceShareCountsProcedure is the fully-qualified name of the AuthzService's ShareCounts
+	// RPC.
+	AuthzServiceShareCountsProcedure = "/headgate.authz.v1.AuthzService/ShareCounts"
 	// AuthzServiceWatchProcedure is the fully-qualified name of the AuthzService's Watch RPC.
 	AuthzServiceWatchProcedure = "/headgate.authz.v1.AuthzService/Watch"
 )
 
 // AuthzServiceClient is a client for the headgate.authz.v1.AuthzService service.
 type AuthzServiceClient interface {
-	// Apply creates or changes policies: all of them or, when one is refused or one of its tests fails, none.
+	// Apply creates or changes policies and calendars: all of them or, when one is refused or a test of a policy that changes with it fails, none.
 	Apply(context.Context, *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error)
-	// Get reads one policy.
+	// Get reads one policy or calendar.
 	Get(context.Context, *connect.Request[v1.GetRequest]) (*connect.Response[v1.GetResponse], error)
-	// List reads policies by tenant and name.
+	// List reads policies or calendars by tenant and name.
 	List(context.Context, *connect.Request[v1.ListRequest]) (*connect.Response[v1.ListResponse], error)
-	// Delete removes one policy; the tools it was about are then decided by relation alone.
+	// Delete removes one policy; the tools it was about are then decided by relation alone. Or a calendar: one that a policy names is not removed.
 	Delete(context.Context, *connect.Request[v1.DeleteRequest]) (*connect.Response[v1.DeleteResponse], error)
+	// ListVersions lists every version that a policy had, the newest first, with who changed it and when. A policy that was deleted keeps its history.
+	ListVersions(context.Context, *connect.Request[v1.ListVersionsRequest]) (*connect.Response[v1.ListVersionsResponse], error)
+	// GetVersion reads a policy as it was.
+	GetVersion(context.Context, *connect.Request[v1.GetVersionRequest]) (*connect.Response[v1.GetVersionResponse], error)
+	// Rollback makes a new version of a policy that says what an older one did. It is tested like any other.
+	Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error)
 	// Decide answers one request with its reasons. The edge decides by itself on a replica; this is the same answer for everyone else.
 	Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error)
+	// Explain answers like Decide and says of every rule what it says and which of its conditions held.
+	Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error)
+	// BatchDecide answers up to 1,000 requests like Decide, in their order. One that cannot be read is a block of its own and spoils no other.
+	BatchDecide(context.Context, *connect.Request[v1.BatchDecideRequest]) (*connect.Response[v1.BatchDecideResponse], error)
+	// ListAllowed lists the approved tools that a person, alone or through an agent, may see and call, by which relation, and the rules that look
+	// at a call of each. Whether a call passes depends on its arguments: Decide says it.
+	ListAllowed(context.Context, *connect.Request[v1.ListAllowedRequest]) (*connect.Response[v1.ListAllowedResponse], error)
+	// ListOwn is ListAllowed about the caller, and the agent that their token is for.
+	ListOwn(context.Context, *connect.Request[v1.ListOwnRequest]) (*connect.Response[v1.ListOwnResponse], error)
+	// ListHolders lists who has a relation to a server or to one of its tools, and by which path.
+	ListHolders(context.Context, *connect.Request[v1.ListHoldersRequest]) (*connect.Response[v1.ListHoldersResponse], error)
+	// ListUnusedGrants lists the grants that nobody who holds them has used for some days: those of roles and agents as they are declared, those of
+	// groups, and of people what reaches them. It is judged by the tenant's records of calls; a grant that only shows tools is not among them.
+	ListUnusedGrants(context.Context, *connect.Request[v1.ListUnusedGrantsRequest]) (*connect.ServerStreamForClient[v1.ListUnusedGrantsResponse], error)
+	// PutRelations says who owns, may change, see or approve resources of an application: all of it, or nothing. What is there already stays, with the new end.
+	PutRelations(context.Context, *connect.Request[v1.PutRelationsRequest]) (*connect.Response[v1.PutRelationsResponse], error)
+	// ListRelations lists what was put, by object, relation and subject.
+	ListRelations(context.Context, *connect.Request[v1.ListRelationsRequest]) (*connect.Response[v1.ListRelationsResponse], error)
+	// RemoveRelations takes back what was put: relations, and everything of resources that are gone. What is not there is no error.
+	RemoveRelations(context.Context, *connect.Request[v1.RemoveRelationsRequest]) (*connect.Response[v1.RemoveRelationsResponse], error)
+	// CheckRelations compares a tenant's store in OpenFGA with what the directory says and changes nothing.
+	CheckRelations(context.Context, *connect.Request[v1.CheckRelationsRequest]) (*connect.Response[v1.CheckRelationsResponse], error)
+	// MendRelations makes a tenant's store in OpenFGA equal to the directory again. What was found is recorded first.
+	MendRelations(context.Context, *connect.Request[v1.MendRelationsRequest]) (*connect.Response[v1.MendRelationsResponse], error)
+	// ListModels lists the models of relations that a tenant's store has, and which of them is in use.
+	ListModels(context.Context, *connect.Request[v1.ListModelsRequest]) (*connect.Response[v1.ListModelsResponse], error)
+	// UseModel asks a tenant's store by another of its models from now on, in every process. One that lacks what authz writes or asks is refused, and one by
+	// which rights differ unless that is accepted. Decisions go on meanwhile, by one or the other.
+	UseModel(context.Context, *connect.Request[v1.UseModelRequest]) (*connect.Response[v1.UseModelResponse], error)
 	// Entitlements resolves in bulk what one principal may see and call, through which relation and until when.
 	Entitlements(context.Context, *connect.Request[v1.EntitlementsRequest]) (*connect.Response[v1.EntitlementsResponse], error)
+	// Related says which relations a person has to objects, for rules that use related. An object of a type that is not in the model is refused.
+	Related(context.Context, *connect.Request[v1.RelatedRequest]) (*connect.Response[v1.RelatedResponse], error)
+	// ShareCounts takes the totals that an edge has counted for policies' counters and limits, and answers those of the other edges that changed.
+	ShareCounts(context.Context, *connect.Request[v1.ShareCountsRequest]) (*connect.Response[v1.ShareCountsResponse], error)
 	// Watch sends a snapshot of the policies, then changes and whose entitlements changed, then a heartbeat each second.
 	// It stays silent while the directory it builds on is stale, so that nobody decides by it.
 	Watch(context.Context, *connect.Request[v1.WatchRequest]) (*connect.ServerStreamForClient[v1.WatchResponse], error)
@@ -109,6 +195,27 @@ func NewAuthzServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
+		listVersions: connect.NewClient[v1.ListVersionsRequest, v1.ListVersionsResponse](
+			httpClient,
+			baseURL+AuthzServiceListVersionsProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("ListVersions")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getVersion: connect.NewClient[v1.GetVersionRequest, v1.GetVersionResponse](
+			httpClient,
+			baseURL+AuthzServiceGetVersionProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("GetVersion")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		rollback: connect.NewClient[v1.RollbackRequest, v1.RollbackResponse](
+			httpClient,
+			baseURL+AuthzServiceRollbackProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("Rollback")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
 		decide: connect.NewClient[v1.DecideRequest, v1.DecideResponse](
 			httpClient,
 			baseURL+AuthzServiceDecideProcedure,
@@ -116,11 +223,116 @@ func NewAuthzServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		explain: connect.NewClient[v1.ExplainRequest, v1.ExplainResponse](
+			httpClient,
+			baseURL+AuthzServiceExplainProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("Explain")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		batchDecide: connect.NewClient[v1.BatchDecideRequest, v1.BatchDecideResponse](
+			httpClient,
+			baseURL+AuthzServiceBatchDecideProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("BatchDecide")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listAllowed: connect.NewClient[v1.ListAllowedRequest, v1.ListAllowedResponse](
+			httpClient,
+			baseURL+AuthzServiceListAllowedProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("ListAllowed")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listOwn: connect.NewClient[v1.ListOwnRequest, v1.ListOwnResponse](
+			httpClient,
+			baseURL+AuthzServiceListOwnProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("ListOwn")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listHolders: connect.NewClient[v1.ListHoldersRequest, v1.ListHoldersResponse](
+			httpClient,
+			baseURL+AuthzServiceListHoldersProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("ListHolders")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listUnusedGrants: connect.NewClient[v1.ListUnusedGrantsRequest, v1.ListUnusedGrantsResponse](
+			httpClient,
+			baseURL+AuthzServiceListUnusedGrantsProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("ListUnusedGrants")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		putRelations: connect.NewClient[v1.PutRelationsRequest, v1.PutRelationsResponse](
+			httpClient,
+			baseURL+AuthzServicePutRelationsProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("PutRelations")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		listRelations: connect.NewClient[v1.ListRelationsRequest, v1.ListRelationsResponse](
+			httpClient,
+			baseURL+AuthzServiceListRelationsProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("ListRelations")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		removeRelations: connect.NewClient[v1.RemoveRelationsRequest, v1.RemoveRelationsResponse](
+			httpClient,
+			baseURL+AuthzServiceRemoveRelationsProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("RemoveRelations")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		checkRelations: connect.NewClient[v1.CheckRelationsRequest, v1.CheckRelationsResponse](
+			httpClient,
+			baseURL+AuthzServiceCheckRelationsProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("CheckRelations")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		mendRelations: connect.NewClient[v1.MendRelationsRequest, v1.MendRelationsResponse](
+			httpClient,
+			baseURL+AuthzServiceMendRelationsProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("MendRelations")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		listModels: connect.NewClient[v1.ListModelsRequest, v1.ListModelsResponse](
+			httpClient,
+			baseURL+AuthzServiceListModelsProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("ListModels")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		useModel: connect.NewClient[v1.UseModelRequest, v1.UseModelResponse](
+			httpClient,
+			baseURL+AuthzServiceUseModelProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("UseModel")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
 		entitlements: connect.NewClient[v1.EntitlementsRequest, v1.EntitlementsResponse](
 			httpClient,
 			baseURL+AuthzServiceEntitlementsProcedure,
 			connect.WithSchema(authzServiceMethods.ByName("Entitlements")),
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		related: connect.NewClient[v1.RelatedRequest, v1.RelatedResponse](
+			httpClient,
+			baseURL+AuthzServiceRelatedProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("Related")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		shareCounts: connect.NewClient[v1.ShareCountsRequest, v1.ShareCountsResponse](
+			httpClient,
+			baseURL+AuthzServiceShareCountsProcedure,
+			connect.WithSchema(authzServiceMethods.ByName("ShareCounts")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
 		watch: connect.NewClient[v1.WatchRequest, v1.WatchResponse](
@@ -135,13 +347,31 @@ func NewAuthzServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // authzServiceClient implements AuthzServiceClient.
 type authzServiceClient struct {
-	apply        *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
-	get          *connect.Client[v1.GetRequest, v1.GetResponse]
-	list         *connect.Client[v1.ListRequest, v1.ListResponse]
-	delete       *connect.Client[v1.DeleteRequest, v1.DeleteResponse]
-	decide       *connect.Client[v1.DecideRequest, v1.DecideResponse]
-	entitlements *connect.Client[v1.EntitlementsRequest, v1.EntitlementsResponse]
-	watch        *connect.Client[v1.WatchRequest, v1.WatchResponse]
+	apply            *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
+	get              *connect.Client[v1.GetRequest, v1.GetResponse]
+	list             *connect.Client[v1.ListRequest, v1.ListResponse]
+	delete           *connect.Client[v1.DeleteRequest, v1.DeleteResponse]
+	listVersions     *connect.Client[v1.ListVersionsRequest, v1.ListVersionsResponse]
+	getVersion       *connect.Client[v1.GetVersionRequest, v1.GetVersionResponse]
+	rollback         *connect.Client[v1.RollbackRequest, v1.RollbackResponse]
+	decide           *connect.Client[v1.DecideRequest, v1.DecideResponse]
+	explain          *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
+	batchDecide      *connect.Client[v1.BatchDecideRequest, v1.BatchDecideResponse]
+	listAllowed      *connect.Client[v1.ListAllowedRequest, v1.ListAllowedResponse]
+	listOwn          *connect.Client[v1.ListOwnRequest, v1.ListOwnResponse]
+	listHolders      *connect.Client[v1.ListHoldersRequest, v1.ListHoldersResponse]
+	listUnusedGrants *connect.Client[v1.ListUnusedGrantsRequest, v1.ListUnusedGrantsResponse]
+	putRelations     *connect.Client[v1.PutRelationsRequest, v1.PutRelationsResponse]
+	listRelations    *connect.Client[v1.ListRelationsRequest, v1.ListRelationsResponse]
+	removeRelations  *connect.Client[v1.RemoveRelationsRequest, v1.RemoveRelationsResponse]
+	checkRelations   *connect.Client[v1.CheckRelationsRequest, v1.CheckRelationsResponse]
+	mendRelations    *connect.Client[v1.MendRelationsRequest, v1.MendRelationsResponse]
+	listModels       *connect.Client[v1.ListModelsRequest, v1.ListModelsResponse]
+	useModel         *connect.Client[v1.UseModelRequest, v1.UseModelResponse]
+	entitlements     *connect.Client[v1.EntitlementsRequest, v1.EntitlementsResponse]
+	related          *connect.Client[v1.RelatedRequest, v1.RelatedResponse]
+	shareCounts      *connect.Client[v1.ShareCountsRequest, v1.ShareCountsResponse]
+	watch            *connect.Client[v1.WatchRequest, v1.WatchResponse]
 }
 
 // Apply calls headgate.authz.v1.AuthzService.Apply.
@@ -164,14 +394,104 @@ func (c *authzServiceClient) Delete(ctx context.Context, req *connect.Request[v1
 	return c.delete.CallUnary(ctx, req)
 }
 
+// ListVersions calls headgate.authz.v1.AuthzService.ListVersions.
+func (c *authzServiceClient) ListVersions(ctx context.Context, req *connect.Request[v1.ListVersionsRequest]) (*connect.Response[v1.ListVersionsResponse], error) {
+	return c.listVersions.CallUnary(ctx, req)
+}
+
+// GetVersion calls headgate.authz.v1.AuthzService.GetVersion.
+func (c *authzServiceClient) GetVersion(ctx context.Context, req *connect.Request[v1.GetVersionRequest]) (*connect.Response[v1.GetVersionResponse], error) {
+	return c.getVersion.CallUnary(ctx, req)
+}
+
+// Rollback calls headgate.authz.v1.AuthzService.Rollback.
+func (c *authzServiceClient) Rollback(ctx context.Context, req *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error) {
+	return c.rollback.CallUnary(ctx, req)
+}
+
 // Decide calls headgate.authz.v1.AuthzService.Decide.
 func (c *authzServiceClient) Decide(ctx context.Context, req *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error) {
 	return c.decide.CallUnary(ctx, req)
 }
 
+// Explain calls headgate.authz.v1.AuthzService.Explain.
+func (c *authzServiceClient) Explain(ctx context.Context, req *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error) {
+	return c.explain.CallUnary(ctx, req)
+}
+
+// BatchDecide calls headgate.authz.v1.AuthzService.BatchDecide.
+func (c *authzServiceClient) BatchDecide(ctx context.Context, req *connect.Request[v1.BatchDecideRequest]) (*connect.Response[v1.BatchDecideResponse], error) {
+	return c.batchDecide.CallUnary(ctx, req)
+}
+
+// ListAllowed calls headgate.authz.v1.AuthzService.ListAllowed.
+func (c *authzServiceClient) ListAllowed(ctx context.Context, req *connect.Request[v1.ListAllowedRequest]) (*connect.Response[v1.ListAllowedResponse], error) {
+	return c.listAllowed.CallUnary(ctx, req)
+}
+
+// ListOwn calls headgate.authz.v1.AuthzService.ListOwn.
+func (c *authzServiceClient) ListOwn(ctx context.Context, req *connect.Request[v1.ListOwnRequest]) (*connect.Response[v1.ListOwnResponse], error) {
+	return c.listOwn.CallUnary(ctx, req)
+}
+
+// ListHolders calls headgate.authz.v1.AuthzService.ListHolders.
+func (c *authzServiceClient) ListHolders(ctx context.Context, req *connect.Request[v1.ListHoldersRequest]) (*connect.Response[v1.ListHoldersResponse], error) {
+	return c.listHolders.CallUnary(ctx, req)
+}
+
+// ListUnusedGrants calls headgate.authz.v1.AuthzService.ListUnusedGrants.
+func (c *authzServiceClient) ListUnusedGrants(ctx context.Context, req *connect.Request[v1.ListUnusedGrantsRequest]) (*connect.ServerStreamForClient[v1.ListUnusedGrantsResponse], error) {
+	return c.listUnusedGrants.CallServerStream(ctx, req)
+}
+
+// PutRelations calls headgate.authz.v1.AuthzService.PutRelations.
+func (c *authzServiceClient) PutRelations(ctx context.Context, req *connect.Request[v1.PutRelationsRequest]) (*connect.Response[v1.PutRelationsResponse], error) {
+	return c.putRelations.CallUnary(ctx, req)
+}
+
+// ListRelations calls headgate.authz.v1.AuthzService.ListRelations.
+func (c *authzServiceClient) ListRelations(ctx context.Context, req *connect.Request[v1.ListRelationsRequest]) (*connect.Response[v1.ListRelationsResponse], error) {
+	return c.listRelations.CallUnary(ctx, req)
+}
+
+// RemoveRelations calls headgate.authz.v1.AuthzService.RemoveRelations.
+func (c *authzServiceClient) RemoveRelations(ctx context.Context, req *connect.Request[v1.RemoveRelationsRequest]) (*connect.Response[v1.RemoveRelationsResponse], error) {
+	return c.removeRelations.CallUnary(ctx, req)
+}
+
+// CheckRelations calls headgate.authz.v1.AuthzService.CheckRelations.
+func (c *authzServiceClient) CheckRelations(ctx context.Context, req *connect.Request[v1.CheckRelationsRequest]) (*connect.Response[v1.CheckRelationsResponse], error) {
+	return c.checkRelations.CallUnary(ctx, req)
+}
+
+// MendRelations calls headgate.authz.v1.AuthzService.MendRelations.
+func (c *authzServiceClient) MendRelations(ctx context.Context, req *connect.Request[v1.MendRelationsRequest]) (*connect.Response[v1.MendRelationsResponse], error) {
+	return c.mendRelations.CallUnary(ctx, req)
+}
+
+// ListModels calls headgate.authz.v1.AuthzService.ListModels.
+func (c *authzServiceClient) ListModels(ctx context.Context, req *connect.Request[v1.ListModelsRequest]) (*connect.Response[v1.ListModelsResponse], error) {
+	return c.listModels.CallUnary(ctx, req)
+}
+
+// UseModel calls headgate.authz.v1.AuthzService.UseModel.
+func (c *authzServiceClient) UseModel(ctx context.Context, req *connect.Request[v1.UseModelRequest]) (*connect.Response[v1.UseModelResponse], error) {
+	return c.useModel.CallUnary(ctx, req)
+}
+
 // Entitlements calls headgate.authz.v1.AuthzService.Entitlements.
 func (c *authzServiceClient) Entitlements(ctx context.Context, req *connect.Request[v1.EntitlementsRequest]) (*connect.Response[v1.EntitlementsResponse], error) {
 	return c.entitlements.CallUnary(ctx, req)
+}
+
+// Related calls headgate.authz.v1.AuthzService.Related.
+func (c *authzServiceClient) Related(ctx context.Context, req *connect.Request[v1.RelatedRequest]) (*connect.Response[v1.RelatedResponse], error) {
+	return c.related.CallUnary(ctx, req)
+}
+
+// ShareCounts calls headgate.authz.v1.AuthzService.ShareCounts.
+func (c *authzServiceClient) ShareCounts(ctx context.Context, req *connect.Request[v1.ShareCountsRequest]) (*connect.Response[v1.ShareCountsResponse], error) {
+	return c.shareCounts.CallUnary(ctx, req)
 }
 
 // Watch calls headgate.authz.v1.AuthzService.Watch.
@@ -181,18 +501,57 @@ func (c *authzServiceClient) Watch(ctx context.Context, req *connect.Request[v1.
 
 // AuthzServiceHandler is an implementation of the headgate.authz.v1.AuthzService service.
 type AuthzServiceHandler interface {
-	// Apply creates or changes policies: all of them or, when one is refused or one of its tests fails, none.
+	// Apply creates or changes policies and calendars: all of them or, when one is refused or a test of a policy that changes with it fails, none.
 	Apply(context.Context, *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error)
-	// Get reads one policy.
+	// Get reads one policy or calendar.
 	Get(context.Context, *connect.Request[v1.GetRequest]) (*connect.Response[v1.GetResponse], error)
-	// List reads policies by tenant and name.
+	// List reads policies or calendars by tenant and name.
 	List(context.Context, *connect.Request[v1.ListRequest]) (*connect.Response[v1.ListResponse], error)
-	// Delete removes one policy; the tools it was about are then decided by relation alone.
+	// Delete removes one policy; the tools it was about are then decided by relation alone. Or a calendar: one that a policy names is not removed.
 	Delete(context.Context, *connect.Request[v1.DeleteRequest]) (*connect.Response[v1.DeleteResponse], error)
+	// ListVersions lists every version that a policy had, the newest first, with who changed it and when. A policy that was deleted keeps its history.
+	ListVersions(context.Context, *connect.Request[v1.ListVersionsRequest]) (*connect.Response[v1.ListVersionsResponse], error)
+	// GetVersion reads a policy as it was.
+	GetVersion(context.Context, *connect.Request[v1.GetVersionRequest]) (*connect.Response[v1.GetVersionResponse], error)
+	// Rollback makes a new version of a policy that says what an older one did. It is tested like any other.
+	Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error)
 	// Decide answers one request with its reasons. The edge decides by itself on a replica; this is the same answer for everyone else.
 	Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error)
+	// Explain answers like Decide and says of every rule what it says and which of its conditions held.
+	Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error)
+	// BatchDecide answers up to 1,000 requests like Decide, in their order. One that cannot be read is a block of its own and spoils no other.
+	BatchDecide(context.Context, *connect.Request[v1.BatchDecideRequest]) (*connect.Response[v1.BatchDecideResponse], error)
+	// ListAllowed lists the approved tools that a person, alone or through an agent, may see and call, by which relation, and the rules that look
+	// at a call of each. Whether a call passes depends on its arguments: Decide says it.
+	ListAllowed(context.Context, *connect.Request[v1.ListAllowedRequest]) (*connect.Response[v1.ListAllowedResponse], error)
+	// ListOwn is ListAllowed about the caller, and the agent that their token is for.
+	ListOwn(context.Context, *connect.Request[v1.ListOwnRequest]) (*connect.Response[v1.ListOwnResponse], error)
+	// ListHolders lists who has a relation to a server or to one of its tools, and by which path.
+	ListHolders(context.Context, *connect.Request[v1.ListHoldersRequest]) (*connect.Response[v1.ListHoldersResponse], error)
+	// ListUnusedGrants lists the grants that nobody who holds them has used for some days: those of roles and agents as they are declared, those of
+	// groups, and of people what reaches them. It is judged by the tenant's records of calls; a grant that only shows tools is not among them.
+	ListUnusedGrants(context.Context, *connect.Request[v1.ListUnusedGrantsRequest], *connect.ServerStream[v1.ListUnusedGrantsResponse]) error
+	// PutRelations says who owns, may change, see or approve resources of an application: all of it, or nothing. What is there already stays, with the new end.
+	PutRelations(context.Context, *connect.Request[v1.PutRelationsRequest]) (*connect.Response[v1.PutRelationsResponse], error)
+	// ListRelations lists what was put, by object, relation and subject.
+	ListRelations(context.Context, *connect.Request[v1.ListRelationsRequest]) (*connect.Response[v1.ListRelationsResponse], error)
+	// RemoveRelations takes back what was put: relations, and everything of resources that are gone. What is not there is no error.
+	RemoveRelations(context.Context, *connect.Request[v1.RemoveRelationsRequest]) (*connect.Response[v1.RemoveRelationsResponse], error)
+	// CheckRelations compares a tenant's store in OpenFGA with what the directory says and changes nothing.
+	CheckRelations(context.Context, *connect.Request[v1.CheckRelationsRequest]) (*connect.Response[v1.CheckRelationsResponse], error)
+	// MendRelations makes a tenant's store in OpenFGA equal to the directory again. What was found is recorded first.
+	MendRelations(context.Context, *connect.Request[v1.MendRelationsRequest]) (*connect.Response[v1.MendRelationsResponse], error)
+	// ListModels lists the models of relations that a tenant's store has, and which of them is in use.
+	ListModels(context.Context, *connect.Request[v1.ListModelsRequest]) (*connect.Response[v1.ListModelsResponse], error)
+	// UseModel asks a tenant's store by another of its models from now on, in every process. One that lacks what authz writes or asks is refused, and one by
+	// which rights differ unless that is accepted. Decisions go on meanwhile, by one or the other.
+	UseModel(context.Context, *connect.Request[v1.UseModelRequest]) (*connect.Response[v1.UseModelResponse], error)
 	// Entitlements resolves in bulk what one principal may see and call, through which relation and until when.
 	Entitlements(context.Context, *connect.Request[v1.EntitlementsRequest]) (*connect.Response[v1.EntitlementsResponse], error)
+	// Related says which relations a person has to objects, for rules that use related. An object of a type that is not in the model is refused.
+	Related(context.Context, *connect.Request[v1.RelatedRequest]) (*connect.Response[v1.RelatedResponse], error)
+	// ShareCounts takes the totals that an edge has counted for policies' counters and limits, and answers those of the other edges that changed.
+	ShareCounts(context.Context, *connect.Request[v1.ShareCountsRequest]) (*connect.Response[v1.ShareCountsResponse], error)
 	// Watch sends a snapshot of the policies, then changes and whose entitlements changed, then a heartbeat each second.
 	// It stays silent while the directory it builds on is stale, so that nobody decides by it.
 	Watch(context.Context, *connect.Request[v1.WatchRequest], *connect.ServerStream[v1.WatchResponse]) error
@@ -233,6 +592,27 @@ func NewAuthzServiceHandler(svc AuthzServiceHandler, opts ...connect.HandlerOpti
 		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
+	authzServiceListVersionsHandler := connect.NewUnaryHandler(
+		AuthzServiceListVersionsProcedure,
+		svc.ListVersions,
+		connect.WithSchema(authzServiceMethods.ByName("ListVersions")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceGetVersionHandler := connect.NewUnaryHandler(
+		AuthzServiceGetVersionProcedure,
+		svc.GetVersion,
+		connect.WithSchema(authzServiceMethods.ByName("GetVersion")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceRollbackHandler := connect.NewUnaryHandler(
+		AuthzServiceRollbackProcedure,
+		svc.Rollback,
+		connect.WithSchema(authzServiceMethods.ByName("Rollback")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
 	authzServiceDecideHandler := connect.NewUnaryHandler(
 		AuthzServiceDecideProcedure,
 		svc.Decide,
@@ -240,11 +620,116 @@ func NewAuthzServiceHandler(svc AuthzServiceHandler, opts ...connect.HandlerOpti
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	authzServiceExplainHandler := connect.NewUnaryHandler(
+		AuthzServiceExplainProcedure,
+		svc.Explain,
+		connect.WithSchema(authzServiceMethods.ByName("Explain")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceBatchDecideHandler := connect.NewUnaryHandler(
+		AuthzServiceBatchDecideProcedure,
+		svc.BatchDecide,
+		connect.WithSchema(authzServiceMethods.ByName("BatchDecide")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceListAllowedHandler := connect.NewUnaryHandler(
+		AuthzServiceListAllowedProcedure,
+		svc.ListAllowed,
+		connect.WithSchema(authzServiceMethods.ByName("ListAllowed")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceListOwnHandler := connect.NewUnaryHandler(
+		AuthzServiceListOwnProcedure,
+		svc.ListOwn,
+		connect.WithSchema(authzServiceMethods.ByName("ListOwn")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceListHoldersHandler := connect.NewUnaryHandler(
+		AuthzServiceListHoldersProcedure,
+		svc.ListHolders,
+		connect.WithSchema(authzServiceMethods.ByName("ListHolders")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceListUnusedGrantsHandler := connect.NewServerStreamHandler(
+		AuthzServiceListUnusedGrantsProcedure,
+		svc.ListUnusedGrants,
+		connect.WithSchema(authzServiceMethods.ByName("ListUnusedGrants")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServicePutRelationsHandler := connect.NewUnaryHandler(
+		AuthzServicePutRelationsProcedure,
+		svc.PutRelations,
+		connect.WithSchema(authzServiceMethods.ByName("PutRelations")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceListRelationsHandler := connect.NewUnaryHandler(
+		AuthzServiceListRelationsProcedure,
+		svc.ListRelations,
+		connect.WithSchema(authzServiceMethods.ByName("ListRelations")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceRemoveRelationsHandler := connect.NewUnaryHandler(
+		AuthzServiceRemoveRelationsProcedure,
+		svc.RemoveRelations,
+		connect.WithSchema(authzServiceMethods.ByName("RemoveRelations")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceCheckRelationsHandler := connect.NewUnaryHandler(
+		AuthzServiceCheckRelationsProcedure,
+		svc.CheckRelations,
+		connect.WithSchema(authzServiceMethods.ByName("CheckRelations")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceMendRelationsHandler := connect.NewUnaryHandler(
+		AuthzServiceMendRelationsProcedure,
+		svc.MendRelations,
+		connect.WithSchema(authzServiceMethods.ByName("MendRelations")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceListModelsHandler := connect.NewUnaryHandler(
+		AuthzServiceListModelsProcedure,
+		svc.ListModels,
+		connect.WithSchema(authzServiceMethods.ByName("ListModels")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceUseModelHandler := connect.NewUnaryHandler(
+		AuthzServiceUseModelProcedure,
+		svc.UseModel,
+		connect.WithSchema(authzServiceMethods.ByName("UseModel")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
 	authzServiceEntitlementsHandler := connect.NewUnaryHandler(
 		AuthzServiceEntitlementsProcedure,
 		svc.Entitlements,
 		connect.WithSchema(authzServiceMethods.ByName("Entitlements")),
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceRelatedHandler := connect.NewUnaryHandler(
+		AuthzServiceRelatedProcedure,
+		svc.Related,
+		connect.WithSchema(authzServiceMethods.ByName("Related")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	authzServiceShareCountsHandler := connect.NewUnaryHandler(
+		AuthzServiceShareCountsProcedure,
+		svc.ShareCounts,
+		connect.WithSchema(authzServiceMethods.ByName("ShareCounts")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
 	authzServiceWatchHandler := connect.NewServerStreamHandler(
@@ -264,10 +749,46 @@ func NewAuthzServiceHandler(svc AuthzServiceHandler, opts ...connect.HandlerOpti
 			authzServiceListHandler.ServeHTTP(w, r)
 		case AuthzServiceDeleteProcedure:
 			authzServiceDeleteHandler.ServeHTTP(w, r)
+		case AuthzServiceListVersionsProcedure:
+			authzServiceListVersionsHandler.ServeHTTP(w, r)
+		case AuthzServiceGetVersionProcedure:
+			authzServiceGetVersionHandler.ServeHTTP(w, r)
+		case AuthzServiceRollbackProcedure:
+			authzServiceRollbackHandler.ServeHTTP(w, r)
 		case AuthzServiceDecideProcedure:
 			authzServiceDecideHandler.ServeHTTP(w, r)
+		case AuthzServiceExplainProcedure:
+			authzServiceExplainHandler.ServeHTTP(w, r)
+		case AuthzServiceBatchDecideProcedure:
+			authzServiceBatchDecideHandler.ServeHTTP(w, r)
+		case AuthzServiceListAllowedProcedure:
+			authzServiceListAllowedHandler.ServeHTTP(w, r)
+		case AuthzServiceListOwnProcedure:
+			authzServiceListOwnHandler.ServeHTTP(w, r)
+		case AuthzServiceListHoldersProcedure:
+			authzServiceListHoldersHandler.ServeHTTP(w, r)
+		case AuthzServiceListUnusedGrantsProcedure:
+			authzServiceListUnusedGrantsHandler.ServeHTTP(w, r)
+		case AuthzServicePutRelationsProcedure:
+			authzServicePutRelationsHandler.ServeHTTP(w, r)
+		case AuthzServiceListRelationsProcedure:
+			authzServiceListRelationsHandler.ServeHTTP(w, r)
+		case AuthzServiceRemoveRelationsProcedure:
+			authzServiceRemoveRelationsHandler.ServeHTTP(w, r)
+		case AuthzServiceCheckRelationsProcedure:
+			authzServiceCheckRelationsHandler.ServeHTTP(w, r)
+		case AuthzServiceMendRelationsProcedure:
+			authzServiceMendRelationsHandler.ServeHTTP(w, r)
+		case AuthzServiceListModelsProcedure:
+			authzServiceListModelsHandler.ServeHTTP(w, r)
+		case AuthzServiceUseModelProcedure:
+			authzServiceUseModelHandler.ServeHTTP(w, r)
 		case AuthzServiceEntitlementsProcedure:
 			authzServiceEntitlementsHandler.ServeHTTP(w, r)
+		case AuthzServiceRelatedProcedure:
+			authzServiceRelatedHandler.ServeHTTP(w, r)
+		case AuthzServiceShareCountsProcedure:
+			authzServiceShareCountsHandler.ServeHTTP(w, r)
 		case AuthzServiceWatchProcedure:
 			authzServiceWatchHandler.ServeHTTP(w, r)
 		default:
@@ -295,12 +816,84 @@ func (UnimplementedAuthzServiceHandler) Delete(context.Context, *connect.Request
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.Delete is not implemented"))
 }
 
+func (UnimplementedAuthzServiceHandler) ListVersions(context.Context, *connect.Request[v1.ListVersionsRequest]) (*connect.Response[v1.ListVersionsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.ListVersions is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) GetVersion(context.Context, *connect.Request[v1.GetVersionRequest]) (*connect.Response[v1.GetVersionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.GetVersion is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) Rollback(context.Context, *connect.Request[v1.RollbackRequest]) (*connect.Response[v1.RollbackResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.Rollback is not implemented"))
+}
+
 func (UnimplementedAuthzServiceHandler) Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.Decide is not implemented"))
 }
 
+func (UnimplementedAuthzServiceHandler) Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.Explain is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) BatchDecide(context.Context, *connect.Request[v1.BatchDecideRequest]) (*connect.Response[v1.BatchDecideResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.BatchDecide is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) ListAllowed(context.Context, *connect.Request[v1.ListAllowedRequest]) (*connect.Response[v1.ListAllowedResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.ListAllowed is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) ListOwn(context.Context, *connect.Request[v1.ListOwnRequest]) (*connect.Response[v1.ListOwnResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.ListOwn is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) ListHolders(context.Context, *connect.Request[v1.ListHoldersRequest]) (*connect.Response[v1.ListHoldersResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.ListHolders is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) ListUnusedGrants(context.Context, *connect.Request[v1.ListUnusedGrantsRequest], *connect.ServerStream[v1.ListUnusedGrantsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.ListUnusedGrants is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) PutRelations(context.Context, *connect.Request[v1.PutRelationsRequest]) (*connect.Response[v1.PutRelationsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.PutRelations is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) ListRelations(context.Context, *connect.Request[v1.ListRelationsRequest]) (*connect.Response[v1.ListRelationsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.ListRelations is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) RemoveRelations(context.Context, *connect.Request[v1.RemoveRelationsRequest]) (*connect.Response[v1.RemoveRelationsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.RemoveRelations is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) CheckRelations(context.Context, *connect.Request[v1.CheckRelationsRequest]) (*connect.Response[v1.CheckRelationsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.CheckRelations is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) MendRelations(context.Context, *connect.Request[v1.MendRelationsRequest]) (*connect.Response[v1.MendRelationsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.MendRelations is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) ListModels(context.Context, *connect.Request[v1.ListModelsRequest]) (*connect.Response[v1.ListModelsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.ListModels is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) UseModel(context.Context, *connect.Request[v1.UseModelRequest]) (*connect.Response[v1.UseModelResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.UseModel is not implemented"))
+}
+
 func (UnimplementedAuthzServiceHandler) Entitlements(context.Context, *connect.Request[v1.EntitlementsRequest]) (*connect.Response[v1.EntitlementsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.Entitlements is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) Related(context.Context, *connect.Request[v1.RelatedRequest]) (*connect.Response[v1.RelatedResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.Related is not implemented"))
+}
+
+func (UnimplementedAuthzServiceHandler) ShareCounts(context.Context, *connect.Request[v1.ShareCountsRequest]) (*connect.Response[v1.ShareCountsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.authz.v1.AuthzService.ShareCounts is not implemented"))
 }
 
 func (UnimplementedAuthzServiceHandler) Watch(context.Context, *connect.Request[v1.WatchRequest], *connect.ServerStream[v1.WatchResponse]) error {

@@ -36,12 +36,17 @@ const (
 const (
 	// EdgeServiceStatusProcedure is the fully-qualified name of the EdgeService's Status RPC.
 	EdgeServiceStatusProcedure = "/headgate.edge.v1.EdgeService/Status"
+	// EdgeServiceRelayProcedure is the fully-qualified name of the EdgeService's Relay RPC.
+	EdgeServiceRelayProcedure = "/headgate.edge.v1.EdgeService/Relay"
 )
 
 // EdgeServiceClient is a client for the headgate.edge.v1.EdgeService service.
 type EdgeServiceClient interface {
 	// Status answers what this edge decides by and what it still has to ship.
 	Status(context.Context, *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusResponse], error)
+	// Relay hands a client's request to the edge that holds what it is about: a session, a call that waits for its client, a stream. That edge admits,
+	// decides and records it as if it had come to it. The answers come as the client shall get them.
+	Relay(context.Context, *connect.Request[v1.RelayRequest]) (*connect.ServerStreamForClient[v1.RelayResponse], error)
 }
 
 // NewEdgeServiceClient constructs a client for the headgate.edge.v1.EdgeService service. By
@@ -62,12 +67,19 @@ func NewEdgeServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		relay: connect.NewClient[v1.RelayRequest, v1.RelayResponse](
+			httpClient,
+			baseURL+EdgeServiceRelayProcedure,
+			connect.WithSchema(edgeServiceMethods.ByName("Relay")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // edgeServiceClient implements EdgeServiceClient.
 type edgeServiceClient struct {
 	status *connect.Client[v1.StatusRequest, v1.StatusResponse]
+	relay  *connect.Client[v1.RelayRequest, v1.RelayResponse]
 }
 
 // Status calls headgate.edge.v1.EdgeService.Status.
@@ -75,10 +87,18 @@ func (c *edgeServiceClient) Status(ctx context.Context, req *connect.Request[v1.
 	return c.status.CallUnary(ctx, req)
 }
 
+// Relay calls headgate.edge.v1.EdgeService.Relay.
+func (c *edgeServiceClient) Relay(ctx context.Context, req *connect.Request[v1.RelayRequest]) (*connect.ServerStreamForClient[v1.RelayResponse], error) {
+	return c.relay.CallServerStream(ctx, req)
+}
+
 // EdgeServiceHandler is an implementation of the headgate.edge.v1.EdgeService service.
 type EdgeServiceHandler interface {
 	// Status answers what this edge decides by and what it still has to ship.
 	Status(context.Context, *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusResponse], error)
+	// Relay hands a client's request to the edge that holds what it is about: a session, a call that waits for its client, a stream. That edge admits,
+	// decides and records it as if it had come to it. The answers come as the client shall get them.
+	Relay(context.Context, *connect.Request[v1.RelayRequest], *connect.ServerStream[v1.RelayResponse]) error
 }
 
 // NewEdgeServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -95,10 +115,18 @@ func NewEdgeServiceHandler(svc EdgeServiceHandler, opts ...connect.HandlerOption
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	edgeServiceRelayHandler := connect.NewServerStreamHandler(
+		EdgeServiceRelayProcedure,
+		svc.Relay,
+		connect.WithSchema(edgeServiceMethods.ByName("Relay")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/headgate.edge.v1.EdgeService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case EdgeServiceStatusProcedure:
 			edgeServiceStatusHandler.ServeHTTP(w, r)
+		case EdgeServiceRelayProcedure:
+			edgeServiceRelayHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -110,4 +138,8 @@ type UnimplementedEdgeServiceHandler struct{}
 
 func (UnimplementedEdgeServiceHandler) Status(context.Context, *connect.Request[v1.StatusRequest]) (*connect.Response[v1.StatusResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("headgate.edge.v1.EdgeService.Status is not implemented"))
+}
+
+func (UnimplementedEdgeServiceHandler) Relay(context.Context, *connect.Request[v1.RelayRequest], *connect.ServerStream[v1.RelayResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("headgate.edge.v1.EdgeService.Relay is not implemented"))
 }

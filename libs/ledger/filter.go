@@ -1,0 +1,138 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"headgate.dev/libs/record"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+)
+
+// Filter says which records are wanted; empty fields narrow nothing. Its zero value wants all.
+type Filter struct {
+	Tenant string
+	Person string
+	Agent  string
+	Server string
+	Tool   string
+	Effect string
+	Action string
+	// Outcome is success, failure or unknown, Rule a rule with its policy, Code the machine's word for how it ended, as event.code has it.
+	Outcome, Rule, Code string
+	// Call is the id of a call, Trace of a trace.
+	Call, Trace string
+	// Text holds words that all must occur in the record, side by side where punctuation joins them.
+	Text         string
+	Since, Until time.Time
+}
+
+// fields are those that are words, by the names that a statement gives them.
+func (f *Filter) fields() map[string]*string {
+	return map[string]*string{
+		"tenant": &f.Tenant, "person": &f.Person, "agent": &f.Agent, "server": &f.Server, "tool": &f.Tool, "effect": &f.Effect, "action": &f.Action,
+		"outcome": &f.Outcome, "rule": &f.Rule, "code": &f.Code, "call": &f.Call, "trace": &f.Trace, "text": &f.Text,
+	}
+}
+
+// Map is the filter as a statement has it.
+func (f Filter) Map() map[string]string {
+	out := map[string]string{}
+	for name, value := range f.fields() {
+		if *value != "" {
+			out[name] = *value
+		}
+	}
+	if !f.Since.IsZero() {
+		out["since"] = f.Since.UTC().Format(time.RFC3339Nano)
+	}
+	if !f.Until.IsZero() {
+		out["until"] = f.Until.UTC().Format(time.RFC3339Nano)
+	}
+	return out
+}
+
+// ParseFilter reads what Map wrote.
+func ParseFilter(m map[string]string) (Filter, error) {
+	var f Filter
+	fields := f.fields()
+	for name, value := range m {
+		var err error
+		switch {
+		case name == "since":
+			f.Since, err = time.Parse(time.RFC3339Nano, value)
+		case name == "until":
+			f.Until, err = time.Parse(time.RFC3339Nano, value)
+		case fields[name] != nil:
+			*fields[name] = value
+		default:
+			err = fmt.Errorf("the filter has a field %q that this program does not know", name)
+		}
+		if err != nil {
+			return Filter{}, err
+		}
+	}
+	return f, nil
+}
+
+// Wide reports whether the filter leaves whole tenants: all that it may narrow besides is time.
+func (f Filter) Wide() bool {
+	rest := f
+	rest.Tenant, rest.Since, rest.Until = "", time.Time{}, time.Time{}
+	return rest == Filter{}
+}
+
+// Match reports whether a record is wanted.
+func (f Filter) Match(ev *eventsv1.Event) bool {
+	at := ev.GetTime().AsTime()
+	if !f.Since.IsZero() && at.Before(f.Since) || !f.Until.IsZero() && !at.Before(f.Until) {
+		return false
+	}
+	return f.MatchFields(ev) && (f.Text == "" || hasWords(searchable(ev), f.Text))
+}
+
+// MatchFields is Match for all but the text and the time.
+func (f Filter) MatchFields(ev *eventsv1.Event) bool {
+	for _, c := range [][2]string{
+		{f.Tenant, ev.GetTenant()}, {f.Person, ev.GetPrincipal().GetPerson()}, {f.Agent, ev.GetPrincipal().GetAgent()}, {f.Server, ev.GetTarget().GetServer()},
+		{f.Tool, ev.GetTarget().GetTool()}, {f.Effect, ev.GetDecision().GetEffect()}, {f.Action, ev.GetAction()}, {f.Outcome, record.Outcome(ev)},
+		{f.Rule, ev.GetDecision().GetRule()}, {f.Code, record.Code(ev)}, {f.Call, ev.GetCallId()}, {f.Trace, ev.GetTrace().GetTraceId()},
+	} {
+		if c[0] != "" && c[0] != c[1] {
+			return false
+		}
+	}
+	return true
+}
+
+// searchable is the words of an event that people look for.
+func searchable(ev *eventsv1.Event) string {
+	p, t, d, c := ev.GetPrincipal(), ev.GetTarget(), ev.GetDecision(), ev.GetChange()
+	all := []string{
+		ev.GetId(), ev.GetAction(), ev.GetTenant(), ev.GetService(), ev.GetCallId(), p.GetPerson(), p.GetEmail(), p.GetDisplayName(), p.GetAgent(), p.GetClientName(), p.GetClientId(),
+		p.GetService(), ev.GetSource().GetIp(), ev.GetSource().GetUserAgent(), ev.GetRequest().GetMethod(), ev.GetRequest().GetEndpoint(), t.GetServer(), t.GetTool(), t.GetDefinitionHash(),
+		t.GetAddress(), t.GetResource(), d.GetId(), d.GetEffect(), d.GetRule(), d.GetSentence(), d.GetVia(), ev.GetTrace().GetTraceId(), ev.GetArguments().GetHmac(), ev.GetResult().GetHmac(),
+		ev.GetArguments().GetDocument(), ev.GetResult().GetDocument(),
+		c.GetKind(), c.GetName(), c.GetAction(), c.GetReason(), c.GetOldHash(), c.GetNewHash(),
+	}
+	all = slices.Concat(all, p.GetRoles(), t.GetLabels(), d.GetChanged(), d.GetShadow(), ev.GetFindings().GetNotes())
+	return strings.Join(all, "\n")
+}
+
+// tokens are letters and numbers between a space at each end, in lower case, so that whole words are found.
+func tokens(text string) string {
+	words := strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) })
+	return " " + strings.Join(words, " ") + " "
+}
+
+func hasWords(text, wanted string) bool {
+	all := tokens(text)
+	for word := range strings.FieldsSeq(wanted) {
+		if w := tokens(word); w != "  " && !strings.Contains(all, w) {
+			return false
+		}
+	}
+	return true
+}

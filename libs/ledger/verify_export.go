@@ -1,0 +1,246 @@
+package ledger
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// export verifies an export from its first line on, at constant memory but for the writers' gaps.
+func (v *verifier) export(first []byte, e entry, checkpoints []string) error {
+	if e.Export == nil {
+		v.report.Problem("line 1 is not the beginning of an export: it was dropped or changed")
+		return errStop
+	}
+	if err := v.trust(e, checkpoints); err != nil {
+		return err
+	}
+	if err := v.statement(first, e); err != nil {
+		return err
+	}
+	if v.compare(0); v.report.Checkpoint.Size > 0 {
+		if err := v.lines(); err != nil {
+			return err
+		}
+	} else if err := v.nothingMore(); err != nil {
+		return err
+	}
+	v.finish()
+	return nil
+}
+
+// statement checks what the log says of the export.
+func (v *verifier) statement(first []byte, e entry) error {
+	s := e.Export
+	v.report.Statement = s
+	text, err := statementText(*s)
+	if err != nil {
+		return err
+	}
+	_, err = v.keys.open(text + e.Signature)
+	again, encodeErr := encode(e)
+	switch {
+	case err != nil:
+		v.report.Problem("line 1: the export's period, filter and size were changed: their signature does not hold")
+	case encodeErr != nil || !bytes.Equal(again, first):
+		v.report.Problem("line 1 was changed: something was added to it or written otherwise")
+	case s.Version != exportVersion || s.Rendering != Rendering:
+		v.report.Problem("the export is of form %d %s, this program checks form %d %s: verify it with the version that made it", s.Version, s.Rendering, exportVersion, Rendering)
+	case s.Origin != v.keys.origin:
+		v.report.Problem("the export is of the log %q, the key is for %q", s.Origin, v.keys.origin)
+	case s.Size != v.report.Checkpoint.Size:
+		v.report.Problem("the export covers %d records and its checkpoint %d: the checkpoint was exchanged or the tail cut", s.Size, v.report.Checkpoint.Size)
+	default:
+		if v.filter, err = ParseFilter(s.Filter); err == nil {
+			return nil
+		}
+		v.report.Problem("line 1: %v", err)
+	}
+	return errStop
+}
+
+// lines reads until the log is whole, and then what shows places among hashes.
+func (v *verifier) lines() error {
+	size := v.report.Checkpoint.Size
+	for {
+		text, err := v.next()
+		if err != nil {
+			return err
+		}
+		if text == nil {
+			if v.frontier.Size() < size {
+				v.report.Problem("the export ends after %d of %d records: its tail was cut", v.frontier.Size(), size)
+				return errStop
+			}
+			return nil
+		}
+		var l line
+		if err := json.Unmarshal(text, &l); err != nil {
+			v.report.Problem("line %d is not JSON: it was changed", v.number)
+			return errStop
+		}
+		if err := v.one(text, l.Ledger); err != nil {
+			return err
+		}
+	}
+}
+
+// one reads one line. A place that is not the next one ends the verification: what follows has no place either.
+func (v *verifier) one(text []byte, e entry) error {
+	next, size := v.frontier.Size(), v.report.Checkpoint.Size
+	switch {
+	case e.Index == nil || *e.Index < 0:
+		v.report.Problem("line %d has no place in the log: it was added or changed", v.number)
+		return errStop
+	case next == size && e.Proof != nil:
+		return v.place(text, e)
+	case next == size:
+		v.report.Problem("line %d has record %d, and the export covers %d records: it was added", v.number, *e.Index, size)
+		return errStop
+	case *e.Index > next:
+		v.report.Problem("line %d has record %d where record %d belongs: record %d was dropped or moved", v.number, *e.Index, next, next)
+		return errStop
+	case *e.Index < next:
+		v.report.Problem("line %d has record %d where record %d belongs: it was added or moved", v.number, *e.Index, next)
+		return errStop
+	case e.Record != nil:
+		return v.whole(text, e)
+	case e.Head != nil:
+		return v.head(text, e)
+	default:
+		return v.hashes(text, e)
+	}
+}
+
+// whole takes a record.
+func (v *verifier) whole(text []byte, e entry) error {
+	if e.Proof != nil {
+		v.report.Problem("line %d carries a proof, which a record of an export has not: it was added or changed", v.number)
+		return errStop
+	}
+	head, ev, name, err := v.record(e, text)
+	if err != nil {
+		return err
+	}
+	if !v.filter.Match(ev) {
+		v.report.Problem("%s is none that the export's filter wants: it was added", name)
+	}
+	v.report.Records++
+	return v.grow(head, name, e)
+}
+
+// head takes a record that was left out.
+func (v *verifier) head(text []byte, e entry) error {
+	name := fmt.Sprintf("record %d (left out)", *e.Index)
+	again, err := encode(entry{Index: e.Index, Leaf: e.Leaf, Head: e.Head})
+	if e.Head.check() != nil || e.Leaf == nil || *e.Leaf != e.Head.LeafHash() || err != nil || !bytes.Equal(again, text) {
+		v.report.Problem("%s was changed: line %d is not what the log has of it", name, v.number)
+		return errStop
+	}
+	v.report.LeftOut++
+	return v.grow(*e.Head, name, e)
+}
+
+func (v *verifier) grow(head Head, name string, e entry) error {
+	for _, wrong := range v.chains.add(head, *e.Index, name) {
+		v.report.Problem("%s", wrong)
+	}
+	leaf := head.LeafHash()
+	if e.Leaf != nil {
+		leaf = *e.Leaf // a record that was changed is told already; its place in the tree may still be right
+	}
+	v.frontier.Append(leaf)
+	v.compare(v.frontier.Size() - 1)
+	return nil
+}
+
+// hashes takes records that stand as hashes of subtrees.
+func (v *verifier) hashes(text []byte, e entry) error {
+	again, err := encode(entry{Index: e.Index, Count: e.Count, Hashes: e.Hashes})
+	if e.Count <= 0 || *e.Index+e.Count > v.report.Checkpoint.Size || err != nil || !bytes.Equal(again, text) {
+		v.report.Problem("line %d was changed: it is not what stands for records that were left out", v.number)
+		return errStop
+	}
+	pieces := Cover(*e.Index, *e.Index+e.Count)
+	if len(pieces) != len(e.Hashes) {
+		v.report.Problem("line %d was changed: %d records from %d on take %d hashes, it has %d", v.number, e.Count, *e.Index, len(pieces), len(e.Hashes))
+		return errStop
+	}
+	from := v.frontier.Size()
+	for i, p := range pieces {
+		before := v.frontier.Size()
+		if err := v.frontier.AppendSubtree(p.Level, e.Hashes[i]); err != nil {
+			return err
+		}
+		v.compare(before)
+	}
+	if from == 0 {
+		v.prefix = e.Count
+	} else {
+		v.hashed = true
+	}
+	v.report.LeftOut += e.Count
+	return nil
+}
+
+// place takes a line that shows where a record stands among hashes.
+func (v *verifier) place(text []byte, e entry) error {
+	c := v.report.Checkpoint
+	again, err := encode(entry{Index: e.Index, Head: e.Head, Proof: e.Proof})
+	if e.Head == nil || e.Head.check() != nil || err != nil || !bytes.Equal(again, text) || *e.Index >= v.prefix ||
+		tlog.CheckRecord(*e.Proof, c.Size, c.Root, *e.Index, e.Head.LeafHash()) != nil {
+		v.report.Problem("line %d does not show a place in the log: it was added or changed", v.number)
+		return errStop
+	}
+	for _, wrong := range v.chains.add(*e.Head, *e.Index, fmt.Sprintf("record %d (left out)", *e.Index)) {
+		v.report.Problem("%s", wrong)
+	}
+	return nil
+}
+
+// compare holds the tree against the checkpoints from elsewhere, when it has just grown beyond the size before.
+func (v *verifier) compare(before int64) {
+	for len(v.known) > 0 && v.known[0].Size <= v.frontier.Size() {
+		known := v.known[0]
+		v.known = v.known[1:]
+		switch {
+		case known.Size != v.frontier.Size():
+			v.report.Problem("the checkpoint of %d records from elsewhere cannot be compared: the export has only hashes of the records %d to %d; make one of the whole log",
+				known.Size, before, v.frontier.Size()-1)
+		case known.Root != v.frontier.Root():
+			v.report.Problem("the log's first %d records are not those of a checkpoint from elsewhere (%s and %s): the log was forked", known.Size,
+				Short(v.frontier.Root()), Short(known.Root))
+		}
+	}
+}
+
+func (v *verifier) nothingMore() error {
+	text, err := v.next()
+	if err == nil && text != nil {
+		v.report.Problem("line %d follows, and the log is empty: it was added", v.number)
+		err = errStop
+	}
+	return err
+}
+
+// finish checks the tree, and the chains of the writers as far as the export shows them.
+func (v *verifier) finish() {
+	c := v.report.Checkpoint
+	if v.frontier.Root() != c.Root {
+		v.report.Problem("the records make the tree %s, the checkpoint signs %s: records were changed, added or dropped", Short(v.frontier.Root()), Short(c.Root))
+	}
+	v.report.Writers = len(v.chains)
+	if v.hashed {
+		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%d records stand as hashes: gaps in the numbers of writers were not looked for; an export of the whole tenant shows them", v.report.LeftOut))
+		return
+	}
+	for _, g := range v.chains.gaps(v.prefix == 0) {
+		if g.next.index >= v.report.Statement.Settled {
+			v.report.Notes = append(v.report.Notes, g.String()+"; it was on its way when the export was made: look for it in a later one")
+			continue
+		}
+		v.report.Problem("%s", g.String())
+	}
+}

@@ -1,0 +1,90 @@
+package policy_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/policy"
+	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+)
+
+func TestPoliciesThatFightAreBothNamed(t *testing.T) {
+	support := `"support" in principal.roles`
+	a := parse(t, "a", spec("", ruleJSON("lets", policy.Allow, support), ruleJSON("other", policy.Allow, "args.n == 1")))
+	same := parse(t, "b", spec("allow", ruleJSON("stops", policy.Block, `  "support"   in principal.roles`)))
+	all := parse(t, "c", spec("allow", ruleJSON("never", policy.Block, "true")))
+	shadow := parse(t, "d", spec("allow", ruleJSON("~never", policy.Block, "true")))
+	elsewhere := parse(t, "e", strings.Replace(spec("allow", ruleJSON("never", policy.Block, "true")), `"tickets"`, `"crm"`, 1))
+	everywhere := parse(t, "f", strings.Replace(spec("allow", ruleJSON("never", policy.Block, "true")), `"server":"tickets"`, `"server":"*","tools":["close_ticket"]`, 1))
+	for _, c := range []struct {
+		with *authzv1.Policy
+		want []string
+	}{
+		{same, []string{"Policies a and b fight: what rule a/lets lets pass (allow), rule b/stops always refuses"}},
+		{all, []string{"a/lets lets pass (allow), rule c/never", "a/other lets pass (allow), rule c/never"}},
+		{everywhere, []string{"rule f/never", "rule f/never"}}, {shadow, nil}, {elsewhere, nil}, {a, nil},
+	} {
+		found := policy.Conflicts([]*authzv1.Policy{c.with}, []*authzv1.Policy{a})
+		if len(found) != len(c.want) {
+			t.Errorf("%s: %v", c.with.GetMetadata().GetName(), found)
+			continue
+		}
+		for i, want := range c.want {
+			if !strings.Contains(found[i], want) {
+				t.Errorf("%s: %s", c.with.GetMetadata().GetName(), found[i])
+			}
+		}
+	}
+}
+
+func TestARoleThatDoesNotExistIsNamedWithTheNearest(t *testing.T) {
+	p := parse(t, "p", rulesOf(`{"name":"a","when":"\"support2\" in principal.roles && !(\"admin\" in principal.roles)","effect":"allow"},
+		{"name":"b","when":"args.n > 1","effect":"escalate","approval":{"by":"role:supervisr"}},{"name":"c","when":"\"x\" in principal.groups","effect":"block"}`))
+	found := policy.UnknownRoles(p, []string{"support", "supervisor", "admin"})
+	want := []string{`Rule a: the role "support2" is not known; the nearest is "support".`, `Rule b: the role "supervisr" is not known; the nearest is "supervisor".`}
+	if strings.Join(found, "\n") != strings.Join(want, "\n") {
+		t.Errorf("%v", found)
+	}
+}
+
+func TestTenThousandRulesAreCompiledAndJudgedAndOneBrokenOneIsFound(t *testing.T) {
+	rules := make([]string, 10_000)
+	for i := range rules {
+		rules[i] = ruleJSON(fmt.Sprintf("r%d", i), policy.Block, fmt.Sprintf(`args.n == %d`, i))
+	}
+	began := time.Now()
+	b := bundle(t, "many", spec("allow", rules...))
+	compiled := time.Since(began)
+	began = time.Now()
+	d := b.Evaluate(ana(`{"n":9999}`))
+	t.Logf("compiled in %s, judged in %s", compiled, time.Since(began))
+	if d.Rule != "many/r9999" || len(d.Rules) != len(rules) {
+		t.Errorf("%s %d", d.Rule, len(d.Rules))
+	}
+	rules[7777] = ruleJSON("broken", policy.Block, "args.n ==\n nonsense")
+	_, err := policy.Compile(parse(t, "many", spec("allow", rules...)))
+	if f := fault.From(err); f == nil || !strings.Contains(f.Sentence, `Policy many: rule broken, line 2, column 2: the name "nonsense" is not known`) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestARuleOfAMegabyteAndDeepPatternsAreRefusedReadably(t *testing.T) {
+	quoted := func(s string) string { return "args.id.matches(" + fmt.Sprintf("%q", s) + ")" }
+	for name, c := range map[string]struct{ when, says string }{
+		"a megabyte":                     {`args.id == "` + strings.Repeat("a", 1<<20) + `"`, "rule r"},
+		"a deep pattern":                 {quoted(strings.Repeat("(", 1200) + "a" + strings.Repeat(")", 1200)), "invalid matches argument"},
+		"a pattern that repeats repeats": {quoted(strings.Repeat("(", 8) + "a" + strings.Repeat("{99})", 8)), "invalid matches argument"},
+		"deep brackets":                  {strings.Repeat("[", 400) + strings.Repeat("]", 400) + " == []", "rule r"},
+	} {
+		began := time.Now()
+		_, err := policy.Compile(parse(t, "p", oneSpec(t, c.when)))
+		if !fault.Is(err, faultv1.Reason_REASON_INVALID) || !strings.Contains(err.Error(), c.says) || len(err.Error()) > 600 {
+			t.Errorf("%s: %.700v", name, err)
+		}
+		t.Logf("%s: %s: %.120v", name, time.Since(began), err)
+	}
+}

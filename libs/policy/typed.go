@@ -1,0 +1,154 @@
+package policy
+
+import (
+	"encoding/json"
+	"iter"
+	"maps"
+	"slices"
+
+	"cel.dev/cel-go/common/ast"
+)
+
+// Definition is what a tool was approved as.
+type Definition struct {
+	// Schema is the approved input schema, raw JSON.
+	Schema json.RawMessage
+	// ReadOnly is the server's word that the tool changes nothing, approved by a person.
+	ReadOnly bool
+}
+
+// Tools are approved tools by name. Of several servers, a name may stand for several.
+type Tools map[string][]Definition
+
+// Add puts the tools of one more server to the others.
+func (t Tools) Add(server map[string]Definition) {
+	for name, d := range server {
+		t[name] = append(t[name], d)
+	}
+}
+
+// CheckAgainst holds the policy against the approved tools of its server, or of all servers where it is about all: a rule that reads an argument that none of
+// the tools has is refused, with its place and the nearest name, and so is a fact whose tool is not there or does not only read. Without any approved tool
+// there is nothing to hold it against.
+func (c *Compiled) CheckAgainst(tools Tools) error {
+	if len(tools) == 0 {
+		return nil
+	}
+	for _, f := range c.facts {
+		found, there := tools[f.tool]
+		switch {
+		case !there:
+			return c.invalidPart("fact", f.name, unknownName("approved tool", f.tool, slices.Sorted(maps.Keys(tools))))
+		case !slices.ContainsFunc(found, func(d Definition) bool { return d.ReadOnly }):
+			return c.invalidPart("fact", f.name, "the tool "+f.tool+" is not approved with readOnlyHint: true, so the gateway does not call it by itself")
+		}
+		if names, closed := tools.arguments(f.tool); closed {
+			for _, arg := range f.args {
+				if !slices.Contains(names, arg.name) {
+					return c.invalidPart("fact", f.name, "args: "+unknownName("argument", arg.name, names))
+				}
+			}
+		}
+	}
+	about := c.source.GetSpec().GetMatch().GetTools()
+	if len(about) == 0 || slices.Contains(about, anyTool) {
+		return nil // it is also about resources and prompts, and about tools that come later: see Warnings
+	}
+	known, closed := tools.arguments(about...)
+	if !closed {
+		return nil
+	}
+	return c.checkArguments(known)
+}
+
+// arguments are those of the tools of these names; closed is false when one of them takes others as well or is not known.
+func (t Tools) arguments(names ...string) (known []string, closed bool) {
+	for _, name := range names {
+		if len(t[name]) == 0 {
+			return nil, false
+		}
+		for _, d := range t[name] {
+			own, closed := argumentsOf(d.Schema)
+			if !closed {
+				return nil, false
+			}
+			known = append(known, own...)
+		}
+	}
+	slices.Sort(known)
+	return slices.Compact(known), true
+}
+
+// argumentsOf are the arguments that a schema names; closed is false when it takes others or says so in another way.
+func argumentsOf(schema json.RawMessage) (names []string, closed bool) {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(schema, &object) != nil {
+		return nil, false
+	}
+	for _, open := range []string{"allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "dependentSchemas", "patternProperties", "unevaluatedProperties"} {
+		if object[open] != nil {
+			return nil, false
+		}
+	}
+	if extra := object["additionalProperties"]; extra != nil && string(extra) != "false" {
+		return nil, false
+	}
+	var properties map[string]json.RawMessage
+	if json.Unmarshal(object["properties"], &properties) != nil {
+		return nil, false
+	}
+	return slices.Sorted(maps.Keys(properties)), true
+}
+
+// checkArguments looks for arguments that no tool has in everything that the policy says.
+func (c *Compiled) checkArguments(known []string) error {
+	for _, r := range c.source.GetSpec().GetRules() {
+		for _, m := range r.GetModify() {
+			if tokens, err := parsePointer(m.GetPath()); err == nil && !slices.Contains(known, tokens[0]) {
+				return c.invalid(r.GetName(), 0, 0, "modify "+m.GetPath()+": "+unknownName("argument", tokens[0], known))
+			}
+		}
+	}
+	return c.eachExpression(func(parsed *ast.AST) *placed { return unknownArgument(parsed, known) })
+}
+
+// ordered goes through a map by its keys.
+func ordered[V any](m map[string]V) iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			if !yield(key, m[key]) {
+				return
+			}
+		}
+	}
+}
+
+// unknownArgument finds args.name, has(args.name), args["name"] and "name" in args for a name that is not known.
+func unknownArgument(parsed *ast.AST, known []string) *placed {
+	i := inspector{info: parsed.SourceInfo()}
+	look := func(at ast.Expr, name string) {
+		if !slices.Contains(known, name) {
+			i.fail(at, unknownName("argument", name, known))
+		}
+	}
+	shadowed := map[string]bool{}
+	ast.PreOrderVisit(parsed.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		switch e.Kind() {
+		case ast.ComprehensionKind:
+			shadowed[e.AsComprehension().IterVar()] = true
+			shadowed[e.AsComprehension().IterVar2()] = true
+		case ast.SelectKind:
+			if isIdent(e.AsSelect().Operand(), varArgs) {
+				look(e, e.AsSelect().FieldName())
+			}
+		case ast.CallKind:
+			if of, name, ok := memberByText(e.AsCall()); ok && isIdent(of, varArgs) {
+				look(e, name)
+			}
+		}
+	}))
+	if shadowed[varArgs] {
+		return nil // args is the author's own name somewhere
+	}
+	return i.problem
+}

@@ -1,0 +1,77 @@
+package policy_test
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"testing"
+
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/policy"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+)
+
+func tools() policy.Tools {
+	all := policy.Tools{}
+	all.Add(ticketTools())
+	return all
+}
+
+func ticketTools() map[string]policy.Definition {
+	schema := func(s string) json.RawMessage { return json.RawMessage(`{"type":"object","properties":` + s + `}`) }
+	return map[string]policy.Definition{
+		"close_ticket": {Schema: schema(`{"id":{},"force":{},"limit":{}}`)},
+		"get_ticket":   {Schema: schema(`{"id":{}}`), ReadOnly: true},
+		"open_ticket":  {Schema: schema(`{"title":{}}`)},
+		"any":          {Schema: json.RawMessage(`{"type":"object","properties":{"id":{}},"additionalProperties":true}`)},
+		"combined":     {Schema: json.RawMessage(`{"type":"object","allOf":[{"properties":{"x":{}}}]}`)},
+		"bare":         {Schema: json.RawMessage(`{"type":"object"}`)},
+	}
+}
+
+func typedSpec(match, rest string) string {
+	return `"match":{"server":"tickets","tools":[` + match + `]},` + rest
+}
+
+func onRule(when string) string {
+	return `"rules":[{"name":"r","when":` + strconv.Quote(when) + `,"effect":"block"}]`
+}
+
+func TestAnArgumentThatNoToolHasIsRefused(t *testing.T) {
+	for _, c := range []struct{ match, rest, line, column, says string }{
+		{`"close_ticket"`, onRule(`args.idd == "x"`), "1", "5", `the argument "idd" is not known; the nearest is "id"`},
+		{`"close_ticket"`, onRule("true &&\n has(args.forse)"), "2", "5", `the nearest is "force"`},
+		{`"close_ticket"`, onRule(`args["limitt"] == 1`), "1", "5", `the nearest is "limit"`},
+		{`"close_ticket"`, onRule(`"idd" in args`), "1", "7", `the nearest is "id"`},
+		{`"close_ticket","open_ticket"`, onRule(`args.titel == ""`), "1", "5", `the nearest is "title"`},
+		{`"close_ticket"`, onRule(`sql(args.query).readOnly`), "1", "9", `the argument "query" is not known`},
+		{`"close_ticket"`, `"rules":[{"name":"r","when":"true","effect":"modify","modify":[{"path":"/limitt","remove":true}]}]`, "", "", `modify /limitt: the argument "limitt" is not known; the nearest is "limit"`},
+		{`"close_ticket"`, `"facts":{"ticket":{"tool":"get_tickets","args":{"id":"args.id"}}},` + onRule("true"), "", "", `fact ticket: the approved tool "get_tickets" is not known; the nearest is "get_ticket"`},
+		{`"close_ticket"`, `"facts":{"ticket":{"tool":"open_ticket"}},` + onRule("true"), "", "", "not approved with readOnlyHint: true"},
+		{`"close_ticket"`, `"facts":{"ticket":{"tool":"get_ticket","args":{"idd":"args.id"}}},` + onRule("true"), "", "", `args: the argument "idd" is not known`},
+		{`"close_ticket"`, `"facts":{"ticket":{"tool":"get_ticket","args":{"id":"args.idd"}}},` + onRule("true"), "", "", `args.id: line 1, column 5: the argument "idd"`},
+		{`"close_ticket"`, `"counters":{"n":{"of":"args.amount","window":"1h"}},` + onRule("true"), "", "", `counter n: of: line 1, column 5: the argument "amount"`},
+	} {
+		err := compile(t, "p", typedSpec(c.match, c.rest)).CheckAgainst(tools())
+		f := fault.From(err)
+		if f == nil || f.Reason != faultv1.Reason_REASON_INVALID || !strings.Contains(f.Sentence, c.says) || f.About["line"] != c.line || f.About["column"] != c.column {
+			t.Errorf("%s: %v", c.rest, f)
+		}
+	}
+}
+
+func TestWhatCannotBeKnownIsNotRefused(t *testing.T) {
+	for _, c := range []struct{ match, rest string }{
+		{`"close_ticket"`, onRule(`has(args.id) && args.force == true && args.limit > 1`)}, {`"any"`, onRule(`args.other == 1`)}, {`"combined"`, onRule(`args.other == 1`)},
+		{`"bare"`, onRule(`args.other == 1`)}, {`"*"`, onRule(`args.other == 1`)}, {``, onRule(`args.other == 1`)}, {`"close_ticket","unknown"`, onRule(`args.other == 1`)},
+		{`"resources/read"`, onRule(`args.uri == ""`)}, {`"close_ticket"`, onRule(`args.exists(args, args == "x")`)}, {`"close_ticket"`, onRule(`args.id.deep.other == 1`)},
+		{`"close_ticket"`, onRule(`principal.attributes.other == "x"`)},
+	} {
+		if err := compile(t, "p", typedSpec(c.match, c.rest)).CheckAgainst(tools()); err != nil {
+			t.Errorf("%s %s: %v", c.match, c.rest, err)
+		}
+	}
+	if err := compile(t, "p", typedSpec(`"close_ticket"`, onRule(`args.idd == 1`))).CheckAgainst(nil); err != nil {
+		t.Error(err)
+	}
+}

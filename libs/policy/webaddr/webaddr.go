@@ -1,0 +1,161 @@
+// Package webaddr reads URLs, host names and addresses that somebody else will connect to, for rules such as url(args.url).domain == "acme.example".
+//
+// What programs read differently is an error and not a guess: user names in a URL, backslashes, percent signs in a host, numbers that some
+// take for an IPv4 address.
+package webaddr
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/net/publicsuffix"
+)
+
+const (
+	maxURL  = 8 << 10
+	maxHost = 253
+)
+
+// Host is a name or an address.
+type Host struct {
+	// Name is in lower case, ASCII (RFC 5891), without a dot at its end; an address is in its shortest form.
+	Name string
+	// Domain is what somebody registered, as acme.co.uk of www.acme.co.uk by the public suffix list; empty for an address or a bare suffix.
+	Domain string
+	// Suffix is the public suffix, as co.uk; empty for an address.
+	Suffix string
+	// Class is name for a name, otherwise that of the address.
+	Class string
+}
+
+// URL is an absolute URL.
+type URL struct {
+	// Scheme is in lower case.
+	Scheme string
+	Host   Host
+	// Port is the one that is given or the scheme's own; 0 when it has none.
+	Port int
+	// Path is decoded.
+	Path string
+}
+
+// ReadURL reads an absolute URL with a host.
+func ReadURL(text string) (*URL, error) {
+	if len(text) > maxURL {
+		return nil, fmt.Errorf("the URL is longer than %d bytes", maxURL)
+	}
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c == 0x7f || c == '\\' {
+			return nil, errors.New("the URL has a backslash, a space or a control character")
+		}
+	}
+	if _, rest, ok := strings.Cut(text, "://"); ok && strings.Contains(rest[:authority(rest)], "%") {
+		return nil, errors.New("the host of the URL has a percent sign in it")
+	}
+	parsed, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("the URL cannot be read")
+	}
+	switch {
+	case parsed.Scheme == "" || parsed.Host == "" || parsed.Opaque != "":
+		return nil, errors.New("the URL is not absolute, as https://host/path")
+	case parsed.User != nil:
+		return nil, errors.New("the URL has a user name or a password in it")
+	}
+	host, err := ReadHost(parsed.Hostname())
+	if err != nil {
+		return nil, err
+	}
+	out := &URL{Scheme: strings.ToLower(parsed.Scheme), Host: *host, Path: parsed.Path}
+	if out.Port, err = port(out.Scheme, parsed.Port()); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// authority is how long the part is that names the host.
+func authority(rest string) int {
+	if at := strings.IndexAny(rest, "/?#"); at >= 0 {
+		return at
+	}
+	return len(rest)
+}
+
+func port(scheme, text string) (int, error) {
+	if text == "" {
+		return map[string]int{"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21, "ssh": 22, "sftp": 22}[scheme], nil
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return 0, errors.New("the URL has no valid port")
+	}
+	return int(n), nil
+}
+
+// ReadHost reads a host name or an address without a port.
+func ReadHost(text string) (*Host, error) {
+	bare := text
+	if strings.HasPrefix(bare, "[") && strings.HasSuffix(bare, "]") {
+		bare = bare[1 : len(bare)-1]
+	}
+	if ip, err := netip.ParseAddr(bare); err == nil {
+		if ip.Zone() != "" {
+			return nil, errors.New("the address names a network interface")
+		}
+		ip = ip.Unmap()
+		return &Host{Name: ip.String(), Class: Class(ip)}, nil
+	}
+	name, err := idna.Lookup.ToASCII(strings.TrimSuffix(text, "."))
+	if err != nil || name == "" || len(name) > maxHost || !utf8.ValidString(text) {
+		return nil, fmt.Errorf("%.80q is not a host name", text)
+	}
+	if err := checkLabels(name); err != nil {
+		return nil, err
+	}
+	out := &Host{Name: name, Class: "name"}
+	out.Suffix, _ = publicsuffix.PublicSuffix(name)
+	if domain, err := publicsuffix.EffectiveTLDPlusOne(name); err == nil {
+		out.Domain = domain
+	}
+	return out, nil
+}
+
+// checkLabels refuses what is no host name, and names whose last label is a number, which some programs take for an IPv4 address (RFC 3696,
+// WHATWG URL).
+func checkLabels(name string) error {
+	last := ""
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 {
+			return fmt.Errorf("%.80q is not a host name", name)
+		}
+		for i := range len(label) {
+			if !hostByte(label[i]) {
+				return fmt.Errorf("%.80q is not a host name", name)
+			}
+		}
+		last = label
+	}
+	if last[0] >= '0' && last[0] <= '9' {
+		return fmt.Errorf("%.80q could be read as a host name or as an address", name)
+	}
+	return nil
+}
+
+func hostByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_'
+}
+
+// Under says whether the host is a name or lies below it. Addresses are under nothing but themselves.
+func (h *Host) Under(name string) bool {
+	name = strings.TrimPrefix(strings.ToLower(strings.TrimSuffix(name, ".")), ".")
+	if name == "" {
+		return false
+	}
+	return h.Name == name || h.Class == "name" && strings.HasSuffix(h.Name, "."+name)
+}

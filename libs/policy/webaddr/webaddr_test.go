@@ -1,0 +1,89 @@
+package webaddr_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"headgate.dev/libs/policy/webaddr"
+)
+
+func TestURLs(t *testing.T) {
+	for text, want := range map[string]webaddr.URL{
+		"https://WWW.Acme.co.uk/a%20b?q#f": {"https", webaddr.Host{Name: "www.acme.co.uk", Domain: "acme.co.uk", Suffix: "co.uk", Class: "name"}, 443, "/a b"},
+		"http://[::ffff:10.0.0.1]:8080/":   {"http", webaddr.Host{Name: "10.0.0.1", Class: "private"}, 8080, "/"},
+		"https://bücher.example.":          {"https", webaddr.Host{Name: "xn--bcher-kva.example", Domain: "xn--bcher-kva.example", Suffix: "example", Class: "name"}, 443, ""},
+		"https://a.github.io":              {"https", webaddr.Host{Name: "a.github.io", Domain: "a.github.io", Suffix: "github.io", Class: "name"}, 443, ""},
+		"ftp://github.io":                  {"ftp", webaddr.Host{Name: "github.io", Suffix: "github.io", Class: "name"}, 21, ""},
+		"https://169.254.169.254/latest":   {"https", webaddr.Host{Name: "169.254.169.254", Class: "link-local"}, 443, "/latest"},
+	} {
+		got, err := webaddr.ReadURL(text)
+		if err != nil || *got != want {
+			t.Errorf("%s: %+v %v", text, got, err)
+		}
+	}
+	for _, text := range []string{
+		"", "/a", "//host/a", "https:host", "https://", "https://user@host/", "https://a:b@host/", `https://good.example\@evil.example/`, "https://a b/", "https://a\n/",
+		"https://0x7f.1/", "https://2130706433/", "https://127.1/", "https://0177.0.0.1/", "https://a..b/", "https://a:99999/", "https://a:0/", "https://%61.example/",
+		"https://[fe80::1%25eth0]/", "https://a_b!.example/", "javascript:alert(1)", "https://" + strings.Repeat("a", 64) + ".example/", "https://" + strings.Repeat("a", 9000),
+	} {
+		if got, err := webaddr.ReadURL(text); err == nil {
+			t.Errorf("%q is %+v", text, got)
+		}
+	}
+}
+
+func TestUnder(t *testing.T) {
+	for _, c := range []struct {
+		host, name string
+		under      bool
+	}{
+		{"acme.example", "acme.example", true}, {"a.b.acme.example", "acme.example", true}, {"evilacme.example", "acme.example", false},
+		{"acme.example.evil.example", "acme.example", false}, {"acme.example", "", false}, {"10.0.0.1", "0.1", false}, {"A.Acme.Example.", ".acme.example", true},
+	} {
+		h, err := webaddr.ReadHost(c.host)
+		if err != nil {
+			t.Errorf("%s: %v", c.host, err)
+			continue
+		}
+		if h.Under(c.name) != c.under {
+			t.Errorf("%s under %s: %v", c.host, c.name, !c.under)
+		}
+	}
+}
+
+func TestClassesOfAddresses(t *testing.T) {
+	for text, want := range map[string]string{
+		"8.8.8.8": "public", "10.1.2.3": "private", "172.31.0.1": "private", "172.32.0.1": "public", "192.168.0.1": "private", "127.0.0.53": "loopback", "::1": "loopback",
+		"::ffff:127.0.0.1": "loopback", "169.254.169.254": "link-local", "fe80::1": "link-local", "fd00::1": "private", "100.64.0.1": "shared", "0.0.0.0": "unspecified",
+		"0.1.2.3": "reserved", "255.255.255.255": "reserved", "224.0.0.1": "multicast", "192.0.2.1": "documentation", "2001:db8::1": "documentation", "2606:4700::1": "public",
+		"64:ff9b::a00:1": "translated", "2002:a00:1::": "translated", "::": "unspecified", "198.18.0.1": "reserved",
+	} {
+		got := webaddr.Class(netip.MustParseAddr(text))
+		if got != want {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
+	for _, text := range []string{"", "10.0.0", "10.0.0.0/33", "10.0.0.1/8", "a/8"} {
+		if p, err := webaddr.ReadNetwork(text); err == nil {
+			t.Errorf("%q is %v", text, p)
+		}
+	}
+	if _, err := webaddr.ReadIP("fe80::1%eth0"); err == nil {
+		t.Error("an address with an interface is read")
+	}
+}
+
+func FuzzReadURL(f *testing.F) {
+	f.Add("https://www.acme.co.uk:8443/a?b")
+	f.Fuzz(func(t *testing.T, text string) {
+		u, err := webaddr.ReadURL(text)
+		if err != nil {
+			return
+		}
+		again, err := webaddr.ReadHost(u.Host.Name)
+		if err != nil || *again != u.Host {
+			t.Errorf("%q: %+v is then %+v (%v)", text, u.Host, again, err)
+		}
+	})
+}

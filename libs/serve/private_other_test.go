@@ -1,0 +1,5 @@
+//go:build !linux
+
+package serve
+
+func program([]string) bool { return false }

@@ -1,0 +1,259 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	base "headgate.dev/libs/ledger"
+)
+
+// IsDir reports whether a directory looks like that of a ledger.
+func IsDir(dir string) bool {
+	for _, name := range []string{historyFile, "records"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// VerifyDir reads the directory of a ledger whose service need not run, and changes nothing in it. What was signed must be as it was, by keys that are trusted, whatever
+// the directory says of itself; and what it has published below itself must be of the same log. Checkpoints are of the same log from elsewhere. The error is that of
+// reading alone.
+func VerifyDir(ctx context.Context, dir string, keys *base.Keyring, checkpoints ...string) (*base.Report, error) {
+	v := &verifier{dir: dir, keys: keys.Clone(), report: &base.Report{}}
+	if err := v.trust(); err != nil || !v.report.Holds() {
+		return v.report, err
+	}
+	if err := v.readHistory(); err != nil || v.report.Checkpoint.Origin == "" {
+		return v.report, err
+	}
+	known := v.keys.Elsewhere(v.report, v.report.Checkpoint, historyFile, checkpoints)
+	if err := v.records(ctx, known); err != nil {
+		return v.report, err
+	}
+	return v.report, v.published()
+}
+
+type verifier struct {
+	dir     string
+	keys    *base.Keyring
+	older   bool // keys from before the trusted one signed first
+	history []Signed
+	report  *base.Report
+}
+
+// trust follows the handovers. The first ones may be from before the trusted key.
+func (v *verifier) trust() error {
+	place := os.DirFS(v.dir)
+	first, err := fs.ReadFile(place, fmt.Sprintf(base.HandoverFile, handoverFirst))
+	v.older = err == nil && v.keys.Clone().Follow(string(first)) != nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := v.keys.FollowFiles(place); err != nil {
+		v.report.Problem("%v", err)
+		return nil
+	}
+	public, err := fs.ReadFile(place, base.PublicKeyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if text := strings.TrimSpace(string(public)); err == nil && !v.keys.Trusts(text) {
+		v.report.Problem("%s is not the key that is trusted, and no handover leads from that to it: this is another log, its key was exchanged, or a handover is missing", base.PublicKeyFile)
+	}
+	return err
+}
+
+// readHistory reads every checkpoint that was signed. The last one says how long the log is.
+func (v *verifier) readHistory() error {
+	data, err := os.ReadFile(filepath.Join(v.dir, historyFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	unsure, signed := 0, false
+	for number := 1; len(data) > 0; number++ {
+		text, rest, whole := bytes.Cut(data, []byte("\n"))
+		if data = rest; !whole {
+			v.report.Problem("%s: line %d is cut in its middle: the file's tail was cut, or the machine died as it was written; start audit, which signs again, and verify once more", historyFile, number)
+			break
+		}
+		s, err := readHistoryLine(text)
+		if err != nil {
+			v.report.Problem("%s: line %d %v: it was changed", historyFile, number, err)
+			continue
+		}
+		switch _, err := v.keys.Checkpoint(s.Note); {
+		case err == nil:
+			signed = true
+		case v.older && !signed && s.Origin == v.keys.Origin():
+			unsure++
+		default:
+			v.report.Problem("%s: line %d, the checkpoint of %d records, does not hold: %v", historyFile, number, s.Size, err)
+			continue
+		}
+		v.follows(s, number)
+		v.history = append(v.history, s)
+	}
+	switch {
+	case len(v.history) == 0:
+		v.report.Problem("%s has no checkpoint: nothing was signed yet, or it was dropped", historyFile)
+		return nil
+	case !signed:
+		v.report.Problem("%s has no checkpoint that the trusted key or one it was handed over to has signed", historyFile)
+	case unsure > 0:
+		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%d checkpoints are from before the trusted key; whether its predecessors signed them shows the log's first key", unsure))
+	}
+	v.report.Checkpoint = v.history[len(v.history)-1].Checkpoint
+	return nil
+}
+
+// follows tells checkpoints that do not stand in the order in which they were signed.
+func (v *verifier) follows(s Signed, number int) {
+	if len(v.history) == 0 {
+		return
+	}
+	switch last := v.history[len(v.history)-1]; {
+	case s.Size < last.Size:
+		v.report.Problem("%s: line %d has a checkpoint of %d records after one of %d: lines were moved, or an older log was put in this one's place", historyFile, number, s.Size, last.Size)
+	case s.Size == last.Size && s.Root != last.Root:
+		v.report.Problem("%s: line %d has another tree of %d records than the one before: the log was forked", historyFile, number, s.Size)
+	case s.At.Before(last.At):
+		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%s: line %d was signed before the one above it, by its time: the clock was set back, or it was changed", historyFile, number))
+	}
+}
+
+// readHistoryLine reads what was written, and nothing else.
+func readHistoryLine(text []byte) (Signed, error) {
+	var l historyLine
+	if err := json.Unmarshal(text, &l); err != nil {
+		return Signed{}, errors.New("is not JSON")
+	}
+	if again, err := json.Marshal(l); err != nil || !bytes.Equal(again, text) {
+		return Signed{}, errors.New("is not as audit writes it")
+	}
+	c, err := base.UncheckedCheckpoint(l.Checkpoint)
+	if err != nil {
+		return Signed{}, errors.New("has no checkpoint")
+	}
+	return Signed{Checkpoint: c, Note: l.Checkpoint, At: l.At}, nil
+}
+
+// records reads what was signed.
+func (v *verifier) records(ctx context.Context, known []base.Checkpoint) error {
+	size := v.report.Checkpoint.Size
+	f, err := v.files()
+	if f == nil {
+		return err
+	}
+	defer func() { _ = f.close() }()
+	if !v.long(f) {
+		return nil
+	}
+	history := slices.Clone(v.history)
+	for _, c := range known {
+		history = append(history, Signed{Checkpoint: c})
+	}
+	slices.SortStableFunc(history, func(a, b Signed) int { return int(min(max(a.Size-b.Size, -1), 1)) })
+	c := checker{view: &View{Size: size, files: f}, history: history, problem: v.report.Problem}
+	if v.report.Records, err = c.all(ctx); err != nil {
+		return err
+	}
+	v.report.Writers = c.chains.Writers()
+	missing := c.chains.Gaps(v.settled())
+	for _, gap := range missing {
+		v.report.Problem("%s", gap)
+	}
+	for _, gap := range c.chains.Gaps(size) {
+		if !slices.Contains(missing, gap) {
+			v.report.Notes = append(v.report.Notes, gap+"; it may have been on its way when the log was signed last: start audit and verify once more")
+		}
+	}
+	if rest := f.segments.end() - c.end; c.end >= 0 && rest > 0 {
+		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%d bytes follow the last record that was signed: what they are cannot be said; start audit, which signs records that are whole", rest))
+	}
+	return nil
+}
+
+// long tells a file that is too short for what was signed: it would be told of each record otherwise.
+func (v *verifier) long(f *files) bool {
+	size := v.report.Checkpoint.Size
+	for _, one := range []struct {
+		file *flat
+		want int64
+	}{{f.spots, size * spotBytes}, {f.hashes, tlog.StoredHashCount(size) * tlog.HashSize}, {f.times, (size + BlockSize - 1) / BlockSize * blockBytes}} {
+		if one.file.size < one.want {
+			v.report.Problem("%s has %d bytes, and the %d records that were signed take %d: its tail was cut", filepath.Base(one.file.file.Name()), one.file.size, size, one.want)
+			return false
+		}
+	}
+	return true
+}
+
+// settled is how many records the log had minutes before it was signed last: what was written until then must have arrived.
+func (v *verifier) settled() int64 {
+	until := v.history[len(v.history)-1].At.Add(-arrival)
+	for _, s := range slices.Backward(v.history) {
+		if !s.At.After(until) {
+			return s.Size
+		}
+	}
+	return 0
+}
+
+// files opens the ledger's files without writing; nil when they are not there.
+func (v *verifier) files() (*files, error) {
+	f := &files{dir: v.dir, writers: &slots{dir: filepath.Join(v.dir, "writers"), mode: toRead, files: map[string]*os.File{}}}
+	err := f.openFlats(toRead)
+	if err == nil {
+		f.segments, err = listSegments(filepath.Join(v.dir, "records"), toRead)
+	}
+	if err == nil {
+		return f, nil
+	}
+	_ = f.close()
+	missing, cut := errors.AsType[*fs.PathError](err)
+	switch {
+	case cut && errors.Is(err, fs.ErrNotExist):
+		v.report.Problem("%s is missing: it was dropped", filepath.Base(missing.Path))
+		return nil, nil
+	case errors.As(err, new(*missingSegment)):
+		v.report.Problem("%v", err)
+		return nil, nil
+	}
+	return nil, err
+}
+
+// published reads what the ledger publishes below itself: the last checkpoint, and the tiles of its heads.
+func (v *verifier) published() error {
+	below, err := base.VerifyTiles(os.DirFS(filepath.Join(v.dir, publicDir)), v.keys)
+	if err != nil {
+		return err
+	}
+	for _, p := range below.Problems {
+		v.report.Problem("%s: %s", publicDir, p)
+	}
+	last, c := v.history[len(v.history)-1], below.Checkpoint
+	switch {
+	case c.Origin == "": // told already
+	case c.Size > last.Size:
+		v.report.Problem("%s/%s signs %d records, and %s ends with %d: an older state of the ledger was put back, or its tail was cut", publicDir, base.CheckpointFile, c.Size, historyFile, last.Size)
+	case c.Size < last.Size:
+		v.report.Problem("%s ends with a checkpoint of %d records (%s), and %s/%s signs %d: an older one was put back, or the last one was not published whole; start audit, which publishes it, and verify once more",
+			historyFile, last.Size, last.At.Format(time.RFC3339), publicDir, base.CheckpointFile, c.Size)
+	case c.Root != last.Root:
+		v.report.Problem("%s/%s and %s sign two trees of %d records: the log was forked", publicDir, base.CheckpointFile, historyFile, c.Size)
+	}
+	return nil
+}

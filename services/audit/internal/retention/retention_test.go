@@ -1,0 +1,240 @@
+package retention_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/journal"
+	"headgate.dev/libs/sqlstore"
+	"headgate.dev/libs/sqlstore/sqltest"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+	"headgate.dev/services/audit/internal/retention"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var today = time.Date(2026, 11, 28, 9, 0, 0, 0, time.UTC)
+
+func each(t *testing.T, cfg retention.Config, run func(t *testing.T, s *retention.Store)) {
+	t.Helper()
+	migrations, err := retention.Migrations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sqltest.Each(t, migrations, func(t *testing.T, db *sqlstore.DB) {
+		run(t, retention.New(db, cfg, func() time.Time { return today }))
+	})
+}
+
+// set gives a tenant a rule and wants what is told before to be what then holds.
+func set(t *testing.T, s *retention.Store, tenant string, rule retention.Rule, operator bool) (retention.Rule, error) {
+	t.Helper()
+	var told []retention.Rule
+	held, err := s.Rule(t.Context(), tenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Set(t.Context(), tenant, rule, "adam", operator, func(_, _ retention.Rule) error { return errUnrecorded }); !errors.Is(err, errUnrecorded) && fault.From(err).Reason == 0 {
+		t.Errorf("set without a record: %v", err)
+	}
+	if now, err := s.Rule(t.Context(), tenant); err != nil || now.Days != held.Days || !slices.Equal(now.Classes, held.Classes) {
+		t.Errorf("changed without a record: %+v, %v", now, err)
+	}
+	next, err := s.Set(t.Context(), tenant, rule, "adam", operator, func(before, next retention.Rule) error {
+		told = append(told, before, next)
+		return nil
+	})
+	if err == nil && (len(told) != 2 || told[0].Days != held.Days || told[1].Days != next.Days) {
+		t.Errorf("told %+v; held %+v, now %+v", told, held, next)
+	}
+	return next, err
+}
+
+var errUnrecorded = errors.New("the journal is full")
+
+func TestNothingGoesUnlessATenantSaysSo(t *testing.T) {
+	each(t, retention.Config{}, func(t *testing.T, s *retention.Store) {
+		rule, err := s.Rule(t.Context(), "acme")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, goes := rule.Before(today); goes {
+			t.Errorf("records from before %s go", at)
+		}
+	})
+}
+
+func TestFloorsCannotBeLowered(t *testing.T) {
+	each(t, retention.Config{Classes: []string{"soc2"}}, func(t *testing.T, s *retention.Store) {
+		give := func(days int, operator bool, classes ...string) error {
+			_, err := set(t, s, "acme", retention.Rule{Classes: classes, Days: days}, operator)
+			return err
+		}
+		for _, c := range []struct {
+			name     string
+			days     int
+			operator bool
+			classes  []string
+			want     faultv1.Reason
+			says     string
+		}{
+			{"below what the operator wants of all", 100, false, nil, faultv1.Reason_REASON_INVALID, "soc2"},
+			{"below a class of its own", 700, false, []string{"hipaa"}, faultv1.Reason_REASON_INVALID, "six years"},
+			{"below a class, by the operator", 700, true, []string{"hipaa"}, faultv1.Reason_REASON_INVALID, "hipaa"},
+			{"a class that is none", 0, false, []string{"gdpr"}, faultv1.Reason_REASON_INVALID, "there is no class"},
+			{"enough", 2555, false, []string{"hipaa"}, 0, ""},
+			{"without the class, by an administrator", 400, false, nil, faultv1.Reason_REASON_ROLE_REQUIRED, "cannot take that away"},
+			{"for good, without the class", 0, false, []string{"eu-ai-act"}, faultv1.Reason_REASON_ROLE_REQUIRED, "hipaa"},
+			{"without the class, by the operator", 400, true, nil, 0, ""},
+		} {
+			err := give(c.days, c.operator, c.classes...)
+			if c.want == 0 && err != nil || c.want != 0 && (!fault.Is(err, c.want) || !strings.Contains(err.Error(), c.says)) {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+		rule, err := s.Rule(t.Context(), "acme")
+		if floor, class := rule.Floor(); err != nil || rule.Days != 400 || floor != 366 || class.Name != "soc2" {
+			t.Errorf("%+v, at least %d by %s, %v", rule, floor, class.Name, err)
+		}
+	})
+}
+
+func TestHalfAYearIsTheFloorWhereAnOperatorSaysNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg   retention.Config
+		days  int
+		taken bool
+	}{
+		"unset, a day": {retention.Config{}, 1, false}, "unset, 182 days": {retention.Config{}, 182, false}, "unset, 183 days": {retention.Config{}, 183, true},
+		"none, a day": {retention.Config{Classes: []string{}}, 1, true},
+	} {
+		each(t, c.cfg, func(t *testing.T, s *retention.Store) {
+			for _, operator := range []bool{false, true} {
+				if _, err := set(t, s, "acme", retention.Rule{Days: c.days}, operator); (err == nil) != c.taken || err != nil && !strings.Contains(err.Error(), "eu-ai-act") {
+					t.Errorf("%s, operator %t: %v", name, operator, err)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryClassIsKeptForItsTime(t *testing.T) {
+	for name, want := range map[string]string{
+		"eu-ai-act": "2026-05-29", "soc2": "2025-11-28", "part-11": "2024-11-28", "hipaa": "2020-11-28", "sec-17a-4": "2020-11-28",
+	} {
+		// As if somebody had written fewer days past every check: the class decides.
+		at, goes := (retention.Rule{Classes: []string{name}, Days: 1}).Before(today)
+		if !goes || at.Format(time.DateOnly) != want {
+			t.Errorf("%s: records from before %s go, want %s", name, at.Format(time.DateOnly), want)
+		}
+	}
+	if _, goes := (retention.Rule{Classes: []string{"of a later version"}, Days: 1}).Before(today); goes {
+		t.Error("records go though a class is not known")
+	}
+}
+
+type shelf struct {
+	dropped []string
+	err     error
+}
+
+func (s *shelf) Drop(_ context.Context, tenant string, before time.Time) (int64, error) {
+	s.dropped = append(s.dropped, tenant+" before "+before.Format(time.DateOnly))
+	return 7, s.err
+}
+
+type sink struct{ events []*eventsv1.Event }
+
+func (s *sink) Append(ev *eventsv1.Event, _ journal.Mode) error {
+	s.events = append(s.events, ev)
+	return nil
+}
+
+func TestWhatMayGoIsDroppedAndThatIsRecorded(t *testing.T) {
+	each(t, retention.Config{}, func(t *testing.T, s *retention.Store) {
+		for tenant, days := range map[string]int{"acme": 400, "forever": 0, "held": 400} {
+			if _, err := set(t, s, tenant, retention.Rule{Classes: []string{"soc2"}, Days: days}, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hold, err := s.Add(t.Context(), retention.Hold{Tenant: "held", Kind: "patient", Name: "P-1", Reason: "case 7", By: "sofia"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		index, records := &shelf{}, &sink{}
+		night := retention.Sweeper{Store: s, Index: index, Sink: records, Log: slog.New(slog.DiscardHandler), Evidence: believed()}
+		if err := night.Sweep(t.Context()); err != nil || strings.Join(index.dropped, "; ") != "acme before 2025-10-24" {
+			t.Fatalf("%v, %v", index.dropped, err)
+		}
+		if len(records.events) != 2 || records.events[1].GetTenant() != "acme" || !strings.Contains(records.events[1].GetDecision().GetSentence(), "7 records from before 2025-10-24") {
+			t.Errorf("%v", records.events)
+		}
+		if err := s.Release(t.Context(), "acme", hold.ID, "sofia"); !fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
+			t.Errorf("another tenant's hold: %v", err)
+		}
+		if err := s.Release(t.Context(), "held", hold.ID, "sofia"); err != nil {
+			t.Fatal(err)
+		}
+		index.err = errors.New("full")
+		if err := night.Sweep(t.Context()); err == nil || len(index.dropped) != 3 {
+			t.Errorf("one failure stops the others, or is not told: %v, %v", index.dropped, err)
+		}
+		if last := records.events[len(records.events)-1]; last.GetOutcome() != eventsv1.Outcome_OUTCOME_FAILURE {
+			t.Errorf("%v", last)
+		}
+	})
+}
+
+func TestAHoldKeepsKeys(t *testing.T) {
+	each(t, retention.Config{}, func(t *testing.T, s *retention.Store) {
+		may := func(kind, name string) bool {
+			err := s.MayErase(t.Context(), "acme", kind, name)
+			if err != nil && (!fault.Is(err, faultv1.Reason_REASON_CONFLICT) || !strings.Contains(err.Error(), "headgate audit hold release")) {
+				t.Errorf("%v", err)
+			}
+			return err == nil
+		}
+		if !may("patient", "P-1") {
+			t.Error("without a hold")
+		}
+		if _, err := s.Add(t.Context(), retention.Hold{Tenant: "acme", Kind: "patient", Name: "P-1", Reason: "x", By: "s"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Add(t.Context(), retention.Hold{Tenant: "globex", Reason: "x", By: "s"}); err != nil {
+			t.Fatal(err)
+		}
+		if may("patient", "P-1") || may("patient", " p-1") || !may("patient", "P-2") || !may("person", "P-1") {
+			t.Error("a hold of one subject holds another, or not its own")
+		}
+		all, err := s.Add(t.Context(), retention.Hold{Tenant: "acme", Reason: "x", By: "s"})
+		if err != nil || may("patient", "P-2") {
+			t.Errorf("a hold of the tenant does not hold: %v", err)
+		}
+		if held, err := s.Holds(t.Context(), "acme"); err != nil || len(held) != 2 {
+			t.Errorf("%v, %v", held, err)
+		}
+		if err := s.Release(t.Context(), "acme", all.ID, "s"); err != nil || !may("patient", "P-2") {
+			t.Errorf("a released hold holds: %v", err)
+		}
+	})
+}
+
+func TestConfigThatCannotWorkIsRefused(t *testing.T) {
+	for name, cfg := range map[string]retention.Config{"a class": {Classes: []string{"x"}}, "a time": {DropAt: "25:00"}} {
+		if err := cfg.Check(); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+	if err := (retention.Config{Classes: []string{"hipaa"}}).Check(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,192 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/journal"
+	base "headgate.dev/libs/ledger"
+	"headgate.dev/libs/record"
+	"headgate.dev/libs/rpc"
+	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	"headgate.dev/services/audit/internal/export"
+)
+
+const (
+	// settle is how long a record may be on its way before a verifier calls it missing.
+	settle = 5 * time.Minute
+	// parcel is about how many bytes of lines one message carries.
+	parcel = 64 << 10
+)
+
+// Export hands out what the ledger has. That it was asked for is recorded, with its filter, before the first line leaves.
+func (h *Handler) Export(ctx context.Context, in *connect.Request[auditv1.ExportRequest], stream *connect.ServerStream[auditv1.ExportResponse]) error {
+	r := in.Msg
+	f, err := h.filter(ctx, r.GetTenant(), r.GetFilter())
+	if err != nil {
+		return err
+	}
+	if err := h.note(ctx, "audit-export", f, strings.ToLower(strings.TrimPrefix(r.GetFormat().String(), "FORMAT_"))); err != nil {
+		return err
+	}
+	if r.GetFormat() != auditv1.Format_FORMAT_JSONL {
+		return h.plain(ctx, f, r, stream.Send)
+	}
+	out := &parcels{send: func(lines []byte, _ int64) error { return stream.Send(&auditv1.ExportResponse{Lines: lines}) }}
+	if err := h.proved(ctx, f, r.GetSize(), r.GetNextIndex(), out.add); err != nil {
+		return err
+	}
+	return out.flush()
+}
+
+// filter is what the caller asks for with what they may not see taken out.
+func (h *Handler) filter(ctx context.Context, tenant string, f *auditv1.Filter) (base.Filter, error) {
+	tenant, err := rpc.TenantFilter(ctx, tenant)
+	if err != nil {
+		return base.Filter{}, err
+	}
+	person, err := whose(rpc.CallerFrom(ctx), f.GetPerson())
+	if err != nil {
+		return base.Filter{}, err
+	}
+	out := base.Filter{
+		Tenant: tenant, Person: person, Agent: f.GetAgent(), Server: f.GetServer(), Tool: f.GetTool(), Effect: f.GetEffect(), Action: f.GetAction(), Text: strings.TrimSpace(f.GetText()),
+		Outcome: f.GetOutcome(), Rule: f.GetRule(), Code: f.GetCode(), Call: f.GetCallId(), Trace: f.GetTraceId(),
+	}
+	if f.GetSince() != nil {
+		out.Since = f.GetSince().AsTime()
+	}
+	if f.GetUntil() != nil {
+		out.Until = f.GetUntil().AsTime()
+	}
+	if f.GetSince() != nil && f.GetUntil() != nil && !out.Since.Before(out.Until) {
+		return base.Filter{}, fault.Invalid("since: must be before until")
+	}
+	return out, nil
+}
+
+// note records that the caller reads the record, and which part of it.
+func (h *Handler) note(ctx context.Context, action string, f base.Filter, form string) error {
+	tenant := f.Tenant
+	if tenant == "" {
+		tenant = rpc.CallerFrom(ctx).Person.GetTenant()
+	}
+	return h.Journal.Append(rpc.By(ctx).Sign(&eventsv1.Event{
+		Action: action, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Tenant: tenant,
+		Decision: &eventsv1.Decision{Effect: record.Allow, Stage: "access", Sentence: strings.TrimSpace(form + " " + described(f))},
+	}), journal.Spool)
+}
+
+// described says which records a filter is for.
+func described(f base.Filter) string {
+	parts := []string{}
+	narrowed := f.Map()
+	for _, name := range slices.Sorted(maps.Keys(narrowed)) {
+		parts = append(parts, fmt.Sprintf("%s=%q", name, narrowed[name]))
+	}
+	return "of the records where " + strings.Join(parts, ", ")
+}
+
+// proved writes an export with proofs of the log as it was last signed, or of the size that an earlier one had.
+func (h *Handler) proved(ctx context.Context, f base.Filter, size, next int64, emit export.Emit) error {
+	if err := h.Ledger.Sign(); err != nil {
+		return err
+	}
+	at, ok := h.Ledger.Signed()
+	if size > 0 {
+		at, ok = h.Ledger.At(size)
+	}
+	switch {
+	case !ok && size > 0:
+		return fault.Invalid("size: the ledger was never signed at %d records; begin the export anew", size)
+	case next > size:
+		return fault.Invalid("nextIndex: must not be beyond the size of the export that is continued")
+	}
+	view, err := h.Ledger.View(at.Size)
+	if err != nil {
+		return err
+	}
+	_, handovers := h.Ledger.PublicKey()
+	return export.Proved{
+		View: view, Filter: f, Checkpoint: at.Note, Handovers: handovers, Signer: h.Ledger.Signer(), Next: next,
+		Statement: base.Statement{Origin: at.Origin, Size: at.Size, Settled: h.Ledger.Settled(at.At.Add(-settle)), Made: h.Now().UTC(), By: rpc.CallerFrom(ctx).Person.GetName()},
+	}.Write(ctx, emit)
+}
+
+// plain writes an export without proofs: of the ledger as it is, or as it was when what is continued began.
+func (h *Handler) plain(ctx context.Context, f base.Filter, r *auditv1.ExportRequest, send func(*auditv1.ExportResponse) error) error {
+	form, known := map[auditv1.Format]export.Format{
+		auditv1.Format_FORMAT_CSV: export.CSV(), auditv1.Format_FORMAT_OCSF: export.OCSF(), auditv1.Format_FORMAT_CEF: export.CEF(),
+	}[r.GetFormat()]
+	size, next := h.Ledger.Size(), r.GetNextIndex()
+	if r.GetSize() > 0 {
+		size = r.GetSize()
+	}
+	switch {
+	case !known:
+		return fault.Invalid("format: must be jsonl, csv, ocsf or cef")
+	case size > h.Ledger.Size():
+		return fault.Invalid("size: the ledger has no %d records; begin the export anew", size)
+	case next > r.GetSize():
+		return fault.Invalid("nextIndex: must not be beyond the size of the export that is continued")
+	}
+	view, err := h.Ledger.View(size)
+	if err != nil {
+		return err
+	}
+	out := &parcels{send: func(lines []byte, next int64) error {
+		return send(&auditv1.ExportResponse{Lines: lines, Size: size, NextIndex: next})
+	}}
+	if form.Head != nil && next == 0 {
+		head, err := form.Head()
+		if err != nil {
+			return err
+		}
+		out.some = head
+	}
+	err = export.Plain(ctx, view, f, next, size, func(index int64, ev *eventsv1.Event) error {
+		text, err := form.Line(ev)
+		if err != nil {
+			return err
+		}
+		out.next = index + 1
+		return out.add(text)
+	})
+	if err != nil {
+		return err
+	}
+	return out.flush()
+}
+
+// parcels gathers lines into messages. Next is the index that follows the last record among them, where somebody sets it.
+type parcels struct {
+	send func(lines []byte, next int64) error
+	some []byte
+	next int64
+}
+
+func (p *parcels) add(lines []byte) error {
+	p.some = append(p.some, lines...)
+	if len(p.some) < parcel {
+		return nil
+	}
+	return p.flush()
+}
+
+func (p *parcels) flush() error {
+	if len(p.some) == 0 {
+		return nil
+	}
+	lines := bytes.Clone(p.some)
+	p.some = p.some[:0]
+	return p.send(lines, p.next)
+}

@@ -1,0 +1,142 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"headgate.dev/libs/rpc"
+	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
+	"headgate.dev/services/audit/internal/retention"
+)
+
+// ownTenant is the tenant of records that are about the deployment itself.
+const ownTenant = "system"
+
+// AddHold begins a legal hold.
+func (h *Handler) AddHold(ctx context.Context, in *connect.Request[auditv1.AddHoldRequest]) (*connect.Response[auditv1.AddHoldResponse], error) {
+	tenant, reason, err := reasoned(ctx, in.Msg)
+	if err != nil {
+		return nil, err
+	}
+	of := in.Msg.GetSubject()
+	made, err := h.Retention.Add(ctx, retention.Hold{Tenant: tenant, Kind: of.GetKind(), Name: of.GetName(), Reason: reason, By: rpc.CallerFrom(ctx).Person.GetName()})
+	if err != nil {
+		return nil, err
+	}
+	change := &eventsv1.Change{Kind: "legal-hold", Name: made.ID, Action: "add", Reason: reason}
+	if err := h.did(ctx, "audit-hold", tenant, change, "nothing of what is held is dropped or erased until the hold is released"); err != nil {
+		return nil, err // it holds all the same: a hold too many loses nothing
+	}
+	return connect.NewResponse(&auditv1.AddHoldResponse{Hold: hold(made)}), nil
+}
+
+// ListHolds shows those that hold.
+func (h *Handler) ListHolds(ctx context.Context, in *connect.Request[auditv1.ListHoldsRequest]) (*connect.Response[auditv1.ListHoldsResponse], error) {
+	tenant, err := rpc.Tenant(ctx, in.Msg.GetTenant())
+	if err != nil {
+		return nil, err
+	}
+	all, err := h.Retention.Holds(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	out := &auditv1.ListHoldsResponse{}
+	for _, one := range all {
+		out.Holds = append(out.Holds, hold(one))
+	}
+	return connect.NewResponse(out), nil
+}
+
+func hold(h retention.Hold) *auditv1.Hold {
+	out := &auditv1.Hold{Id: h.ID, Tenant: h.Tenant, Reason: h.Reason, By: h.By, At: timestamppb.New(h.At)}
+	if h.Kind != "" {
+		out.Subject = &auditv1.Subject{Kind: h.Kind, Name: h.Name}
+	}
+	return out
+}
+
+// ReleaseHold ends one. It is recorded before it ends.
+func (h *Handler) ReleaseHold(ctx context.Context, in *connect.Request[auditv1.ReleaseHoldRequest]) (*connect.Response[auditv1.ReleaseHoldResponse], error) {
+	tenant, reason, err := reasoned(ctx, in.Msg)
+	if err != nil {
+		return nil, err
+	}
+	change := &eventsv1.Change{Kind: "legal-hold", Name: in.Msg.GetId(), Action: "release", Reason: reason}
+	if err := h.did(ctx, "audit-hold", tenant, change, "a legal hold is released"); err != nil {
+		return nil, err
+	}
+	if err := h.Retention.Release(ctx, tenant, in.Msg.GetId(), rpc.CallerFrom(ctx).Person.GetName()); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&auditv1.ReleaseHoldResponse{}), nil
+}
+
+// GetRetention tells how long records are kept.
+func (h *Handler) GetRetention(ctx context.Context, in *connect.Request[auditv1.GetRetentionRequest]) (*connect.Response[auditv1.GetRetentionResponse], error) {
+	tenant, err := rpc.Tenant(ctx, in.Msg.GetTenant())
+	if err != nil {
+		return nil, err
+	}
+	rule, err := h.Retention.Rule(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&auditv1.GetRetentionResponse{Retention: kept(tenant, rule)}), nil
+}
+
+// SetRetention changes how long. It is recorded before, with what held until then.
+func (h *Handler) SetRetention(ctx context.Context, in *connect.Request[auditv1.SetRetentionRequest]) (*connect.Response[auditv1.SetRetentionResponse], error) {
+	tenant, err := rpc.Tenant(ctx, in.Msg.GetTenant())
+	if err != nil {
+		return nil, err
+	}
+	caller := rpc.CallerFrom(ctx)
+	wanted := retention.Rule{Classes: in.Msg.GetClasses(), Days: int(in.Msg.GetDays())}
+	rule, err := h.Retention.Set(ctx, tenant, wanted, caller.Person.GetName(), caller.Has(optionsv1.Role_ROLE_PLATFORM), func(before, next retention.Rule) error {
+		change := &eventsv1.Change{Kind: "retention", Name: tenant, Action: "set", Reason: said(before) + " until now; " + said(next) + " from now on"}
+		return h.did(ctx, "audit-retention", tenant, change, "how long records are kept is changed")
+	})
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&auditv1.SetRetentionResponse{Retention: kept(tenant, rule)}), nil
+}
+
+func said(r retention.Rule) string {
+	return fmt.Sprintf("%s; %d days", strings.Join(r.Classes, ", "), r.Days)
+}
+
+func kept(tenant string, r retention.Rule) *auditv1.Retention {
+	floor, class := r.Floor()
+	return &auditv1.Retention{Tenant: tenant, Classes: r.Classes, Days: int32(min(r.Days, 1<<30)), Floor: int32(min(floor, 1<<30)), Rule: class.Rule}
+}
+
+// RotateKey replaces a key of the service. It is recorded before.
+func (h *Handler) RotateKey(ctx context.Context, in *connect.Request[auditv1.RotateKeyRequest]) (*connect.Response[auditv1.RotateKeyResponse], error) {
+	sealing := in.Msg.GetKind() == auditv1.KeyKind_KEY_KIND_SEALING
+	change := &eventsv1.Change{Kind: "signing-key", Name: h.Ledger.Signer().Name(), Action: "rotate"}
+	if sealing {
+		change.Kind, change.Name = "wrapping-key", "custody"
+	}
+	if err := h.did(ctx, "audit-key-rotated", ownTenant, change, "a key of the audit service is replaced"); err != nil {
+		return nil, err
+	}
+	if sealing {
+		n, err := h.Keys.Rotate(ctx)
+		return connect.NewResponse(&auditv1.RotateKeyResponse{Wrapped: int32(min(n, 1<<30))}), err
+	}
+	if err := h.Ledger.Sign(); err != nil { // what is there, with the old key
+		return nil, err
+	}
+	if err := h.Ledger.Rotate(); err != nil {
+		return nil, err
+	}
+	public, _ := h.Ledger.PublicKey()
+	return connect.NewResponse(&auditv1.RotateKeyResponse{PublicKey: public}), nil
+}

@@ -1,0 +1,147 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/journal"
+	"headgate.dev/libs/record"
+	"headgate.dev/libs/rpc"
+	"headgate.dev/libs/sealed"
+	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	"headgate.dev/services/audit/internal/custody"
+)
+
+// kindPerson is the kind of subjects that are people of the directory.
+const kindPerson = "person"
+
+// Keys are the private keys of sealed records.
+type Keys interface {
+	// IDs are the ids of all keys that the subject ever had, also of those that were erased.
+	IDs(ctx context.Context, tenant, kind, name string) ([]string, error)
+	// Key answers a subject's key, and makes it where there is none.
+	Key(ctx context.Context, tenant, kind, name string) (custody.Key, error)
+	// Open opens a sealed document. It returns fault.NotFound for one whose key was erased.
+	Open(ctx context.Context, b sealed.Binding, box []byte) ([]byte, error)
+	// Erase deletes a subject's keys for good and answers their ids; none when there are none.
+	Erase(ctx context.Context, tenant, kind, name string) ([]string, error)
+	// Rotate wraps all keys with a new one and answers how many they are.
+	Rotate(ctx context.Context) (int, error)
+}
+
+// SubjectKey answers what edges seal with.
+func (h *Handler) SubjectKey(ctx context.Context, in *connect.Request[auditv1.SubjectKeyRequest]) (*connect.Response[auditv1.SubjectKeyResponse], error) {
+	of := in.Msg.GetSubject()
+	key, err := h.Keys.Key(ctx, in.Msg.GetTenant(), of.GetKind(), of.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&auditv1.SubjectKeyResponse{Id: key.ID, PublicKey: key.Public}), nil
+}
+
+// Reveal opens the copies that a record holds. What is recorded of it does not depend on whether they open.
+func (h *Handler) Reveal(ctx context.Context, in *connect.Request[auditv1.RevealRequest]) (*connect.Response[auditv1.RevealResponse], error) {
+	reason, err := why(in.Msg.GetReason())
+	if err != nil {
+		return nil, err
+	}
+	ev, err := h.find(ctx, in.Msg.GetTenant(), in.Msg.GetEventId())
+	if err != nil {
+		return nil, err
+	}
+	if !copied(ev.GetArguments()) && !copied(ev.GetResult()) {
+		return nil, fault.NotFound("The record %s holds keyed hashes alone, no copy that could be opened. The spec.record of its server or tenant says what is copied from now on.", ev.GetId())
+	}
+	change := &eventsv1.Change{Kind: "record", Name: ev.GetId(), Action: "reveal", Reason: reason}
+	if err := h.did(ctx, "audit-reveal", ev.GetTenant(), change, "the sealed copies of a record were opened"); err != nil {
+		return nil, err
+	}
+	var out auditv1.RevealResponse
+	if out.Arguments, err = h.opened(ctx, ev, sealed.Arguments, ev.GetArguments()); err == nil {
+		out.Result, err = h.opened(ctx, ev, sealed.Result, ev.GetResult())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&out), nil
+}
+
+func copied(p *eventsv1.Payload) bool { return p.GetDocument() != "" || p.GetSealed() != nil }
+
+func (h *Handler) opened(ctx context.Context, ev *eventsv1.Event, part sealed.Part, p *eventsv1.Payload) ([]byte, error) {
+	if p.GetSealed() == nil {
+		return []byte(p.GetDocument()), nil
+	}
+	return h.Keys.Open(ctx, sealed.Binding{Tenant: ev.GetTenant(), Key: p.GetSealed().GetKey(), Call: ev.GetCallId(), Part: part}, p.GetSealed().GetBox())
+}
+
+// Erase deletes a subject's keys. It is recorded before it happens, and by the key's id where the subject's name is nobody's in the directory: the record stays.
+func (h *Handler) Erase(ctx context.Context, in *connect.Request[auditv1.EraseRequest]) (*connect.Response[auditv1.EraseResponse], error) {
+	tenant, reason, err := reasoned(ctx, in.Msg)
+	if err != nil {
+		return nil, err
+	}
+	of := in.Msg.GetSubject()
+	if err := h.Retention.MayErase(ctx, tenant, of.GetKind(), of.GetName()); err != nil {
+		return nil, err
+	}
+	name := of.GetKind()
+	if of.GetKind() == kindPerson {
+		name += ":" + of.GetName()
+	}
+	change := &eventsv1.Change{Kind: "sealing-key", Name: name, Action: "erase", Reason: reason}
+	if err := h.did(ctx, "audit-erase", tenant, change, "the keys of a subject's sealed records are erased"); err != nil {
+		return nil, err
+	}
+	gone, failed := h.Keys.Erase(ctx, tenant, of.GetKind(), of.GetName())
+	for _, id := range gone { // also where the database's files still hold what they were: nothing opens with them
+		change := &eventsv1.Change{Kind: "sealing-key", Name: id, Action: "erased", Reason: reason}
+		if err := h.did(ctx, "audit-erase", tenant, change, "the key is gone: what was sealed with it cannot be read any more"); err != nil {
+			return nil, err
+		}
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return connect.NewResponse(&auditv1.EraseResponse{Keys: int32(min(len(gone), 1<<30))}), nil
+}
+
+// asked is a request that names a tenant and says why.
+type asked interface {
+	GetTenant() string
+	GetReason() string
+}
+
+// reasoned is the tenant that the caller may act in, and why they do.
+func reasoned(ctx context.Context, in asked) (tenant, reason string, err error) {
+	if reason, err = why(in.GetReason()); err != nil {
+		return "", "", err
+	}
+	tenant, err = rpc.Tenant(ctx, in.GetTenant())
+	return tenant, reason, err
+}
+
+func why(text string) (string, error) {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return "", fault.Invalid("reason: say why; it is recorded")
+	}
+	return text, nil
+}
+
+// did records what the caller does with the record itself. Nothing happens when it cannot be recorded.
+func (h *Handler) did(ctx context.Context, action, tenant string, change *eventsv1.Change, sentence string) error {
+	err := h.Journal.Append(rpc.By(ctx).Sign(&eventsv1.Event{
+		Action: action, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Tenant: tenant, Change: change,
+		Decision: &eventsv1.Decision{Effect: record.Allow, Stage: "access", Sentence: sentence},
+	}), journal.Strict)
+	if err != nil {
+		return fmt.Errorf("record %s: %w", action, err)
+	}
+	return nil
+}

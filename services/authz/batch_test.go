@@ -1,0 +1,185 @@
+package authz_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+
+	"headgate.dev/libs/fault"
+)
+
+func TestABatchSaysWhatDecideSays(t *testing.T) {
+	const requests = 400
+	c := newCorpus(7)
+	id := newIdentity()
+	id.apply(t, c.yaml.String())
+	h := start(t, id)
+	if _, err := h.as("acme", "root", "admin").Apply(t.Context(), connect.NewRequest(applying(t, corpusPolicies))); err != nil {
+		t.Fatal(err)
+	}
+	batch := &authzv1.BatchDecideRequest{Tenant: "acme"}
+	effects := map[string]int{}
+	for range requests {
+		one := c.request()
+		one.Tenant = ""
+		batch.Calls = append(batch.Calls, one)
+	}
+	app := h.as("acme", "desk", "app")
+	resp, err := app.BatchDecide(t.Context(), connect.NewRequest(batch))
+	if err != nil || len(resp.Msg.GetDecisions()) != requests {
+		t.Fatalf("%d decisions, %v", len(resp.Msg.GetDecisions()), err)
+	}
+	ids := map[string]bool{}
+	for i, got := range resp.Msg.GetDecisions() {
+		want, err := app.Decide(t.Context(), connect.NewRequest(batch.GetCalls()[i]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[got.GetId()] = true
+		got.Id, want.Msg.GetDecision().Id = "", ""
+		if !proto.Equal(got, want.Msg.GetDecision()) {
+			t.Fatalf("%v:\n got %v\nwant %v", batch.GetCalls()[i], got, want.Msg.GetDecision())
+		}
+		effects[got.GetEffect()]++
+	}
+	if len(ids) != requests || effects["allow"] == 0 || effects["block"] == 0 || effects["escalate"] == 0 {
+		t.Errorf("%d names of decisions, %v", len(ids), effects)
+	}
+}
+
+func TestABatchHasLimitsAndItsBadCallsAreBlocks(t *testing.T) {
+	h := start(t, newAcme(t))
+	app := h.as("acme", "desk", "app")
+	ask := func(calls ...*authzv1.DecideRequest) ([]*authzv1.Decision, error) {
+		resp, err := app.BatchDecide(t.Context(), connect.NewRequest(&authzv1.BatchDecideRequest{Calls: calls}))
+		if err != nil {
+			return nil, err
+		}
+		return resp.Msg.GetDecisions(), nil
+	}
+	twice := call("ana", "", "tickets", "close_ticket")
+	twice.Arguments = []byte(`{"id":"T-1","id":"T-2"}`)
+	got, err := ask(call("ana", "", "tickets", "close_ticket"), twice, call("ana", "scout", "crm", "read_customer"), call("carl", "", "tickets", "x"))
+	if err != nil || len(got) != 4 {
+		t.Fatalf("%v, %v", got, err)
+	}
+	for i, want := range []struct {
+		effect string
+		reason faultv1.Reason
+	}{
+		{"allow", faultv1.Reason_REASON_UNSPECIFIED}, {"block", faultv1.Reason_REASON_INVALID},
+		{"block", faultv1.Reason_REASON_AGENT}, {"block", faultv1.Reason_REASON_NOT_GRANTED},
+	} {
+		if got[i].GetEffect() != want.effect || got[i].GetReason() != want.reason || got[i].GetSentence() == "" {
+			t.Errorf("call %d: %v", i, got[i])
+		}
+	}
+	big := call("ana", "", "tickets", "close_ticket")
+	big.Arguments = []byte(`{"id":"` + strings.Repeat("x", 3<<20) + `"}`)
+	foreign := proto.CloneOf(twice)
+	foreign.Tenant = "globex"
+	for name, c := range map[string]struct {
+		calls  []*authzv1.DecideRequest
+		reason faultv1.Reason
+	}{
+		"none":                  {nil, faultv1.Reason_REASON_INVALID},
+		"too many":              {slices.Repeat([]*authzv1.DecideRequest{twice}, 1001), faultv1.Reason_REASON_INVALID},
+		"too large":             {slices.Repeat([]*authzv1.DecideRequest{big}, 3), faultv1.Reason_REASON_TOO_LARGE},
+		"one of another tenant": {[]*authzv1.DecideRequest{twice, foreign}, faultv1.Reason_REASON_WRONG_TENANT},
+		"one without a person":  {[]*authzv1.DecideRequest{{Server: "tickets", Tool: "x"}}, faultv1.Reason_REASON_INVALID},
+	} {
+		if _, err := ask(c.calls...); !fault.Is(err, c.reason) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	h.trust.hush()
+	eventually(t, 40*time.Second, func() bool {
+		_, err := ask(call("ana", "", "tickets", "close_ticket"))
+		return fault.Is(err, faultv1.Reason_REASON_UNAVAILABLE)
+	})
+}
+
+// BenchmarkBatchDecide asks 1,000 calls of 100 people with 20 rules that look at each, over the mux, as an application does.
+func BenchmarkBatchDecide(b *testing.B) {
+	id := newIdentity()
+	var yaml strings.Builder
+	yaml.WriteString(acme)
+	for i := range 100 {
+		fmt.Fprintf(&yaml, "---\n{apiVersion: headgate/v1, kind: Person, metadata: {name: p%d, tenant: acme}, spec: {roles: [support]}}\n", i)
+	}
+	id.apply(b, yaml.String())
+	h := start(b, id)
+	var rules strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&rules, "    - {name: r%d, when: 'args.id == \"T-%d\" && \"support\" in principal.roles', effect: block}\n", i, i)
+	}
+	policy := "apiVersion: headgate/v1\nkind: Policy\nmetadata: {name: tickets, tenant: acme}\nspec:\n  match: {server: tickets}\n  default: allow\n  rules:\n" + rules.String()
+	if _, err := h.as("acme", "root", "admin").Apply(b.Context(), connect.NewRequest(applying(b, policy))); err != nil {
+		b.Fatal(err)
+	}
+	batch := &authzv1.BatchDecideRequest{Tenant: "acme"}
+	for i := range 1000 {
+		one := call(fmt.Sprintf("p%d", i%100), "", "tickets", fmt.Sprintf("tool%d", i%10))
+		one.Arguments = fmt.Appendf(nil, `{"id":"T-%d"}`, i)
+		batch.Calls = append(batch.Calls, one)
+	}
+	app := h.as("acme", "desk", "app")
+	ask := func() time.Duration {
+		began := time.Now()
+		resp, err := app.BatchDecide(b.Context(), connect.NewRequest(batch))
+		if err != nil || len(resp.Msg.GetDecisions()) != 1000 || resp.Msg.GetDecisions()[5].GetEffect() != "block" || resp.Msg.GetDecisions()[500].GetEffect() != "allow" {
+			b.Fatalf("%v", err)
+		}
+		return time.Since(began)
+	}
+	first := ask() // resolves 100 people
+	fastest := ask()
+	for b.Loop() {
+		fastest = min(fastest, ask())
+	}
+	b.ReportMetric(float64(first.Microseconds())/1000, "ms/first")
+	b.ReportMetric(float64(fastest.Microseconds())/1000, "ms/fastest")
+}
+
+// BenchmarkColdEntitlements resolves one person with 1,000 tools by name for the first time.
+func BenchmarkColdEntitlements(b *testing.B) {
+	const people, tools = 40, 1000
+	var yaml, names strings.Builder
+	yaml.WriteString("{apiVersion: headgate/v1, kind: Tenant, metadata: {name: acme}, spec: {}}\n")
+	for i := range people {
+		fmt.Fprintf(&yaml, "---\n{apiVersion: headgate/v1, kind: Person, metadata: {name: p%d, tenant: acme}, spec: {roles: [wide]}}\n", i)
+	}
+	for i := range tools {
+		fmt.Fprintf(&names, "tool%d, ", i)
+	}
+	fmt.Fprintf(&yaml, "---\n{apiVersion: headgate/v1, kind: Role, metadata: {name: wide, tenant: acme}, spec: {grants: [{server: crm, tools: [%s], can: call}]}}\n", strings.TrimSuffix(names.String(), ", "))
+	id := newIdentity()
+	revision := id.apply(b, yaml.String())
+	h := start(b, id)
+	h.settled(revision)
+	var took []time.Duration
+	for i := range people { // each is cold once, however long the benchmark runs
+		began := time.Now()
+		found, err := h.entitlements("acme", fmt.Sprint("p", i), "")
+		if err != nil || len(found.GetEntitlements()) != tools {
+			b.Fatalf("%d entitlements, %v", len(found.GetEntitlements()), err)
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	for b.Loop() { // warm
+		if _, err := h.entitlements("acme", "p0", ""); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(took[0].Microseconds())/1000, "ms/fastest")
+	b.ReportMetric(float64(took[people/2].Microseconds())/1000, "ms/median")
+}

@@ -1,0 +1,269 @@
+package authz_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"headgate.dev/libs/fault"
+	base "headgate.dev/libs/record"
+	"headgate.dev/libs/replica"
+	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+	resourcev1 "headgate.dev/proto/gen/headgate/resource/v1"
+	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
+	"headgate.dev/proto/gen/headgate/trust/v1/trustv1connect"
+)
+
+// trust tells of servers and their approved tools.
+type trust struct {
+	trustv1connect.UnimplementedTrustServiceHandler
+
+	hub *replica.Hub[*trustv1.WatchResponse]
+
+	mu       sync.Mutex
+	revision int64
+	servers  map[string]*trustv1.ServerState
+	silent   bool
+}
+
+func newTrust() *trust {
+	tr := &trust{servers: map[string]*trustv1.ServerState{}, revision: 1}
+	tr.hub = replica.NewHub(replica.HubConfig[*trustv1.WatchResponse]{
+		Snapshot: func(context.Context) (*trustv1.WatchResponse, error) {
+			tr.mu.Lock()
+			defer tr.mu.Unlock()
+			if tr.silent {
+				return nil, errors.New("silent")
+			}
+			m := &trustv1.WatchResponse{Snapshot: true, Revision: tr.revision}
+			for _, s := range tr.servers {
+				m.Upserts = append(m.Upserts, s)
+			}
+			return m, nil
+		},
+		Heartbeat: func() (*trustv1.WatchResponse, bool) {
+			tr.mu.Lock()
+			defer tr.mu.Unlock()
+			return &trustv1.WatchResponse{Revision: tr.revision}, !tr.silent
+		},
+		Revision: func(m *trustv1.WatchResponse) int64 { return m.GetRevision() },
+	})
+	return tr
+}
+
+func (tr *trust) Watch(ctx context.Context, _ *connect.Request[trustv1.WatchRequest], out *connect.ServerStream[trustv1.WatchResponse]) error {
+	return tr.hub.Serve(ctx, out.Send)
+}
+
+// hush stops the heartbeats.
+func (tr *trust) hush() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.silent = true
+}
+
+// server tells of a server of acme with labels and approved definitions by name, raw JSON.
+func (tr *trust) server(name string, labels []string, tools map[string]string) {
+	state := &trustv1.ServerState{Server: &trustv1.Server{
+		Metadata: &resourcev1.Metadata{Name: name, Tenant: "acme"}, Spec: &trustv1.ServerSpec{Labels: labels},
+	}, Standing: trustv1.Standing_STANDING_APPROVED}
+	for tool, raw := range tools {
+		state.Definitions = append(state.Definitions, &trustv1.Definition{
+			Name: tool, State: trustv1.DefinitionState_DEFINITION_STATE_APPROVED, Approved: []byte(raw), Labels: []string{"of-" + tool},
+		})
+	}
+	tr.mu.Lock()
+	tr.revision++
+	tr.servers[name] = state
+	m := &trustv1.WatchResponse{Revision: tr.revision, Upserts: []*trustv1.ServerState{state}}
+	tr.mu.Unlock()
+	tr.hub.Publish(m)
+}
+
+const closeTicket = `{"name":"close_ticket","inputSchema":{"type":"object","properties":{"id":{"type":"string"}}},"annotations":{"readOnlyHint":false}}`
+
+func TestAPolicyIsHeldAgainstTheApprovedToolsOfItsServer(t *testing.T) {
+	h := start(t, newIdentity())
+	admin := h.as("acme", "root", "admin")
+	apply := func(when string) error {
+		spec := &authzv1.PolicySpec{
+			Match: &authzv1.Match{Server: "tickets", Tools: []string{"close_ticket"}}, Rules: []*authzv1.Rule{{Name: "r", When: when, Effect: "block"}},
+		}
+		p := &authzv1.Policy{ApiVersion: "headgate/v1", Kind: "Policy", Metadata: &resourcev1.Metadata{Name: "p", Tenant: "acme"}, Spec: spec}
+		_, err := admin.Apply(t.Context(), connect.NewRequest(&authzv1.ApplyRequest{
+			Resources: []*authzv1.Resource{{Kind: &authzv1.Resource_Policy{Policy: p}}}, DryRun: true,
+		}))
+		return err
+	}
+	if err := apply(`args.idd == "x"`); err != nil {
+		t.Fatalf("a policy for a server that is not known yet is refused: %v", err)
+	}
+	h.trust.server("tickets", nil, map[string]string{"close_ticket": closeTicket})
+	eventually(t, 40*time.Second, func() bool {
+		f := fault.From(apply(`args.idd == "x"`))
+		return f != nil && f.Reason == faultv1.Reason_REASON_INVALID && f.About["line"] == "1" && f.About["column"] == "5"
+	})
+	if err := apply(`args.id == "x"`); err != nil {
+		t.Error(err)
+	}
+}
+
+// Threat T26: what a server is labelled as is not known, so nothing is decided by its labels.
+func TestT26NothingIsDecidedOrAppliedWhileTrustIsSilent(t *testing.T) {
+	h := start(t, newIdentity())
+	h.trust.server("tickets", []string{"data:health"}, map[string]string{"close_ticket": closeTicket})
+	app := h.as("acme", "bot", "app")
+	decide := func() error {
+		_, err := app.Decide(t.Context(), connect.NewRequest(&authzv1.DecideRequest{Tenant: "acme", Person: "nobody", Server: "tickets", Tool: "close_ticket"}))
+		return err
+	}
+	unavailable := func() bool { return fault.Is(decide(), faultv1.Reason_REASON_UNAVAILABLE) }
+	if unavailable() {
+		t.Fatal("unavailable while trust is heard")
+	}
+	h.trust.hush()
+	eventually(t, 40*time.Second, unavailable)
+}
+
+func TestRulesAreJudgedByWhatTrustSaysOfTheTool(t *testing.T) {
+	id := newIdentity()
+	id.apply(t, `
+apiVersion: headgate/v1
+kind: Person
+metadata: {name: ana, tenant: acme}
+spec: {roles: [support]}
+---
+apiVersion: headgate/v1
+kind: Role
+metadata: {name: support, tenant: acme}
+spec: {grants: [{server: tickets, tools: ["*"], can: call}]}
+`)
+	h := start(t, id)
+	admin := h.as("acme", "root", "admin")
+	doc := func(when string) *authzv1.ApplyRequest {
+		return applying(t, `
+apiVersion: headgate/v1
+kind: Policy
+metadata: {name: known, tenant: acme}
+spec:
+  match: {server: tickets}
+  rules: [{name: r, when: '`+when+`', effect: allow}]
+  tests: [{name: carried, trust: {standing: approved, score: 7}, taint: {labels: [private]}, toolLabels: [of-close_ticket], expect: allow}]
+`)
+	}
+	for _, when := range []string{"trust.score >= 0", `"private" in taint`} {
+		_, err := admin.Apply(t.Context(), connect.NewRequest(doc(when)))
+		if f := fault.From(err); f == nil || f.Reason != faultv1.Reason_REASON_INVALID || !strings.Contains(f.Sentence, "no service tells of t") {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	if _, err := admin.Apply(t.Context(), connect.NewRequest(doc(`trust.standing == "approved" ? tool.labels == ["of-close_ticket"] : false`))); err != nil {
+		t.Fatal(err)
+	}
+	effect := func(tool string) string {
+		resp, err := h.edge.Decide(t.Context(), connect.NewRequest(call("ana", "", "tickets", tool)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.Msg.GetDecision().GetEffect() + " " + resp.Msg.GetDecision().GetReason().String()
+	}
+	eventually(t, 40*time.Second, func() bool { return effect("close_ticket") == "block REASON_RULE_ERROR" }) // trust knows no such server
+	h.trust.server("tickets", nil, map[string]string{"close_ticket": closeTicket})
+	eventually(t, 40*time.Second, func() bool { return effect("close_ticket") == "allow REASON_UNSPECIFIED" })
+	if got := effect("other"); got != "block REASON_RULE" {
+		t.Error(got)
+	}
+}
+
+func TestApplyingSaysWhatIsProbablyAMistake(t *testing.T) {
+	h := start(t, newAcme(t))
+	admin := h.as("acme", "root", "admin")
+	h.trust.server("tickets", nil, map[string]string{"close_ticket": closeTicket})
+	apply := func(yaml string, change func(*authzv1.ApplyRequest)) string {
+		req := applying(t, yaml)
+		req.DryRun = true
+		if change != nil {
+			change(req)
+		}
+		resp, err := admin.Apply(t.Context(), connect.NewRequest(req))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, w := range resp.Msg.GetWarnings() {
+			all = append(all, w.GetTenant()+"/"+w.GetPolicy()+": "+w.GetSentence())
+		}
+		return strings.Join(all, "\n")
+	}
+	doc := func(name, match, rules string) string {
+		return "\napiVersion: headgate/v1\nkind: Policy\nmetadata: {name: " + name + ", tenant: acme}\nspec:\n  match: " + match + "\n  default: allow\n  rules: [" + rules + "]\n"
+	}
+	eventually(t, 40*time.Second, func() bool {
+		return strings.Contains(apply(doc("p", "{server: tickets, tools: [close_tikcet]}", `{name: r, when: "true", effect: block}`), nil),
+			`acme/p: None of its rules holds for the tool that was meant: the tool "close_tikcet" is not known; the nearest is "close_ticket"`)
+	})
+	if _, err := admin.Apply(t.Context(), connect.NewRequest(applying(t, doc("stops", "{server: tickets}", `{name: stop, when: "args.id == \"x\"", effect: block}`)))); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ match, rules, says string }{
+		{"{server: tickts}", `{name: r, when: "true", effect: block}`, `acme/p: It matches nothing: the server "tickts" is not known; the nearest is "tickets".`},
+		{`{server: "*"}`, `{name: r, when: "args.idd == 1", effect: block}`, `rule r, line 1, column 5: the argument "idd" is not known`},
+		{"{server: tickets}", `{name: r, when: "\"suppport\" in principal.roles", effect: block}`, `acme/p: Rule r: the role "suppport" is not known; the nearest is "support".`},
+		{"{server: tickets}", `{name: r, when: "args.id == \"y\"", effect: escalate, approval: {by: "role:no-such-role"}}`, `Rule r: the role "no-such-role" is not known`},
+		{"{server: tickets}", `{name: r, when: "args.id == \"y\"", effect: escalate, approval: {by: "person:nobody"}}`, `Rule r: the person "nobody" is not known`},
+		{"{server: tickets}", `{name: r, when: "args.id == \"y\"", effect: allow}, {name: b, when: "true", effect: block}`, "Rule r never decides: rule b (block)"},
+		{"{server: tickets}", `{name: r, when: "args.id == \"x\"", effect: allow}`, "acme/: Policies p and stops fight: what rule p/r lets pass (allow), rule stops/stop always refuses"},
+	} {
+		if got := apply(doc("p", c.match, c.rules), nil); !strings.Contains(got, c.says) {
+			t.Errorf("%s %s: %s", c.match, c.rules, got)
+		}
+	}
+	dated := doc("p", "{server: tickets}", `{name: off, when: "holiday(request.time, \"UTC\", \"feasts\")", effect: allow}, {name: b, when: "true", effect: block}`) + feasts("20251225")
+	if got := apply(dated, nil); !strings.Contains(got, "Rule off never decides: rule b (block)") {
+		t.Errorf("a policy with a calendar of the tenant: %s", got)
+	}
+	got := apply(doc("p", "{server: crm2}", `{name: r, when: "\"new\" in principal.roles", effect: block}`), func(r *authzv1.ApplyRequest) {
+		r.Roles, r.Servers = []string{"new"}, []string{"crm2"}
+	})
+	if strings.Contains(got, "not known") {
+		t.Errorf("what is declared along is not there: %s", got)
+	}
+	_, err := admin.Apply(t.Context(), connect.NewRequest(applying(t, strings.Replace(doc("p", `{server: "*"}`, `{name: r, when: "facts.f.x == 1", effect: block}`),
+		"  rules:", "  facts: {f: {tool: nosuch_tool}}\n  rules:", 1))))
+	if f := fault.From(err); f == nil || !strings.Contains(f.Sentence, `fact f: the approved tool "nosuch_tool" is not known; the nearest is`) {
+		t.Error(err)
+	}
+}
+
+// TestAPolicyThatNoLongerFitsIsAnAlert approves a tool in another shape than the one for which a policy was applied.
+func TestAPolicyThatNoLongerFitsIsAnAlert(t *testing.T) {
+	id := newAcme(t)
+	h := start(t, id)
+	shape := func(argument string) map[string]string {
+		return map[string]string{"close_ticket": `{"name":"close_ticket","inputSchema":{"type":"object","additionalProperties":false,"properties":{"` + argument + `":{"type":"string"}}}}`}
+	}
+	h.trust.server("tickets", nil, shape("id"))
+	doc := "apiVersion: headgate/v1\nkind: Policy\nmetadata: {name: p, tenant: acme}\nspec:\n  match: {server: tickets, tools: [close_ticket]}\n" +
+		"  default: allow\n  rules: [{name: r, when: \"args.id == 'x'\", effect: block}]\n"
+	eventually(t, 40*time.Second, func() bool {
+		_, err := h.as("acme", "root", "admin").Apply(t.Context(), connect.NewRequest(applying(t, doc)))
+		return err == nil
+	})
+	misfits := func() []string { return h.journal.of(base.PolicyMisfit) }
+	for _, step := range []struct {
+		argument string
+		alerts   int
+	}{{"number", 1}, {"number", 1}, {"idd", 2}} { // what does not fit is said once, and again when it is something else
+		h.trust.server("tickets", nil, shape(step.argument))
+		eventually(t, 20*time.Second, func() bool { return len(misfits()) == step.alerts })
+	}
+	if got := misfits()[0]; !strings.HasPrefix(got, "misfit Policy acme/p by ") {
+		t.Errorf("recorded as %q", got)
+	}
+}

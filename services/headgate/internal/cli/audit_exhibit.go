@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"headgate.dev/libs/ledger"
+	"headgate.dev/services/audit"
+)
+
+// exhibit is one thing to verify: a file, a ledger's folder or a place where a log is published.
+type exhibit struct {
+	name      string
+	ledger    bool
+	published bool
+	notes     []string // the checkpoints that it carries, unchecked
+}
+
+// look finds out what a file or directory is.
+func look(name string) (exhibit, error) {
+	e := exhibit{name: name}
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return e, err
+	case !info.IsDir():
+		e.notes, err = noteOf(name)
+		return e, err
+	}
+	e.ledger = audit.IsLedger(name)
+	for _, file := range []string{ledger.CheckpointFile, ledger.PublicKeyFile, "tile"} {
+		_, err := os.Stat(filepath.Join(name, file))
+		e.published = e.published || (err == nil && !e.ledger)
+	}
+	if !e.ledger && !e.published {
+		return e, fmt.Errorf("the directory %s is neither a ledger's folder (records, checkpoints.jsonl) nor a place where a log is published (checkpoint, tile)", name)
+	}
+	if e.ledger {
+		return e, nil // what it publishes below itself is its own word
+	}
+	witnessed, err := filepath.Glob(filepath.Join(name, ledger.WitnessedDir, "*"))
+	if err != nil {
+		return e, err
+	}
+	for _, file := range append(witnessed, filepath.Join(name, ledger.CheckpointFile)) {
+		data, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return e, err
+		}
+		if len(data) > 0 {
+			e.notes = append(e.notes, string(data))
+		}
+	}
+	return e, nil
+}
+
+// noteOf is the checkpoint in the first line of an export; none of what is no export.
+func noteOf(name string) ([]string, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	first, err := bufio.NewReader(io.LimitReader(file, 1<<20)).ReadBytes('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	header, err := ledger.ParseHeader(first)
+	if err != nil || header.Checkpoint == "" {
+		return nil, nil // the verifier says what is wrong with it
+	}
+	return []string{header.Checkpoint}, nil
+}
+
+// against are the checkpoints of others that this one must agree with: a ledger with all of them; a file, or a place that is behind, with those that are not longer.
+func (e exhibit) against(others []exhibit) []string {
+	size := int64(-1)
+	for _, text := range e.notes {
+		if c, err := ledger.UncheckedCheckpoint(text); err == nil {
+			size = max(size, c.Size)
+		}
+	}
+	var out []string
+	for _, other := range others {
+		for _, text := range other.notes {
+			if c, err := ledger.UncheckedCheckpoint(text); err == nil && (e.ledger || c.Size <= size) {
+				out = append(out, text)
+			}
+		}
+	}
+	return out
+}
+
+func (e exhibit) verify(ctx context.Context, keys *ledger.Keyring, checkpoints []string) (*ledger.Report, error) {
+	switch {
+	case e.ledger:
+		return audit.VerifyLedger(ctx, e.name, keys, checkpoints...)
+	case e.published:
+		return ledger.VerifyTiles(os.DirFS(e.name), keys, checkpoints...)
+	}
+	file, err := os.Open(e.name)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	defer func() { _ = file.Close() }()
+	return ledger.Verify(file, keys, checkpoints...)
+}

@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	"headgate.dev/libs/fault"
+	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
+)
+
+func reportCommand(s *session) *cobra.Command {
+	var flags filterFlags
+	var format, out, subject string
+	cmd := &cobra.Command{
+		Use:   "report person|record|approvals|denied|policies|access",
+		Short: "Answer a question of a regulation, as a page to print or a table",
+		Long: "Answer a question of a regulation. A report says its period, filter and checkpoint, and that it has every record that fits them.\n" +
+			"person takes --person; record takes -q with the id of a record as it stands in calls, or --subject with whom sealed records are about.",
+		Example: "  headgate audit report person --person ana --since 90d --out ana.html\n  headgate audit report denied --since 30d --format csv --out denied.csv\n" +
+			"  headgate audit report record --subject patient:P-1029 --out disclosures.html",
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			filter, err := flags.read()
+			if err != nil {
+				return err
+			}
+			kind := auditv1.ReportKind(auditv1.ReportKind_value["REPORT_KIND_"+upper(args[0])])
+			if kind == auditv1.ReportKind_REPORT_KIND_UNSPECIFIED {
+				return usageError{fmt.Errorf("there is no report %q; there are person, record, approvals, denied, policies and access", args[0])}
+			}
+			if format != "html" && format != "csv" {
+				return usageError{fmt.Errorf("--format takes html or csv, not %q", format)}
+			}
+			about, err := subjectOf(subject)
+			if err != nil {
+				return err
+			}
+			audit, err := s.audit()
+			if err != nil {
+				return err
+			}
+			request := &auditv1.ReportRequest{Tenant: s.saidTenant(), Kind: kind, Filter: filter, Table: format == "csv", Subject: about}
+			stream, err := audit.Report(cmd.Context(), connect.NewRequest(request))
+			if err != nil {
+				return err
+			}
+			return s.keep(out, stream)
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().StringVar(&format, "format", "html", "html or csv")
+	cmd.Flags().StringVar(&subject, "subject", "", "of record: whom the calls are about, as patient:P-1029")
+	cmd.Flags().StringVar(&out, "out", "-", "the file to write; - is standard output")
+	return cmd
+}
+
+// keep writes a report where it belongs. A file that is not whole is removed: it would pass for a report.
+func (s *session) keep(path string, stream *connect.ServerStreamForClient[auditv1.ReportResponse]) error {
+	if path == "-" {
+		return parts(stream, s.stdio.Out)
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return errors.Join(fault.Invalid("The file %s cannot be written: %v. Name another with --out.", path, err), stream.Close())
+	}
+	if err := errors.Join(parts(stream, file), file.Sync(), file.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
+}
+
+func parts(stream *connect.ServerStreamForClient[auditv1.ReportResponse], out io.Writer) error {
+	defer func() { _ = stream.Close() }()
+	for stream.Receive() {
+		if _, err := out.Write(stream.Msg().GetPart()); err != nil {
+			return err
+		}
+	}
+	return stream.Err()
+}
