@@ -17,6 +17,6 @@ with open(sys.argv[1], encoding="utf-8", errors="replace") as lines:
             output[key].append(event["Output"])
         elif event["Action"] in ("fail", "build-fail"):
             failed.append(key)
-for key in failed:
+for key in reversed(failed):  # what failed in a test stands behind all that the tests around it printed, where the end of it is looked at
     print("---", *key)
     sys.stdout.write("".join(output[key][-60:]))
