@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"headgate.dev/libs/policy/terms"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
@@ -34,8 +35,14 @@ type holding struct {
 
 type grant struct {
 	see, call bool
-	via       string    // without the head
-	until     time.Time // zero: without end
+	via       string      // without the head
+	until     time.Time   // zero: without end
+	condition *conditions // calls that meet it may be made; nil for none
+}
+
+// stronger reports whether a grant gives more than another.
+func (g grant) stronger(than grant) bool {
+	return g.call && !than.call || g.call == than.call && g.condition != nil && than.condition == nil
 }
 
 type granted struct {
@@ -62,12 +69,13 @@ func NewEntitlements(es []*authzv1.Entitlement) *Entitlements {
 
 func newHolding(es []*authzv1.Entitlement, head string) *holding {
 	e := &holding{servers: map[string]map[string][]grant{}}
+	read := map[string]*conditions{} // by their key
 	for _, one := range es {
 		if one.GetBlocked() != "" {
 			e.block(one, head)
 			continue
 		}
-		if !one.GetCanSee() && !one.GetCanCall() {
+		if !one.GetCanSee() && !one.GetCanCall() && one.GetCallIf() == nil {
 			continue
 		}
 		tools := e.servers[one.GetServer()]
@@ -76,7 +84,14 @@ func newHolding(es []*authzv1.Entitlement, head string) *holding {
 			e.servers[one.GetServer()] = tools
 			e.names = append(e.names, one.GetServer())
 		}
-		g := grant{see: true, call: one.GetCanCall(), via: strings.Clone(one.GetVia()[len(head):]), until: ending(one)}
+		g := grant{see: true, call: one.GetCanCall() && one.GetCallIf() == nil, via: strings.Clone(one.GetVia()[len(head):]), until: ending(one)}
+		if one.GetCallIf() != nil {
+			key := terms.Key(one.GetCallIf())
+			if read[key] == nil {
+				read[key] = newConditions(one.GetCallIf())
+			}
+			g.condition = read[key]
+		}
 		tools[one.GetTool()] = append(tools[one.GetTool()], g)
 		e.all = append(e.all, granted{one.GetServer(), one.GetTool(), "", g})
 	}
@@ -146,6 +161,9 @@ func (e *Entitlements) List(now time.Time) []*authzv1.Entitlement {
 		if g.blocked != "" {
 			one.CanSee = false
 		}
+		if g.condition != nil {
+			one.CallIf = g.condition.source
+		}
 		if !g.until.IsZero() {
 			one.Until = timestamppb.New(g.until)
 		}
@@ -154,8 +172,9 @@ func (e *Entitlements) List(now time.Time) []*authzv1.Entitlement {
 	return es
 }
 
-// Lookup is the strongest relation to the tool that holds at now: one that lets it be called before one that only shows it, one for the
-// tool by name before one for all tools, and the earlier resolved first. What a block list keeps the principal from wins over all of them.
+// Lookup is the strongest relation to the tool that holds at now: one that lets it be called before one with conditions, which For decides for each call,
+// and that before one that only shows it; one for the tool by name before one for all tools, and the earlier resolved first. What a block list keeps the
+// principal from wins over all of them.
 func (e *Entitlements) Lookup(server, tool string, now time.Time) Relation {
 	g, found := e.best(server, tool, now)
 	if !found {
@@ -165,10 +184,35 @@ func (e *Entitlements) Lookup(server, tool string, now time.Time) Relation {
 		return Relation{Known: b.see, See: b.see, Via: e.head + b.via, Reason: faultv1.Reason_REASON_BLOCK_LISTED}
 	}
 	r := Relation{Known: true, See: g.see, Call: g.call, Via: e.head + g.via}
-	if !g.call {
+	switch {
+	case g.call:
+	case g.condition != nil:
+		r.Reason, r.pending = faultv1.Reason_REASON_CONDITION, &pending{any: e.conditional(server, tool, now)}
+	default:
 		r.Reason = faultv1.Reason_REASON_NOT_GRANTED
 	}
 	return r
+}
+
+// conditional are the grants of a tool that have conditions.
+func (e *Entitlements) conditional(server, tool string, now time.Time) []conditional {
+	var all []conditional
+	for _, name := range namesOf(tool) {
+		for _, g := range e.holding.servers[server][name] {
+			if g.condition != nil && g.holds(now) {
+				all = append(all, conditional{g.condition, e.head + g.via})
+			}
+		}
+	}
+	return all
+}
+
+// namesOf are the names that grants of a tool have: its own and that of all tools.
+func namesOf(tool string) []string {
+	if tool == anyTool {
+		return []string{anyTool}
+	}
+	return []string{tool, anyTool}
 }
 
 // Until is when the relation that Lookup finds ends by itself; zero means never.
@@ -185,14 +229,11 @@ func (e *Entitlements) best(server, tool string, now time.Time) (best grant, fou
 	if tools == nil {
 		return best, false
 	}
-	for _, name := range [2]string{tool, anyTool} {
+	for _, name := range namesOf(tool) {
 		for _, g := range tools[name] {
-			if g.holds(now) && (!found || !best.call && g.call) {
+			if g.holds(now) && (!found || g.stronger(best)) {
 				best, found = g, true
 			}
-		}
-		if tool == anyTool {
-			break
 		}
 	}
 	return best, found
@@ -225,7 +266,7 @@ func holdsAny(tools map[string][]grant, now time.Time) bool {
 }
 
 // Smaller is the right of an agent that acts for a person: what both have. Where the person may and the agent may not, the reason is
-// REASON_AGENT. Via names both.
+// REASON_AGENT. Via names both. Where a grant of either has conditions, For decides.
 func Smaller(person, agent Relation) Relation {
 	both := Relation{
 		Known: person.Known && agent.Known,
@@ -235,10 +276,12 @@ func Smaller(person, agent Relation) Relation {
 	}
 	switch {
 	case both.Call:
-	case !person.Call:
-		both.Reason = orNotGranted(person.Reason)
+	case person.May() && agent.May():
+		both.Reason, both.pending = faultv1.Reason_REASON_CONDITION, &pending{both: &[2]Relation{person, agent}}
+	case !person.May():
+		both.Reason, both.unmet = orNotGranted(person.Reason), person.unmet
 	case agent.Reason != faultv1.Reason_REASON_UNSPECIFIED && agent.Reason != faultv1.Reason_REASON_NOT_GRANTED:
-		both.Reason = agent.Reason
+		both.Reason, both.unmet = agent.Reason, agent.unmet
 	default:
 		both.Reason = faultv1.Reason_REASON_AGENT
 	}

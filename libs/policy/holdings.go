@@ -6,6 +6,7 @@ import (
 	"sync"
 	"weak"
 
+	"headgate.dev/libs/policy/terms"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 )
 
@@ -51,7 +52,7 @@ func (s *Holdings) Entitlements(es []*authzv1.Entitlement) *Entitlements {
 func fingerprint(es []*authzv1.Entitlement, head string) [sha256.Size]byte {
 	var text []byte
 	for _, one := range es {
-		for _, part := range [...]string{one.GetServer(), one.GetTool(), one.GetBlocked(), one.GetVia()[len(head):]} {
+		for _, part := range [...]string{one.GetServer(), one.GetTool(), one.GetBlocked(), one.GetVia()[len(head):], terms.Key(one.GetCallIf())} {
 			text = binary.AppendUvarint(text, uint64(len(part)))
 			text = append(text, part...)
 		}

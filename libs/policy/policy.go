@@ -109,6 +109,9 @@ type Relation struct {
 	Via string
 	// Reason says why Call is false; unspecified means REASON_NOT_GRANTED.
 	Reason faultv1.Reason
+
+	pending *pending // what For decides
+	unmet   string   // why conditions are not met
 }
 
 // Decision is the answer and everything that made it.

@@ -21,6 +21,9 @@ func notGranted(req *Request) Decision {
 	case faultv1.Reason_REASON_BLOCK_LISTED:
 		d.Sentence = what + " was refused: a block list keeps " + orSomebody(req.Principal.Name) + " from it, whatever is granted (" + d.Via +
 			"); ask an administrator to change the list."
+	case faultv1.Reason_REASON_CONDITION:
+		d.Sentence = what + " was refused: the grant holds for some calls alone (" + d.Via + "), and " + req.Relation.unmet +
+			"; call it as the grant says, or ask an administrator for another grant."
 	default:
 		d.Sentence = what + " was refused (" + fault.Code(d.Reason) + "); ask an administrator."
 	}

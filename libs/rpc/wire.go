@@ -50,6 +50,7 @@ var codes = map[faultv1.Reason]connect.Code{
 	faultv1.Reason_REASON_CRASH:                connect.CodeInternal,
 	faultv1.Reason_REASON_AGENT:                connect.CodePermissionDenied,
 	faultv1.Reason_REASON_BLOCK_LISTED:         connect.CodePermissionDenied,
+	faultv1.Reason_REASON_CONDITION:            connect.CodePermissionDenied,
 	faultv1.Reason_REASON_RULE_COST:            connect.CodePermissionDenied,
 	faultv1.Reason_REASON_RULE_TYPE:            connect.CodePermissionDenied,
 	faultv1.Reason_REASON_STEP_UP:              connect.CodePermissionDenied,

@@ -152,7 +152,7 @@ func unexpired(paths []relations.Path, now time.Time) []relations.Path {
 func entitlements(paths []relations.Path, blocks []relations.Block) []*authzv1.Entitlement {
 	es := make([]*authzv1.Entitlement, 0, len(paths)+len(blocks))
 	for _, p := range paths {
-		e := &authzv1.Entitlement{Server: p.Server, Tool: p.Tool, CanSee: true, CanCall: p.Call, Via: p.Via}
+		e := &authzv1.Entitlement{Server: p.Server, Tool: p.Tool, CanSee: true, CanCall: p.Call, CallIf: p.If, Via: p.Via}
 		if !p.Until.IsZero() {
 			e.Until = timestamppb.New(p.Until)
 		}

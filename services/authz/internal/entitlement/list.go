@@ -67,8 +67,11 @@ func about(p relations.Path) question {
 	if p.Tool == relations.AllTools {
 		q.kind = relations.TypeServer
 	}
-	if p.Call {
+	switch {
+	case p.Call:
 		q.relation = relations.Caller
+	case p.If != nil:
+		q.relation = relations.Conditional
 	}
 	return q
 }

@@ -75,10 +75,14 @@ func confirming(p relations.Path) string {
 	switch {
 	case p.Tool == relations.AllTools && p.Call:
 		return relations.CanCallAll
+	case p.Tool == relations.AllTools && p.If != nil:
+		return relations.ConditionalAll
 	case p.Tool == relations.AllTools:
 		return relations.CanSeeAll
 	case p.Call:
 		return relations.CallGranted
+	case p.If != nil:
+		return relations.ConditionalGranted
 	}
 	return relations.SeeGranted
 }

@@ -97,7 +97,7 @@ func Unblocked(paths []Path, tool string, blocks []Block, now time.Time) []Path 
 		}
 		for _, b := range blocks {
 			if b.meets(p.Server, about) && !b.Over(now) {
-				p.Call, hidden = false, hidden || b.Hides
+				p.Call, p.If, hidden = false, nil, hidden || b.Hides
 			}
 		}
 		if !hidden {

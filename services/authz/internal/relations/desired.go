@@ -12,6 +12,7 @@ import (
 
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 
+	"headgate.dev/libs/policy/terms"
 	"headgate.dev/services/authz/internal/directory"
 )
 
@@ -27,10 +28,11 @@ const (
 
 // The relations that are asked in bulk, beside Member of the tenant's organization.
 const (
-	Caller    = "caller"
-	Viewer    = "viewer"
-	Delegator = "delegator"
-	Member    = "member"
+	Caller      = "caller"
+	Conditional = "conditional"
+	Viewer      = "viewer"
+	Delegator   = "delegator"
+	Member      = "member"
 )
 
 // The relations that are asked about one call: all tools of a server, one tool that a grant names, and whom an agent may act for.
@@ -40,6 +42,9 @@ const (
 	CallGranted = "call_granted"
 	SeeGranted  = "see_granted"
 	CanActFor   = "can_act_for"
+	// By grants with conditions.
+	ConditionalAll     = "conditional_all"
+	ConditionalGranted = "conditional_granted"
 )
 
 // By a grant of the tool or of its server.
@@ -188,8 +193,11 @@ func subject(t *directory.Tenant, said string) (string, bool) {
 // grant gives what one grant says to a user or userset.
 func (d desired) grant(to string, g *identityv1.Grant) {
 	relation := relListed
-	if callable(g) {
+	switch {
+	case callable(g):
 		relation = Caller
+	case terms.Of(g) != nil:
+		relation = Conditional
 	}
 	d.add(Server(g.GetServer()), relOrganization, d.organization)
 	if all(g) {
@@ -202,7 +210,8 @@ func (d desired) grant(to string, g *identityv1.Grant) {
 	}
 }
 
-func callable(g *identityv1.Grant) bool { return g.GetCan() == "call" }
+// callable reports whether a grant is for every call.
+func callable(g *identityv1.Grant) bool { return g.GetCan() == "call" && terms.Of(g) == nil }
 
 func all(g *identityv1.Grant) bool { return slices.Contains(g.GetTools(), AllTools) }
 

@@ -6,8 +6,9 @@ import (
 	"strings"
 	"time"
 
+	"headgate.dev/libs/policy/terms"
+	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
-
 	"headgate.dev/services/authz/internal/directory"
 )
 
@@ -16,8 +17,10 @@ type Path struct {
 	Server string
 	// Tool is a tool's name or AllTools.
 	Tool string
-	// Call is false for a path that only shows the tools.
+	// Call is false for a path that only shows the tools, or lets them be called under a condition.
 	Call bool
+	// If is that condition; nil for none.
+	If *authzv1.CallCondition
 	// Via is the path in words, as "ana → role support → server tickets".
 	Via string
 	// Until is when it ends; zero means never.
@@ -75,14 +78,18 @@ func Delegated(t *directory.Tenant, agent, name string) bool {
 func GrantPaths(from string, grants []*identityv1.Grant) []Path {
 	var paths []Path
 	for _, g := range grants {
-		p := Path{Server: g.GetServer(), Call: callable(g), Until: until(g)}
+		p := Path{Server: g.GetServer(), Call: callable(g), If: terms.Of(g), Until: until(g)}
+		condition := ""
+		if p.If != nil {
+			condition = " " + terms.Words(p.If)
+		}
 		if all(g) {
-			p.Tool, p.Via = AllTools, from+arrow+"server "+p.Server
+			p.Tool, p.Via = AllTools, from+arrow+"server "+p.Server+condition
 			paths = append(paths, p)
 			continue
 		}
 		for _, tool := range g.GetTools() {
-			p.Tool, p.Via = tool, from+arrow+"tool "+p.Server+"."+tool
+			p.Tool, p.Via = tool, from+arrow+"tool "+p.Server+"."+tool+condition
 			paths = append(paths, p)
 		}
 	}
@@ -92,7 +99,7 @@ func GrantPaths(from string, grants []*identityv1.Grant) []Path {
 // strongest orders paths by server and tool, the strongest of a tool first, and leaves out those that another outdoes in every way.
 func strongest(paths []Path) []Path {
 	slices.SortStableFunc(paths, func(a, b Path) int {
-		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Tool, b.Tool), preferCall(a, b), preferLater(a.Until, b.Until),
+		return cmp.Or(cmp.Compare(a.Server, b.Server), cmp.Compare(a.Tool, b.Tool), cmp.Compare(b.strength(), a.strength()), preferLater(a.Until, b.Until),
 			cmp.Compare(len(a.Via), len(b.Via)), cmp.Compare(a.Via, b.Via))
 	})
 	var kept []Path
@@ -105,17 +112,19 @@ func strongest(paths []Path) []Path {
 }
 
 func outdoes(a, b Path) bool {
-	return a.Server == b.Server && a.Tool == b.Tool && (a.Call || !b.Call) && preferLater(a.Until, b.Until) <= 0
+	return a.Server == b.Server && a.Tool == b.Tool && (a.strength() > b.strength() || a.strength() == b.strength() && terms.Key(a.If) == terms.Key(b.If)) &&
+		preferLater(a.Until, b.Until) <= 0
 }
 
-func preferCall(a, b Path) int {
+// strength orders what paths give: calls, calls under a condition, sight.
+func (p Path) strength() int {
 	switch {
-	case a.Call == b.Call:
-		return 0
-	case a.Call:
-		return -1
+	case p.Call:
+		return 2
+	case p.If != nil:
+		return 1
 	}
-	return 1
+	return 0
 }
 
 // preferLater puts the later end first, and no end before any.

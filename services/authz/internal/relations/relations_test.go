@@ -15,6 +15,7 @@ import (
 
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 
+	"headgate.dev/libs/policy/terms"
 	"headgate.dev/services/authz/internal/directory"
 )
 
@@ -159,11 +160,11 @@ func TestAPathNamesEveryGroupOnTheWay(t *testing.T) {
 
 func TestAHolderIsNobodyWhomABlockListHides(t *testing.T) {
 	noon := now()
-	paths := []Path{{"crm", "*", true, "a", time.Time{}}, {"crm", "read", true, "b", time.Time{}}, {"wiki", "*", true, "c", time.Time{}}}
+	paths := []Path{{"crm", "*", true, nil, "a", time.Time{}}, {"crm", "read", true, nil, "b", time.Time{}}, {"wiki", "*", true, nil, "c", time.Time{}}}
 	blocks := []Block{{"crm", "read", true, "x", time.Time{}}, {"wiki", "*", false, "y", time.Time{}}, {"*", "*", true, "z", noon}}
 	for tool, want := range map[string][]Path{
-		"":     {paths[0], {"wiki", "*", false, "c", time.Time{}}},
-		"read": {{"wiki", "*", false, "c", time.Time{}}},
+		"":     {paths[0], {"wiki", "*", false, nil, "c", time.Time{}}},
+		"read": {{"wiki", "*", false, nil, "c", time.Time{}}},
 	} {
 		if got := Unblocked(slices.Clone(paths), tool, blocks, noon); !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: got %v, want %v", tool, got, want)
@@ -183,12 +184,52 @@ func TestOnlyTheStrongestPathsAreKept(t *testing.T) {
 		roleOf("b", grant("s", "call", noon.Add(time.Hour), "*"), grant("s", "call", time.Time{}, "x")),
 	)
 	want := []Path{
-		{"s", "*", true, "ana → role b → server s", noon.Add(time.Hour)},
-		{"s", "*", false, "ana → role a → server s", time.Time{}},
-		{"s", "x", true, "ana → role b → tool s.x", time.Time{}},
+		{"s", "*", true, nil, "ana → role b → server s", noon.Add(time.Hour)},
+		{"s", "*", false, nil, "ana → role a → server s", time.Time{}},
+		{"s", "x", true, nil, "ana → role b → tool s.x", time.Time{}},
 	}
 	if got := PersonPaths(dir, "ana"); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// A grant with a condition is a relation of its own, which lets nobody call: its words stand in the path, and two conditions are two paths.
+func TestAGrantWithAConditionIsARelationOfItsOwn(t *testing.T) {
+	at := func(tools []string, network string) *identityv1.Grant {
+		g := grant("pay", "call", time.Time{}, tools...)
+		if network != "" {
+			g.Networks = []string{network}
+		}
+		return g
+	}
+	dir := tenant(
+		person("ana", &identityv1.PersonSpec{Roles: []string{"a"}}),
+		roleOf("a", at([]string{"transfer"}, "10.0.0.0/8"), at([]string{"transfer"}, "192.0.2.0/24"), at([]string{"*"}, "10.0.0.0/8"), grant("pay", "see", time.Time{}, "transfer"),
+			at([]string{"list"}, ""), at([]string{"list"}, "10.0.0.0/8")),
+	)
+	var got []string
+	for _, p := range PersonPaths(dir, "ana") {
+		got = append(got, fmt.Sprintf("%v %s %s", p.Call, terms.Words(p.If), p.Via))
+	}
+	if want := []string{
+		"false from 10.0.0.0/8 ana → role a → server pay from 10.0.0.0/8",
+		"true  ana → role a → tool pay.list",
+		"false from 10.0.0.0/8 ana → role a → tool pay.transfer from 10.0.0.0/8",
+		"false from 192.0.2.0/24 ana → role a → tool pay.transfer from 192.0.2.0/24",
+	}; !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for _, line := range []string{
+		"tool:pay/transfer conditional role:a#assignee", "mcp_server:pay conditional role:a#assignee", "tool:pay/list caller role:a#assignee", "tool:pay/transfer listed role:a#assignee",
+	} {
+		if all := lines(Desired(dir)); !slices.Contains(all, line) {
+			t.Errorf("no %q in %q", line, all)
+		}
+	}
+	for relation, want := range map[string]bool{Conditional: true, ConditionalGranted: true, canSee: true, canCall: false, Caller: false} {
+		if holds, known := Says(dir, "ana", "tool:pay/transfer", relation, now()); holds != want || !known {
+			t.Errorf("%s: %v, %v", relation, holds, known)
+		}
 	}
 }
 

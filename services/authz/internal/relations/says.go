@@ -79,8 +79,10 @@ func keptFrom(t *directory.Tenant, person, kind, name string, seeing bool, now t
 
 // reaches reports whether a path of a person leads to a server or a tool.
 func reaches(t *directory.Tenant, person, kind, name, relation string, now time.Time) (holds, known bool) {
-	call, own := false, false // a path for calls is needed; one to the object itself is, not by way of its server
+	call, conditional, own := false, false, false // a path for calls is needed, or one with a condition; one to the object itself is, not by way of its server
 	switch relation {
+	case Conditional, ConditionalGranted, ConditionalAll:
+		conditional, own = true, true
 	case Caller, CallGranted, CanCallAll:
 		call, own = true, true
 	case canCall:
@@ -99,6 +101,6 @@ func reaches(t *directory.Tenant, person, kind, name, relation string, now time.
 	}
 	return slices.ContainsFunc(PersonPaths(t, person), func(p Path) bool {
 		leads := p.Server == server && (p.Tool == tool || p.Tool == AllTools && (kind == TypeServer || !own))
-		return leads && (p.Call || !call) && (p.Until.IsZero() || now.Before(p.Until))
+		return leads && (p.Call || !call) && (p.If != nil || !conditional) && (p.Until.IsZero() || now.Before(p.Until))
 	}), true
 }

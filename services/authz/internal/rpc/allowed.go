@@ -93,7 +93,7 @@ func (h *Handler) allowed(ctx context.Context, w who, want listing) ([]*authzv1.
 				continue
 			}
 			one := allowedTool(reach, server, tool, now)
-			if one == nil || !one.GetCanCall() && !want.seen {
+			if one == nil || !one.GetCanCall() && one.GetCallIf() == "" && !want.seen {
 				continue
 			}
 			if len(page) == size {
@@ -113,7 +113,7 @@ func allowedTool(reach *entitlement.Reach, server, tool string, now time.Time) *
 	if !relation.See {
 		return nil
 	}
-	one := &authzv1.AllowedTool{Server: server, Tool: tool, CanCall: relation.Call, Via: relation.Via}
+	one := &authzv1.AllowedTool{Server: server, Tool: tool, CanCall: relation.Call, CallIf: relation.If(), Via: relation.Via}
 	if until := reach.Until(server, tool, now); !until.IsZero() {
 		one.Until = timestamppb.New(until)
 	}

@@ -91,7 +91,7 @@ func (h *Handler) question(ctx context.Context, asked *authzv1.DecideRequest, at
 	}
 	bundle := h.Policies.Bundle(tenant)
 	request := h.request(tenant, state.Directory, asked, args, at)
-	request.Relation = relation
+	request.Relation = relation.For(request)
 	h.count(bundle, request)
 	return bundle, request, nil
 }

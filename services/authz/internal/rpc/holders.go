@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/policy/terms"
 	"headgate.dev/libs/rpc"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	"headgate.dev/services/authz/internal/entitlement"
@@ -61,7 +62,7 @@ func (h *Handler) ListHolders(
 }
 
 func holder(one entitlement.Holder) *authzv1.Holder {
-	out := &authzv1.Holder{Tool: one.Path.Tool, CanCall: one.Path.Call, Via: one.Path.Via}
+	out := &authzv1.Holder{Tool: one.Path.Tool, CanCall: one.Path.Call, CallIf: terms.Words(one.Path.If), Via: one.Path.Via}
 	if one.Kind == relations.TypeAgent {
 		out.Principal = &authzv1.Holder_Agent{Agent: one.Name}
 	} else {

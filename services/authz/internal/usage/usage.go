@@ -103,7 +103,7 @@ func (s *survey) path(g Grant, p relations.Path, by map[string]map[target]bool, 
 		what.tool = ""
 	}
 	over := !p.Until.IsZero() && !s.now.Before(p.Until)
-	if !p.Call || over || slices.ContainsFunc(holders, func(name string) bool { return by[name][what] }) {
+	if !p.Call && p.If == nil || over || slices.ContainsFunc(holders, func(name string) bool { return by[name][what] }) {
 		return
 	}
 	g.Server, g.Tool, g.Via, g.Until = p.Server, p.Tool, p.Via, p.Until

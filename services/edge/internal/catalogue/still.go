@@ -45,10 +45,10 @@ func (c *Catalogue) Still(ctx context.Context, who *guard.Caller, tool *guard.To
 	return lapsed(tool, relation)
 }
 
-// lapsed refuses by a relation that does not let the caller call any more.
+// lapsed refuses by a relation that does not let the caller call any more. Where it has conditions, the call was decided by the same.
 func lapsed(tool *guard.Tool, now policy.Relation) error {
 	switch {
-	case now.Call:
+	case now.Call, now.May() && now.If() == tool.Relation.If():
 		return nil
 	case now.See && now.Reason == faultv1.Reason_REASON_BLOCK_LISTED:
 		return fault.New(now.Reason, "A block list keeps you from calling %s of %s by now. Ask an administrator to change the list.", tool.Name, tool.Server.Name)

@@ -155,11 +155,12 @@ func (d *Decider) decide(ctx context.Context, q guard.Question, reading bool) (p
 		Args:   q.Arguments, Decoded: q.Decoded, At: q.At, SourceIP: q.SourceIP, Relation: q.Tool.Relation,
 		Session: q.Session, Device: q.Device, Purpose: q.Purpose, Trust: q.Tool.Trust, WithoutFacts: reading,
 	}
+	request.Relation = request.Relation.For(request)
 	wants := bundle.Wants(q.Tool.Server.Name, q.Tool.Name)
 	if wants.Country && d.countries != nil {
 		request.Country = d.countries.Country(q.SourceIP)
 	}
-	if wants.Any && q.Tool.Relation.Call && !reading {
+	if wants.Any && request.Relation.Call && !reading {
 		if err := d.learn(ctx, bundle, q, request); err != nil {
 			return policy.Decision{}, err
 		}

@@ -147,7 +147,7 @@ func (r *Reader) permit(ctx context.Context, q guard.Question, need policy.FactN
 		return p
 	}
 	switch {
-	case !tool.Relation.Call:
+	case !tool.Relation.May():
 		p.err = fault.New(faultv1.Reason_REASON_NOT_GRANTED, "%s may not be called by this caller.", need.Tool)
 		return p
 	case string(mcp.Get(tool.Annotations, "readOnlyHint")) != "true":

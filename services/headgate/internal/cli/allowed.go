@@ -32,7 +32,7 @@ func (s *session) allowed(ctx context.Context) error {
 			return err
 		}
 		for _, one := range page.Msg.GetTools() {
-			rows = append(rows, []string{one.GetServer() + "." + one.GetTool(), can(one.GetCanCall()), one.GetVia(), ends(one.GetUntil()), ruled(one)})
+			rows = append(rows, []string{one.GetServer() + "." + one.GetTool(), can(one.GetCanCall(), one.GetCallIf()), one.GetVia(), ends(one.GetUntil()), ruled(one)})
 			if items, err = encoded(items, one); err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func (s *session) holders(ctx context.Context, server, tool string) error {
 			if one.GetAgent() != "" {
 				who = "agent " + one.GetAgent()
 			}
-			rows = append(rows, []string{who, one.GetTool(), can(one.GetCanCall()), one.GetVia(), ends(one.GetUntil())})
+			rows = append(rows, []string{who, one.GetTool(), can(one.GetCanCall(), one.GetCallIf()), one.GetVia(), ends(one.GetUntil())})
 			if items, err = encoded(items, one); err != nil {
 				return err
 			}
@@ -83,9 +83,12 @@ func encoded(items []json.RawMessage, m proto.Message) ([]json.RawMessage, error
 	return append(items, raw), err
 }
 
-func can(call bool) string {
-	if call {
+func can(call bool, condition string) string {
+	switch {
+	case call:
 		return "call"
+	case condition != "":
+		return "call if " + condition
 	}
 	return "see"
 }

@@ -190,7 +190,7 @@ func (s *session) revealing(ctx context.Context, reason string) (func(*eventsv1.
 // cameToRules says whether the relation held, so that rules were asked: without one nothing is allowed, whatever the rules are.
 func cameToRules(d *eventsv1.Decision) bool {
 	switch d.GetReason() {
-	case faultv1.Reason_REASON_NOT_GRANTED, faultv1.Reason_REASON_AGENT, faultv1.Reason_REASON_BLOCK_LISTED:
+	case faultv1.Reason_REASON_NOT_GRANTED, faultv1.Reason_REASON_AGENT, faultv1.Reason_REASON_BLOCK_LISTED, faultv1.Reason_REASON_CONDITION:
 		return false
 	}
 	return d.GetVia() != "" || refusedByRule(d)

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"headgate.dev/libs/policy/terms"
 	"headgate.dev/libs/record"
 	"headgate.dev/libs/resource"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
@@ -39,8 +40,12 @@ func (r rights) give(holder, what string, until *timestamppb.Timestamp) {
 
 func (r rights) grants(holder string, grants []*identityv1.Grant) {
 	for _, g := range grants {
+		condition := ""
+		if c := terms.Of(g); c != nil {
+			condition = " " + terms.Words(c)
+		}
 		for _, tool := range g.GetTools() {
-			r.give(holder, g.GetCan()+" "+g.GetServer()+"."+tool, g.GetUntil())
+			r.give(holder, g.GetCan()+" "+g.GetServer()+"."+tool+condition, g.GetUntil())
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/membership"
+	"headgate.dev/libs/policy/terms"
 	"headgate.dev/libs/resource"
 	"headgate.dev/libs/resourcestore"
 	"headgate.dev/libs/sqlstore"
@@ -67,8 +68,13 @@ func (d *Directory) consequences(ctx context.Context, tx *sqlstore.Tx, o resourc
 		}
 		tenants[tenant] = true
 	}
-	if g, ok := o.(*identityv1.Group); ok {
-		return nested(ctx, tx, g)
+	switch o := o.(type) {
+	case *identityv1.Group:
+		return nested(ctx, tx, o)
+	case *identityv1.Role:
+		return readable(o, o.GetSpec().GetGrants())
+	case *identityv1.Agent:
+		return readable(o, o.GetSpec().GetGrants())
 	}
 	p, ok := o.(*identityv1.Person)
 	if !ok || !p.GetSpec().GetDisabled() {
@@ -83,6 +89,18 @@ func (d *Directory) consequences(ctx context.Context, tx *sqlstore.Tx, o resourc
 		return err
 	}
 	return d.revokePerson(ctx, tx, m.GetTenant(), m.GetName(), revision)
+}
+
+// readable refuses grants whose conditions no call could meet, because they cannot be read.
+func readable(o resource.Object, grants []*identityv1.Grant) error {
+	for i, g := range grants {
+		if c := terms.Of(g); c != nil {
+			if _, err := terms.Read(c); err != nil {
+				return fault.Invalid("%s was refused: spec.grants[%d]: %s.", resource.Key(o), i, err).With("kind", o.GetKind()).With("name", o.GetMetadata().GetName())
+			}
+		}
+	}
+	return nil
 }
 
 // nested refuses a group that lies within itself, or among too many others. What it is applied together with is in the transaction already.

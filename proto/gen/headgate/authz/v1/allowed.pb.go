@@ -289,7 +289,7 @@ type AllowedTool struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Server string                 `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
 	Tool   string                 `protobuf:"bytes,2,opt,name=tool,proto3" json:"tool,omitempty"`
-	// Otherwise it may only be seen.
+	// Otherwise it may only be seen, or be called where call_if holds.
 	CanCall bool `protobuf:"varint,3,opt,name=can_call,json=canCall,proto3" json:"can_call,omitempty"`
 	// As "ana → role support → server tickets".
 	Via string `protobuf:"bytes,4,opt,name=via,proto3" json:"via,omitempty"`
@@ -298,7 +298,9 @@ type AllowedTool struct {
 	// The rules that look at a call of the tool, by policy and in their order.
 	Rules []*ApplicableRule `protobuf:"bytes,6,rep,name=rules,proto3" json:"rules,omitempty"`
 	// What holds when no rule does: allow or block.
-	Otherwise     string `protobuf:"bytes,7,opt,name=otherwise,proto3" json:"otherwise,omitempty"`
+	Otherwise string `protobuf:"bytes,7,opt,name=otherwise,proto3" json:"otherwise,omitempty"`
+	// The condition of the grants, in words, as "from 10.0.0.0/8".
+	CallIf        string `protobuf:"bytes,8,opt,name=call_if,json=callIf,proto3" json:"call_if,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -378,6 +380,13 @@ func (x *AllowedTool) GetRules() []*ApplicableRule {
 func (x *AllowedTool) GetOtherwise() string {
 	if x != nil {
 		return x.Otherwise
+	}
+	return ""
+}
+
+func (x *AllowedTool) GetCallIf() string {
+	if x != nil {
+		return x.CallIf
 	}
 	return ""
 }
@@ -601,10 +610,12 @@ type Holder struct {
 	Principal isHolder_Principal `protobuf_oneof:"principal"`
 	// A tool's name, or "*" for all tools of the server.
 	Tool string `protobuf:"bytes,3,opt,name=tool,proto3" json:"tool,omitempty"`
-	// Otherwise it may only be seen.
-	CanCall       bool                   `protobuf:"varint,4,opt,name=can_call,json=canCall,proto3" json:"can_call,omitempty"`
-	Via           string                 `protobuf:"bytes,5,opt,name=via,proto3" json:"via,omitempty"`
-	Until         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	// Otherwise it may only be seen, or be called where call_if holds.
+	CanCall bool                   `protobuf:"varint,4,opt,name=can_call,json=canCall,proto3" json:"can_call,omitempty"`
+	Via     string                 `protobuf:"bytes,5,opt,name=via,proto3" json:"via,omitempty"`
+	Until   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	// The condition of the grant, in words.
+	CallIf        string `protobuf:"bytes,7,opt,name=call_if,json=callIf,proto3" json:"call_if,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -692,6 +703,13 @@ func (x *Holder) GetUntil() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Holder) GetCallIf() string {
+	if x != nil {
+		return x.CallIf
+	}
+	return ""
+}
+
 type isHolder_Principal interface {
 	isHolder_Principal()
 }
@@ -734,7 +752,7 @@ const file_headgate_authz_v1_allowed_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"o\n" +
 	"\x0fListOwnResponse\x124\n" +
 	"\x05tools\x18\x01 \x03(\v2\x1e.headgate.authz.v1.AllowedToolR\x05tools\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xef\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x88\x02\n" +
 	"\vAllowedTool\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x12\n" +
 	"\x04tool\x18\x02 \x01(\tR\x04tool\x12\x19\n" +
@@ -742,7 +760,8 @@ const file_headgate_authz_v1_allowed_proto_rawDesc = "" +
 	"\x03via\x18\x04 \x01(\tR\x03via\x120\n" +
 	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x127\n" +
 	"\x05rules\x18\x06 \x03(\v2!.headgate.authz.v1.ApplicableRuleR\x05rules\x12\x1c\n" +
-	"\totherwise\x18\a \x01(\tR\totherwise\"\x80\x01\n" +
+	"\totherwise\x18\a \x01(\tR\totherwise\x12\x17\n" +
+	"\acall_if\x18\b \x01(\tR\x06callIf\"\x80\x01\n" +
 	"\x0eApplicableRule\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x16\n" +
 	"\x06effect\x18\x02 \x01(\tR\x06effect\x12\x12\n" +
@@ -759,14 +778,15 @@ const file_headgate_authz_v1_allowed_proto_rawDesc = "" +
 	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"r\n" +
 	"\x13ListHoldersResponse\x123\n" +
 	"\aholders\x18\x01 \x03(\v2\x19.headgate.authz.v1.HolderR\aholders\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xba\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd3\x01\n" +
 	"\x06Holder\x12\x18\n" +
 	"\x06person\x18\x01 \x01(\tH\x00R\x06person\x12\x16\n" +
 	"\x05agent\x18\x02 \x01(\tH\x00R\x05agent\x12\x12\n" +
 	"\x04tool\x18\x03 \x01(\tR\x04tool\x12\x19\n" +
 	"\bcan_call\x18\x04 \x01(\bR\acanCall\x12\x10\n" +
 	"\x03via\x18\x05 \x01(\tR\x03via\x120\n" +
-	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05untilB\v\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x17\n" +
+	"\acall_if\x18\a \x01(\tR\x06callIfB\v\n" +
 	"\tprincipalB2Z0headgate.dev/proto/gen/headgate/authz/v1;authzv1b\x06proto3"
 
 var (

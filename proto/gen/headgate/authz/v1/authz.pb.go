@@ -1757,7 +1757,9 @@ type Entitlement struct {
 	Until *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
 	// Not a right but what wins over every right: "call" when a block list keeps the principal from calling, "see" also from seeing. can_see and can_call
 	// are false, and server may be "*" for all servers.
-	Blocked       string `protobuf:"bytes,7,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	Blocked string `protobuf:"bytes,7,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	// The tools may be called where this holds; can_call is false. Who does not know conditions only lists the tools.
+	CallIf        *CallCondition `protobuf:"bytes,8,opt,name=call_if,json=callIf,proto3" json:"call_if,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1841,6 +1843,92 @@ func (x *Entitlement) GetBlocked() string {
 	return ""
 }
 
+func (x *Entitlement) GetCallIf() *CallCondition {
+	if x != nil {
+		return x.CallIf
+	}
+	return nil
+}
+
+// CallCondition is what a call must meet: all that is set.
+type CallCondition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// It comes from one of these networks.
+	Networks []string `protobuf:"bytes,1,rep,name=networks,proto3" json:"networks,omitempty"`
+	// The amount that it names is at most max: as in the AmountLimit of a Role.
+	Argument         string `protobuf:"bytes,2,opt,name=argument,proto3" json:"argument,omitempty"`
+	Max              string `protobuf:"bytes,3,opt,name=max,proto3" json:"max,omitempty"`
+	Currency         string `protobuf:"bytes,4,opt,name=currency,proto3" json:"currency,omitempty"`
+	CurrencyArgument string `protobuf:"bytes,5,opt,name=currency_argument,json=currencyArgument,proto3" json:"currency_argument,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *CallCondition) Reset() {
+	*x = CallCondition{}
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallCondition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallCondition) ProtoMessage() {}
+
+func (x *CallCondition) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallCondition.ProtoReflect.Descriptor instead.
+func (*CallCondition) Descriptor() ([]byte, []int) {
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *CallCondition) GetNetworks() []string {
+	if x != nil {
+		return x.Networks
+	}
+	return nil
+}
+
+func (x *CallCondition) GetArgument() string {
+	if x != nil {
+		return x.Argument
+	}
+	return ""
+}
+
+func (x *CallCondition) GetMax() string {
+	if x != nil {
+		return x.Max
+	}
+	return ""
+}
+
+func (x *CallCondition) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *CallCondition) GetCurrencyArgument() string {
+	if x != nil {
+		return x.CurrencyArgument
+	}
+	return ""
+}
+
 // ShareCountsRequest is one edge's word. Totals replace what it said before.
 type ShareCountsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1858,7 +1946,7 @@ type ShareCountsRequest struct {
 
 func (x *ShareCountsRequest) Reset() {
 	*x = ShareCountsRequest{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[25]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +1958,7 @@ func (x *ShareCountsRequest) String() string {
 func (*ShareCountsRequest) ProtoMessage() {}
 
 func (x *ShareCountsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[25]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +1971,7 @@ func (x *ShareCountsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareCountsRequest.ProtoReflect.Descriptor instead.
 func (*ShareCountsRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{25}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ShareCountsRequest) GetSource() string {
@@ -1938,7 +2026,7 @@ type ShareCountsResponse struct {
 
 func (x *ShareCountsResponse) Reset() {
 	*x = ShareCountsResponse{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[26]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2038,7 @@ func (x *ShareCountsResponse) String() string {
 func (*ShareCountsResponse) ProtoMessage() {}
 
 func (x *ShareCountsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[26]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2051,7 @@ func (x *ShareCountsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareCountsResponse.ProtoReflect.Descriptor instead.
 func (*ShareCountsResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{26}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ShareCountsResponse) GetEpoch() string {
@@ -2015,7 +2103,7 @@ type Count struct {
 
 func (x *Count) Reset() {
 	*x = Count{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[27]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2027,7 +2115,7 @@ func (x *Count) String() string {
 func (*Count) ProtoMessage() {}
 
 func (x *Count) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[27]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2040,7 +2128,7 @@ func (x *Count) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Count.ProtoReflect.Descriptor instead.
 func (*Count) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{27}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Count) GetSource() string {
@@ -2086,7 +2174,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[28]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2186,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[28]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2199,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{28}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{29}
 }
 
 // WatchResponse is one message of the stream. The first is a snapshot and replaces all; each later one changes what it names.
@@ -2135,7 +2223,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[29]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2235,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[29]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2248,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{29}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WatchResponse) GetSnapshot() bool {
@@ -2229,7 +2317,7 @@ type Deletion struct {
 
 func (x *Deletion) Reset() {
 	*x = Deletion{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[30]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2329,7 @@ func (x *Deletion) String() string {
 func (*Deletion) ProtoMessage() {}
 
 func (x *Deletion) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[30]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2342,7 @@ func (x *Deletion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deletion.ProtoReflect.Descriptor instead.
 func (*Deletion) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{30}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Deletion) GetTenant() string {
@@ -2283,7 +2371,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[31]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +2383,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_authz_v1_authz_proto_msgTypes[31]
+	mi := &file_headgate_authz_v1_authz_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +2396,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{31}
+	return file_headgate_authz_v1_authz_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Principal) GetTenant() string {
@@ -2468,7 +2556,7 @@ const file_headgate_authz_v1_authz_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1e\n" +
 	"\n" +
 	"delegators\x18\x03 \x03(\tR\n" +
-	"delegators\"\xcb\x01\n" +
+	"delegators\"\x86\x02\n" +
 	"\vEntitlement\x12\x16\n" +
 	"\x06server\x18\x01 \x01(\tR\x06server\x12\x12\n" +
 	"\x04tool\x18\x02 \x01(\tR\x04tool\x12\x17\n" +
@@ -2476,7 +2564,14 @@ const file_headgate_authz_v1_authz_proto_rawDesc = "" +
 	"\bcan_call\x18\x04 \x01(\bR\acanCall\x12\x10\n" +
 	"\x03via\x18\x05 \x01(\tR\x03via\x120\n" +
 	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
-	"\ablocked\x18\a \x01(\tR\ablocked\"\xc9\x01\n" +
+	"\ablocked\x18\a \x01(\tR\ablocked\x129\n" +
+	"\acall_if\x18\b \x01(\v2 .headgate.authz.v1.CallConditionR\x06callIf\"\xa2\x01\n" +
+	"\rCallCondition\x12\x1a\n" +
+	"\bnetworks\x18\x01 \x03(\tR\bnetworks\x12\x1a\n" +
+	"\bargument\x18\x02 \x01(\tR\bargument\x12\x10\n" +
+	"\x03max\x18\x03 \x01(\tR\x03max\x12\x1a\n" +
+	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12+\n" +
+	"\x11currency_argument\x18\x05 \x01(\tR\x10currencyArgument\"\xc9\x01\n" +
 	"\x12ShareCountsRequest\x12!\n" +
 	"\x06source\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\b\x18@R\x06source\x12\x1d\n" +
 	"\x05epoch\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05epoch\x12\x16\n" +
@@ -2560,7 +2655,7 @@ func file_headgate_authz_v1_authz_proto_rawDescGZIP() []byte {
 	return file_headgate_authz_v1_authz_proto_rawDescData
 }
 
-var file_headgate_authz_v1_authz_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_headgate_authz_v1_authz_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_headgate_authz_v1_authz_proto_goTypes = []any{
 	(*Resource)(nil),                 // 0: headgate.authz.v1.Resource
 	(*ApplyRequest)(nil),             // 1: headgate.authz.v1.ApplyRequest
@@ -2587,143 +2682,145 @@ var file_headgate_authz_v1_authz_proto_goTypes = []any{
 	(*EntitlementsRequest)(nil),      // 22: headgate.authz.v1.EntitlementsRequest
 	(*EntitlementsResponse)(nil),     // 23: headgate.authz.v1.EntitlementsResponse
 	(*Entitlement)(nil),              // 24: headgate.authz.v1.Entitlement
-	(*ShareCountsRequest)(nil),       // 25: headgate.authz.v1.ShareCountsRequest
-	(*ShareCountsResponse)(nil),      // 26: headgate.authz.v1.ShareCountsResponse
-	(*Count)(nil),                    // 27: headgate.authz.v1.Count
-	(*WatchRequest)(nil),             // 28: headgate.authz.v1.WatchRequest
-	(*WatchResponse)(nil),            // 29: headgate.authz.v1.WatchResponse
-	(*Deletion)(nil),                 // 30: headgate.authz.v1.Deletion
-	(*Principal)(nil),                // 31: headgate.authz.v1.Principal
-	(*Policy)(nil),                   // 32: headgate.authz.v1.Policy
-	(*Calendar)(nil),                 // 33: headgate.authz.v1.Calendar
-	(*v1.Change)(nil),                // 34: headgate.resource.v1.Change
-	(*structpb.Struct)(nil),          // 35: google.protobuf.Struct
-	(*Session)(nil),                  // 36: headgate.authz.v1.Session
-	(*Device)(nil),                   // 37: headgate.authz.v1.Device
-	(v11.Reason)(0),                  // 38: headgate.fault.v1.Reason
-	(*Approval)(nil),                 // 39: headgate.authz.v1.Approval
-	(*StepUp)(nil),                   // 40: headgate.authz.v1.StepUp
-	(*timestamppb.Timestamp)(nil),    // 41: google.protobuf.Timestamp
-	(*Relationship)(nil),             // 42: headgate.authz.v1.Relationship
-	(*ListVersionsRequest)(nil),      // 43: headgate.authz.v1.ListVersionsRequest
-	(*GetVersionRequest)(nil),        // 44: headgate.authz.v1.GetVersionRequest
-	(*RollbackRequest)(nil),          // 45: headgate.authz.v1.RollbackRequest
-	(*ListAllowedRequest)(nil),       // 46: headgate.authz.v1.ListAllowedRequest
-	(*ListOwnRequest)(nil),           // 47: headgate.authz.v1.ListOwnRequest
-	(*ListHoldersRequest)(nil),       // 48: headgate.authz.v1.ListHoldersRequest
-	(*ListUnusedGrantsRequest)(nil),  // 49: headgate.authz.v1.ListUnusedGrantsRequest
-	(*PutRelationsRequest)(nil),      // 50: headgate.authz.v1.PutRelationsRequest
-	(*ListRelationsRequest)(nil),     // 51: headgate.authz.v1.ListRelationsRequest
-	(*RemoveRelationsRequest)(nil),   // 52: headgate.authz.v1.RemoveRelationsRequest
-	(*CheckRelationsRequest)(nil),    // 53: headgate.authz.v1.CheckRelationsRequest
-	(*MendRelationsRequest)(nil),     // 54: headgate.authz.v1.MendRelationsRequest
-	(*ListModelsRequest)(nil),        // 55: headgate.authz.v1.ListModelsRequest
-	(*UseModelRequest)(nil),          // 56: headgate.authz.v1.UseModelRequest
-	(*ListVersionsResponse)(nil),     // 57: headgate.authz.v1.ListVersionsResponse
-	(*GetVersionResponse)(nil),       // 58: headgate.authz.v1.GetVersionResponse
-	(*RollbackResponse)(nil),         // 59: headgate.authz.v1.RollbackResponse
-	(*ListAllowedResponse)(nil),      // 60: headgate.authz.v1.ListAllowedResponse
-	(*ListOwnResponse)(nil),          // 61: headgate.authz.v1.ListOwnResponse
-	(*ListHoldersResponse)(nil),      // 62: headgate.authz.v1.ListHoldersResponse
-	(*ListUnusedGrantsResponse)(nil), // 63: headgate.authz.v1.ListUnusedGrantsResponse
-	(*PutRelationsResponse)(nil),     // 64: headgate.authz.v1.PutRelationsResponse
-	(*ListRelationsResponse)(nil),    // 65: headgate.authz.v1.ListRelationsResponse
-	(*RemoveRelationsResponse)(nil),  // 66: headgate.authz.v1.RemoveRelationsResponse
-	(*CheckRelationsResponse)(nil),   // 67: headgate.authz.v1.CheckRelationsResponse
-	(*MendRelationsResponse)(nil),    // 68: headgate.authz.v1.MendRelationsResponse
-	(*ListModelsResponse)(nil),       // 69: headgate.authz.v1.ListModelsResponse
-	(*UseModelResponse)(nil),         // 70: headgate.authz.v1.UseModelResponse
+	(*CallCondition)(nil),            // 25: headgate.authz.v1.CallCondition
+	(*ShareCountsRequest)(nil),       // 26: headgate.authz.v1.ShareCountsRequest
+	(*ShareCountsResponse)(nil),      // 27: headgate.authz.v1.ShareCountsResponse
+	(*Count)(nil),                    // 28: headgate.authz.v1.Count
+	(*WatchRequest)(nil),             // 29: headgate.authz.v1.WatchRequest
+	(*WatchResponse)(nil),            // 30: headgate.authz.v1.WatchResponse
+	(*Deletion)(nil),                 // 31: headgate.authz.v1.Deletion
+	(*Principal)(nil),                // 32: headgate.authz.v1.Principal
+	(*Policy)(nil),                   // 33: headgate.authz.v1.Policy
+	(*Calendar)(nil),                 // 34: headgate.authz.v1.Calendar
+	(*v1.Change)(nil),                // 35: headgate.resource.v1.Change
+	(*structpb.Struct)(nil),          // 36: google.protobuf.Struct
+	(*Session)(nil),                  // 37: headgate.authz.v1.Session
+	(*Device)(nil),                   // 38: headgate.authz.v1.Device
+	(v11.Reason)(0),                  // 39: headgate.fault.v1.Reason
+	(*Approval)(nil),                 // 40: headgate.authz.v1.Approval
+	(*StepUp)(nil),                   // 41: headgate.authz.v1.StepUp
+	(*timestamppb.Timestamp)(nil),    // 42: google.protobuf.Timestamp
+	(*Relationship)(nil),             // 43: headgate.authz.v1.Relationship
+	(*ListVersionsRequest)(nil),      // 44: headgate.authz.v1.ListVersionsRequest
+	(*GetVersionRequest)(nil),        // 45: headgate.authz.v1.GetVersionRequest
+	(*RollbackRequest)(nil),          // 46: headgate.authz.v1.RollbackRequest
+	(*ListAllowedRequest)(nil),       // 47: headgate.authz.v1.ListAllowedRequest
+	(*ListOwnRequest)(nil),           // 48: headgate.authz.v1.ListOwnRequest
+	(*ListHoldersRequest)(nil),       // 49: headgate.authz.v1.ListHoldersRequest
+	(*ListUnusedGrantsRequest)(nil),  // 50: headgate.authz.v1.ListUnusedGrantsRequest
+	(*PutRelationsRequest)(nil),      // 51: headgate.authz.v1.PutRelationsRequest
+	(*ListRelationsRequest)(nil),     // 52: headgate.authz.v1.ListRelationsRequest
+	(*RemoveRelationsRequest)(nil),   // 53: headgate.authz.v1.RemoveRelationsRequest
+	(*CheckRelationsRequest)(nil),    // 54: headgate.authz.v1.CheckRelationsRequest
+	(*MendRelationsRequest)(nil),     // 55: headgate.authz.v1.MendRelationsRequest
+	(*ListModelsRequest)(nil),        // 56: headgate.authz.v1.ListModelsRequest
+	(*UseModelRequest)(nil),          // 57: headgate.authz.v1.UseModelRequest
+	(*ListVersionsResponse)(nil),     // 58: headgate.authz.v1.ListVersionsResponse
+	(*GetVersionResponse)(nil),       // 59: headgate.authz.v1.GetVersionResponse
+	(*RollbackResponse)(nil),         // 60: headgate.authz.v1.RollbackResponse
+	(*ListAllowedResponse)(nil),      // 61: headgate.authz.v1.ListAllowedResponse
+	(*ListOwnResponse)(nil),          // 62: headgate.authz.v1.ListOwnResponse
+	(*ListHoldersResponse)(nil),      // 63: headgate.authz.v1.ListHoldersResponse
+	(*ListUnusedGrantsResponse)(nil), // 64: headgate.authz.v1.ListUnusedGrantsResponse
+	(*PutRelationsResponse)(nil),     // 65: headgate.authz.v1.PutRelationsResponse
+	(*ListRelationsResponse)(nil),    // 66: headgate.authz.v1.ListRelationsResponse
+	(*RemoveRelationsResponse)(nil),  // 67: headgate.authz.v1.RemoveRelationsResponse
+	(*CheckRelationsResponse)(nil),   // 68: headgate.authz.v1.CheckRelationsResponse
+	(*MendRelationsResponse)(nil),    // 69: headgate.authz.v1.MendRelationsResponse
+	(*ListModelsResponse)(nil),       // 70: headgate.authz.v1.ListModelsResponse
+	(*UseModelResponse)(nil),         // 71: headgate.authz.v1.UseModelResponse
 }
 var file_headgate_authz_v1_authz_proto_depIdxs = []int32{
-	32, // 0: headgate.authz.v1.Resource.policy:type_name -> headgate.authz.v1.Policy
-	33, // 1: headgate.authz.v1.Resource.calendar:type_name -> headgate.authz.v1.Calendar
+	33, // 0: headgate.authz.v1.Resource.policy:type_name -> headgate.authz.v1.Policy
+	34, // 1: headgate.authz.v1.Resource.calendar:type_name -> headgate.authz.v1.Calendar
 	0,  // 2: headgate.authz.v1.ApplyRequest.resources:type_name -> headgate.authz.v1.Resource
-	34, // 3: headgate.authz.v1.ApplyResponse.changes:type_name -> headgate.resource.v1.Change
+	35, // 3: headgate.authz.v1.ApplyResponse.changes:type_name -> headgate.resource.v1.Change
 	3,  // 4: headgate.authz.v1.ApplyResponse.warnings:type_name -> headgate.authz.v1.Warning
 	0,  // 5: headgate.authz.v1.GetResponse.resource:type_name -> headgate.authz.v1.Resource
 	0,  // 6: headgate.authz.v1.ListResponse.resources:type_name -> headgate.authz.v1.Resource
-	35, // 7: headgate.authz.v1.DecideRequest.facts:type_name -> google.protobuf.Struct
-	36, // 8: headgate.authz.v1.DecideRequest.session:type_name -> headgate.authz.v1.Session
-	37, // 9: headgate.authz.v1.DecideRequest.device:type_name -> headgate.authz.v1.Device
+	36, // 7: headgate.authz.v1.DecideRequest.facts:type_name -> google.protobuf.Struct
+	37, // 8: headgate.authz.v1.DecideRequest.session:type_name -> headgate.authz.v1.Session
+	38, // 9: headgate.authz.v1.DecideRequest.device:type_name -> headgate.authz.v1.Device
 	14, // 10: headgate.authz.v1.DecideResponse.decision:type_name -> headgate.authz.v1.Decision
 	10, // 11: headgate.authz.v1.BatchDecideRequest.calls:type_name -> headgate.authz.v1.DecideRequest
 	14, // 12: headgate.authz.v1.BatchDecideResponse.decisions:type_name -> headgate.authz.v1.Decision
-	38, // 13: headgate.authz.v1.Decision.reason:type_name -> headgate.fault.v1.Reason
+	39, // 13: headgate.authz.v1.Decision.reason:type_name -> headgate.fault.v1.Reason
 	15, // 14: headgate.authz.v1.Decision.rules:type_name -> headgate.authz.v1.RuleOutcome
-	39, // 15: headgate.authz.v1.Decision.approval:type_name -> headgate.authz.v1.Approval
-	40, // 16: headgate.authz.v1.Decision.step_up:type_name -> headgate.authz.v1.StepUp
-	39, // 17: headgate.authz.v1.Decision.approvals:type_name -> headgate.authz.v1.Approval
+	40, // 15: headgate.authz.v1.Decision.approval:type_name -> headgate.authz.v1.Approval
+	41, // 16: headgate.authz.v1.Decision.step_up:type_name -> headgate.authz.v1.StepUp
+	40, // 17: headgate.authz.v1.Decision.approvals:type_name -> headgate.authz.v1.Approval
 	10, // 18: headgate.authz.v1.ExplainRequest.call:type_name -> headgate.authz.v1.DecideRequest
-	41, // 19: headgate.authz.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
+	42, // 19: headgate.authz.v1.ExplainRequest.at:type_name -> google.protobuf.Timestamp
 	14, // 20: headgate.authz.v1.ExplainResponse.decision:type_name -> headgate.authz.v1.Decision
 	18, // 21: headgate.authz.v1.ExplainResponse.rules:type_name -> headgate.authz.v1.ExplainedRule
 	15, // 22: headgate.authz.v1.ExplainedRule.outcome:type_name -> headgate.authz.v1.RuleOutcome
 	19, // 23: headgate.authz.v1.ExplainedRule.conditions:type_name -> headgate.authz.v1.Condition
-	42, // 24: headgate.authz.v1.RelatedRequest.relationships:type_name -> headgate.authz.v1.Relationship
+	43, // 24: headgate.authz.v1.RelatedRequest.relationships:type_name -> headgate.authz.v1.Relationship
 	24, // 25: headgate.authz.v1.EntitlementsResponse.entitlements:type_name -> headgate.authz.v1.Entitlement
-	41, // 26: headgate.authz.v1.Entitlement.until:type_name -> google.protobuf.Timestamp
-	27, // 27: headgate.authz.v1.ShareCountsRequest.totals:type_name -> headgate.authz.v1.Count
-	27, // 28: headgate.authz.v1.ShareCountsResponse.totals:type_name -> headgate.authz.v1.Count
-	32, // 29: headgate.authz.v1.WatchResponse.upserts:type_name -> headgate.authz.v1.Policy
-	30, // 30: headgate.authz.v1.WatchResponse.deletions:type_name -> headgate.authz.v1.Deletion
-	31, // 31: headgate.authz.v1.WatchResponse.changed:type_name -> headgate.authz.v1.Principal
-	33, // 32: headgate.authz.v1.WatchResponse.calendars:type_name -> headgate.authz.v1.Calendar
-	30, // 33: headgate.authz.v1.WatchResponse.calendar_deletions:type_name -> headgate.authz.v1.Deletion
-	1,  // 34: headgate.authz.v1.AuthzService.Apply:input_type -> headgate.authz.v1.ApplyRequest
-	4,  // 35: headgate.authz.v1.AuthzService.Get:input_type -> headgate.authz.v1.GetRequest
-	6,  // 36: headgate.authz.v1.AuthzService.List:input_type -> headgate.authz.v1.ListRequest
-	8,  // 37: headgate.authz.v1.AuthzService.Delete:input_type -> headgate.authz.v1.DeleteRequest
-	43, // 38: headgate.authz.v1.AuthzService.ListVersions:input_type -> headgate.authz.v1.ListVersionsRequest
-	44, // 39: headgate.authz.v1.AuthzService.GetVersion:input_type -> headgate.authz.v1.GetVersionRequest
-	45, // 40: headgate.authz.v1.AuthzService.Rollback:input_type -> headgate.authz.v1.RollbackRequest
-	10, // 41: headgate.authz.v1.AuthzService.Decide:input_type -> headgate.authz.v1.DecideRequest
-	16, // 42: headgate.authz.v1.AuthzService.Explain:input_type -> headgate.authz.v1.ExplainRequest
-	12, // 43: headgate.authz.v1.AuthzService.BatchDecide:input_type -> headgate.authz.v1.BatchDecideRequest
-	46, // 44: headgate.authz.v1.AuthzService.ListAllowed:input_type -> headgate.authz.v1.ListAllowedRequest
-	47, // 45: headgate.authz.v1.AuthzService.ListOwn:input_type -> headgate.authz.v1.ListOwnRequest
-	48, // 46: headgate.authz.v1.AuthzService.ListHolders:input_type -> headgate.authz.v1.ListHoldersRequest
-	49, // 47: headgate.authz.v1.AuthzService.ListUnusedGrants:input_type -> headgate.authz.v1.ListUnusedGrantsRequest
-	50, // 48: headgate.authz.v1.AuthzService.PutRelations:input_type -> headgate.authz.v1.PutRelationsRequest
-	51, // 49: headgate.authz.v1.AuthzService.ListRelations:input_type -> headgate.authz.v1.ListRelationsRequest
-	52, // 50: headgate.authz.v1.AuthzService.RemoveRelations:input_type -> headgate.authz.v1.RemoveRelationsRequest
-	53, // 51: headgate.authz.v1.AuthzService.CheckRelations:input_type -> headgate.authz.v1.CheckRelationsRequest
-	54, // 52: headgate.authz.v1.AuthzService.MendRelations:input_type -> headgate.authz.v1.MendRelationsRequest
-	55, // 53: headgate.authz.v1.AuthzService.ListModels:input_type -> headgate.authz.v1.ListModelsRequest
-	56, // 54: headgate.authz.v1.AuthzService.UseModel:input_type -> headgate.authz.v1.UseModelRequest
-	22, // 55: headgate.authz.v1.AuthzService.Entitlements:input_type -> headgate.authz.v1.EntitlementsRequest
-	20, // 56: headgate.authz.v1.AuthzService.Related:input_type -> headgate.authz.v1.RelatedRequest
-	25, // 57: headgate.authz.v1.AuthzService.ShareCounts:input_type -> headgate.authz.v1.ShareCountsRequest
-	28, // 58: headgate.authz.v1.AuthzService.Watch:input_type -> headgate.authz.v1.WatchRequest
-	2,  // 59: headgate.authz.v1.AuthzService.Apply:output_type -> headgate.authz.v1.ApplyResponse
-	5,  // 60: headgate.authz.v1.AuthzService.Get:output_type -> headgate.authz.v1.GetResponse
-	7,  // 61: headgate.authz.v1.AuthzService.List:output_type -> headgate.authz.v1.ListResponse
-	9,  // 62: headgate.authz.v1.AuthzService.Delete:output_type -> headgate.authz.v1.DeleteResponse
-	57, // 63: headgate.authz.v1.AuthzService.ListVersions:output_type -> headgate.authz.v1.ListVersionsResponse
-	58, // 64: headgate.authz.v1.AuthzService.GetVersion:output_type -> headgate.authz.v1.GetVersionResponse
-	59, // 65: headgate.authz.v1.AuthzService.Rollback:output_type -> headgate.authz.v1.RollbackResponse
-	11, // 66: headgate.authz.v1.AuthzService.Decide:output_type -> headgate.authz.v1.DecideResponse
-	17, // 67: headgate.authz.v1.AuthzService.Explain:output_type -> headgate.authz.v1.ExplainResponse
-	13, // 68: headgate.authz.v1.AuthzService.BatchDecide:output_type -> headgate.authz.v1.BatchDecideResponse
-	60, // 69: headgate.authz.v1.AuthzService.ListAllowed:output_type -> headgate.authz.v1.ListAllowedResponse
-	61, // 70: headgate.authz.v1.AuthzService.ListOwn:output_type -> headgate.authz.v1.ListOwnResponse
-	62, // 71: headgate.authz.v1.AuthzService.ListHolders:output_type -> headgate.authz.v1.ListHoldersResponse
-	63, // 72: headgate.authz.v1.AuthzService.ListUnusedGrants:output_type -> headgate.authz.v1.ListUnusedGrantsResponse
-	64, // 73: headgate.authz.v1.AuthzService.PutRelations:output_type -> headgate.authz.v1.PutRelationsResponse
-	65, // 74: headgate.authz.v1.AuthzService.ListRelations:output_type -> headgate.authz.v1.ListRelationsResponse
-	66, // 75: headgate.authz.v1.AuthzService.RemoveRelations:output_type -> headgate.authz.v1.RemoveRelationsResponse
-	67, // 76: headgate.authz.v1.AuthzService.CheckRelations:output_type -> headgate.authz.v1.CheckRelationsResponse
-	68, // 77: headgate.authz.v1.AuthzService.MendRelations:output_type -> headgate.authz.v1.MendRelationsResponse
-	69, // 78: headgate.authz.v1.AuthzService.ListModels:output_type -> headgate.authz.v1.ListModelsResponse
-	70, // 79: headgate.authz.v1.AuthzService.UseModel:output_type -> headgate.authz.v1.UseModelResponse
-	23, // 80: headgate.authz.v1.AuthzService.Entitlements:output_type -> headgate.authz.v1.EntitlementsResponse
-	21, // 81: headgate.authz.v1.AuthzService.Related:output_type -> headgate.authz.v1.RelatedResponse
-	26, // 82: headgate.authz.v1.AuthzService.ShareCounts:output_type -> headgate.authz.v1.ShareCountsResponse
-	29, // 83: headgate.authz.v1.AuthzService.Watch:output_type -> headgate.authz.v1.WatchResponse
-	59, // [59:84] is the sub-list for method output_type
-	34, // [34:59] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	42, // 26: headgate.authz.v1.Entitlement.until:type_name -> google.protobuf.Timestamp
+	25, // 27: headgate.authz.v1.Entitlement.call_if:type_name -> headgate.authz.v1.CallCondition
+	28, // 28: headgate.authz.v1.ShareCountsRequest.totals:type_name -> headgate.authz.v1.Count
+	28, // 29: headgate.authz.v1.ShareCountsResponse.totals:type_name -> headgate.authz.v1.Count
+	33, // 30: headgate.authz.v1.WatchResponse.upserts:type_name -> headgate.authz.v1.Policy
+	31, // 31: headgate.authz.v1.WatchResponse.deletions:type_name -> headgate.authz.v1.Deletion
+	32, // 32: headgate.authz.v1.WatchResponse.changed:type_name -> headgate.authz.v1.Principal
+	34, // 33: headgate.authz.v1.WatchResponse.calendars:type_name -> headgate.authz.v1.Calendar
+	31, // 34: headgate.authz.v1.WatchResponse.calendar_deletions:type_name -> headgate.authz.v1.Deletion
+	1,  // 35: headgate.authz.v1.AuthzService.Apply:input_type -> headgate.authz.v1.ApplyRequest
+	4,  // 36: headgate.authz.v1.AuthzService.Get:input_type -> headgate.authz.v1.GetRequest
+	6,  // 37: headgate.authz.v1.AuthzService.List:input_type -> headgate.authz.v1.ListRequest
+	8,  // 38: headgate.authz.v1.AuthzService.Delete:input_type -> headgate.authz.v1.DeleteRequest
+	44, // 39: headgate.authz.v1.AuthzService.ListVersions:input_type -> headgate.authz.v1.ListVersionsRequest
+	45, // 40: headgate.authz.v1.AuthzService.GetVersion:input_type -> headgate.authz.v1.GetVersionRequest
+	46, // 41: headgate.authz.v1.AuthzService.Rollback:input_type -> headgate.authz.v1.RollbackRequest
+	10, // 42: headgate.authz.v1.AuthzService.Decide:input_type -> headgate.authz.v1.DecideRequest
+	16, // 43: headgate.authz.v1.AuthzService.Explain:input_type -> headgate.authz.v1.ExplainRequest
+	12, // 44: headgate.authz.v1.AuthzService.BatchDecide:input_type -> headgate.authz.v1.BatchDecideRequest
+	47, // 45: headgate.authz.v1.AuthzService.ListAllowed:input_type -> headgate.authz.v1.ListAllowedRequest
+	48, // 46: headgate.authz.v1.AuthzService.ListOwn:input_type -> headgate.authz.v1.ListOwnRequest
+	49, // 47: headgate.authz.v1.AuthzService.ListHolders:input_type -> headgate.authz.v1.ListHoldersRequest
+	50, // 48: headgate.authz.v1.AuthzService.ListUnusedGrants:input_type -> headgate.authz.v1.ListUnusedGrantsRequest
+	51, // 49: headgate.authz.v1.AuthzService.PutRelations:input_type -> headgate.authz.v1.PutRelationsRequest
+	52, // 50: headgate.authz.v1.AuthzService.ListRelations:input_type -> headgate.authz.v1.ListRelationsRequest
+	53, // 51: headgate.authz.v1.AuthzService.RemoveRelations:input_type -> headgate.authz.v1.RemoveRelationsRequest
+	54, // 52: headgate.authz.v1.AuthzService.CheckRelations:input_type -> headgate.authz.v1.CheckRelationsRequest
+	55, // 53: headgate.authz.v1.AuthzService.MendRelations:input_type -> headgate.authz.v1.MendRelationsRequest
+	56, // 54: headgate.authz.v1.AuthzService.ListModels:input_type -> headgate.authz.v1.ListModelsRequest
+	57, // 55: headgate.authz.v1.AuthzService.UseModel:input_type -> headgate.authz.v1.UseModelRequest
+	22, // 56: headgate.authz.v1.AuthzService.Entitlements:input_type -> headgate.authz.v1.EntitlementsRequest
+	20, // 57: headgate.authz.v1.AuthzService.Related:input_type -> headgate.authz.v1.RelatedRequest
+	26, // 58: headgate.authz.v1.AuthzService.ShareCounts:input_type -> headgate.authz.v1.ShareCountsRequest
+	29, // 59: headgate.authz.v1.AuthzService.Watch:input_type -> headgate.authz.v1.WatchRequest
+	2,  // 60: headgate.authz.v1.AuthzService.Apply:output_type -> headgate.authz.v1.ApplyResponse
+	5,  // 61: headgate.authz.v1.AuthzService.Get:output_type -> headgate.authz.v1.GetResponse
+	7,  // 62: headgate.authz.v1.AuthzService.List:output_type -> headgate.authz.v1.ListResponse
+	9,  // 63: headgate.authz.v1.AuthzService.Delete:output_type -> headgate.authz.v1.DeleteResponse
+	58, // 64: headgate.authz.v1.AuthzService.ListVersions:output_type -> headgate.authz.v1.ListVersionsResponse
+	59, // 65: headgate.authz.v1.AuthzService.GetVersion:output_type -> headgate.authz.v1.GetVersionResponse
+	60, // 66: headgate.authz.v1.AuthzService.Rollback:output_type -> headgate.authz.v1.RollbackResponse
+	11, // 67: headgate.authz.v1.AuthzService.Decide:output_type -> headgate.authz.v1.DecideResponse
+	17, // 68: headgate.authz.v1.AuthzService.Explain:output_type -> headgate.authz.v1.ExplainResponse
+	13, // 69: headgate.authz.v1.AuthzService.BatchDecide:output_type -> headgate.authz.v1.BatchDecideResponse
+	61, // 70: headgate.authz.v1.AuthzService.ListAllowed:output_type -> headgate.authz.v1.ListAllowedResponse
+	62, // 71: headgate.authz.v1.AuthzService.ListOwn:output_type -> headgate.authz.v1.ListOwnResponse
+	63, // 72: headgate.authz.v1.AuthzService.ListHolders:output_type -> headgate.authz.v1.ListHoldersResponse
+	64, // 73: headgate.authz.v1.AuthzService.ListUnusedGrants:output_type -> headgate.authz.v1.ListUnusedGrantsResponse
+	65, // 74: headgate.authz.v1.AuthzService.PutRelations:output_type -> headgate.authz.v1.PutRelationsResponse
+	66, // 75: headgate.authz.v1.AuthzService.ListRelations:output_type -> headgate.authz.v1.ListRelationsResponse
+	67, // 76: headgate.authz.v1.AuthzService.RemoveRelations:output_type -> headgate.authz.v1.RemoveRelationsResponse
+	68, // 77: headgate.authz.v1.AuthzService.CheckRelations:output_type -> headgate.authz.v1.CheckRelationsResponse
+	69, // 78: headgate.authz.v1.AuthzService.MendRelations:output_type -> headgate.authz.v1.MendRelationsResponse
+	70, // 79: headgate.authz.v1.AuthzService.ListModels:output_type -> headgate.authz.v1.ListModelsResponse
+	71, // 80: headgate.authz.v1.AuthzService.UseModel:output_type -> headgate.authz.v1.UseModelResponse
+	23, // 81: headgate.authz.v1.AuthzService.Entitlements:output_type -> headgate.authz.v1.EntitlementsResponse
+	21, // 82: headgate.authz.v1.AuthzService.Related:output_type -> headgate.authz.v1.RelatedResponse
+	27, // 83: headgate.authz.v1.AuthzService.ShareCounts:output_type -> headgate.authz.v1.ShareCountsResponse
+	30, // 84: headgate.authz.v1.AuthzService.Watch:output_type -> headgate.authz.v1.WatchResponse
+	60, // [60:85] is the sub-list for method output_type
+	35, // [35:60] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_headgate_authz_v1_authz_proto_init() }
@@ -2752,7 +2849,7 @@ func file_headgate_authz_v1_authz_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_authz_v1_authz_proto_rawDesc), len(file_headgate_authz_v1_authz_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

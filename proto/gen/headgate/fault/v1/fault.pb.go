@@ -101,6 +101,8 @@ const (
 	Reason_REASON_RULE_TYPE Reason = 44
 	// A block list keeps the person or the agent from the tool, whatever is granted.
 	Reason_REASON_BLOCK_LISTED Reason = 45
+	// The grant has a condition, of network or amount, that this call does not meet.
+	Reason_REASON_CONDITION Reason = 46
 )
 
 // Enum value maps for Reason.
@@ -148,6 +150,7 @@ var (
 		43: "REASON_RULE_COST",
 		44: "REASON_RULE_TYPE",
 		45: "REASON_BLOCK_LISTED",
+		46: "REASON_CONDITION",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":          0,
@@ -192,6 +195,7 @@ var (
 		"REASON_RULE_COST":            43,
 		"REASON_RULE_TYPE":            44,
 		"REASON_BLOCK_LISTED":         45,
+		"REASON_CONDITION":            46,
 	}
 )
 
@@ -299,7 +303,7 @@ const file_headgate_fault_v1_fault_proto_rawDesc = "" +
 	"\n" +
 	"AboutEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xde\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xf4\a\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_INTERNAL\x10\x01\x12\x12\n" +
@@ -343,7 +347,8 @@ const file_headgate_fault_v1_fault_proto_rawDesc = "" +
 	"\fREASON_CLOCK\x10*\x12\x14\n" +
 	"\x10REASON_RULE_COST\x10+\x12\x14\n" +
 	"\x10REASON_RULE_TYPE\x10,\x12\x17\n" +
-	"\x13REASON_BLOCK_LISTED\x10-B2Z0headgate.dev/proto/gen/headgate/fault/v1;faultv1b\x06proto3"
+	"\x13REASON_BLOCK_LISTED\x10-\x12\x14\n" +
+	"\x10REASON_CONDITION\x10.B2Z0headgate.dev/proto/gen/headgate/fault/v1;faultv1b\x06proto3"
 
 var (
 	file_headgate_fault_v1_fault_proto_rawDescOnce sync.Once

@@ -740,7 +740,11 @@ type Grant struct {
 	// "see" lists the tools, "call" also calls them.
 	Can string `protobuf:"bytes,3,opt,name=can,proto3" json:"can,omitempty"`
 	// When the grant ends by itself; empty means never.
-	Until         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	// Calls are made from one of these networks, as 10.0.0.0/8 or 2001:db8::/32; empty means from anywhere. The tools are listed wherever somebody is.
+	Networks []string `protobuf:"bytes,5,rep,name=networks,proto3" json:"networks,omitempty"`
+	// Calls are of at most this amount; empty means of any.
+	Amount        *AmountLimit `protobuf:"bytes,6,opt,name=amount,proto3" json:"amount,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -803,6 +807,93 @@ func (x *Grant) GetUntil() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Grant) GetNetworks() []string {
+	if x != nil {
+		return x.Networks
+	}
+	return nil
+}
+
+func (x *Grant) GetAmount() *AmountLimit {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
+// AmountLimit bounds an amount of money that a call names. A call whose amount cannot be read exactly is not within it, nor is a negative amount.
+type AmountLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where the amount is in the arguments, a JSON pointer (RFC 6901): a number, or a text as 12.50 or "12.50 EUR".
+	Argument string `protobuf:"bytes,1,opt,name=argument,proto3" json:"argument,omitempty"`
+	// The largest amount, as 1000 or 1000.00.
+	Max string `protobuf:"bytes,2,opt,name=max,proto3" json:"max,omitempty"`
+	// The code of ISO 4217.
+	Currency string `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
+	// Where the currency is in the arguments; empty when the tool knows this currency alone or the amount carries its own.
+	CurrencyArgument string `protobuf:"bytes,4,opt,name=currency_argument,json=currencyArgument,proto3" json:"currency_argument,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *AmountLimit) Reset() {
+	*x = AmountLimit{}
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AmountLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AmountLimit) ProtoMessage() {}
+
+func (x *AmountLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AmountLimit.ProtoReflect.Descriptor instead.
+func (*AmountLimit) Descriptor() ([]byte, []int) {
+	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *AmountLimit) GetArgument() string {
+	if x != nil {
+		return x.Argument
+	}
+	return ""
+}
+
+func (x *AmountLimit) GetMax() string {
+	if x != nil {
+		return x.Max
+	}
+	return ""
+}
+
+func (x *AmountLimit) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *AmountLimit) GetCurrencyArgument() string {
+	if x != nil {
+		return x.CurrencyArgument
+	}
+	return ""
+}
+
 // Agent is a program that acts for people. It can do no more than the person, and no more than its own grants.
 type Agent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -816,7 +907,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_headgate_identity_v1_resources_proto_msgTypes[10]
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +919,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_identity_v1_resources_proto_msgTypes[10]
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +932,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{10}
+	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Agent) GetApiVersion() string {
@@ -888,7 +979,7 @@ type AgentSpec struct {
 
 func (x *AgentSpec) Reset() {
 	*x = AgentSpec{}
-	mi := &file_headgate_identity_v1_resources_proto_msgTypes[11]
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -900,7 +991,7 @@ func (x *AgentSpec) String() string {
 func (*AgentSpec) ProtoMessage() {}
 
 func (x *AgentSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_identity_v1_resources_proto_msgTypes[11]
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -913,7 +1004,7 @@ func (x *AgentSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentSpec.ProtoReflect.Descriptor instead.
 func (*AgentSpec) Descriptor() ([]byte, []int) {
-	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{11}
+	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AgentSpec) GetDisplayName() string {
@@ -962,7 +1053,7 @@ type Delegators struct {
 
 func (x *Delegators) Reset() {
 	*x = Delegators{}
-	mi := &file_headgate_identity_v1_resources_proto_msgTypes[12]
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -974,7 +1065,7 @@ func (x *Delegators) String() string {
 func (*Delegators) ProtoMessage() {}
 
 func (x *Delegators) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_identity_v1_resources_proto_msgTypes[12]
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -987,7 +1078,7 @@ func (x *Delegators) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delegators.ProtoReflect.Descriptor instead.
 func (*Delegators) Descriptor() ([]byte, []int) {
-	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{12}
+	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Delegators) GetPeople() []string {
@@ -1017,7 +1108,7 @@ type BlockList struct {
 
 func (x *BlockList) Reset() {
 	*x = BlockList{}
-	mi := &file_headgate_identity_v1_resources_proto_msgTypes[13]
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1120,7 @@ func (x *BlockList) String() string {
 func (*BlockList) ProtoMessage() {}
 
 func (x *BlockList) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_identity_v1_resources_proto_msgTypes[13]
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,7 +1133,7 @@ func (x *BlockList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockList.ProtoReflect.Descriptor instead.
 func (*BlockList) Descriptor() ([]byte, []int) {
-	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{13}
+	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *BlockList) GetApiVersion() string {
@@ -1091,7 +1182,7 @@ type BlockListSpec struct {
 
 func (x *BlockListSpec) Reset() {
 	*x = BlockListSpec{}
-	mi := &file_headgate_identity_v1_resources_proto_msgTypes[14]
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1194,7 @@ func (x *BlockListSpec) String() string {
 func (*BlockListSpec) ProtoMessage() {}
 
 func (x *BlockListSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_identity_v1_resources_proto_msgTypes[14]
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1207,7 @@ func (x *BlockListSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockListSpec.ProtoReflect.Descriptor instead.
 func (*BlockListSpec) Descriptor() ([]byte, []int) {
-	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{14}
+	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BlockListSpec) GetPeople() []string {
@@ -1169,7 +1260,7 @@ type BlockTarget struct {
 
 func (x *BlockTarget) Reset() {
 	*x = BlockTarget{}
-	mi := &file_headgate_identity_v1_resources_proto_msgTypes[15]
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1181,7 +1272,7 @@ func (x *BlockTarget) String() string {
 func (*BlockTarget) ProtoMessage() {}
 
 func (x *BlockTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_headgate_identity_v1_resources_proto_msgTypes[15]
+	mi := &file_headgate_identity_v1_resources_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1194,7 +1285,7 @@ func (x *BlockTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockTarget.ProtoReflect.Descriptor instead.
 func (*BlockTarget) Descriptor() ([]byte, []int) {
-	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{15}
+	return file_headgate_identity_v1_resources_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *BlockTarget) GetServer() string {
@@ -1297,12 +1388,21 @@ const file_headgate_identity_v1_resources_proto_rawDesc = "" +
 	"\bRoleSpec\x12>\n" +
 	"\x06grants\x18\x01 \x03(\v2\x1b.headgate.identity.v1.GrantB\t\xbaH\x06\x92\x01\x03\x10\xe8\aR\x06grants\x126\n" +
 	"\vdepartments\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\xc8\x01\x18\x01\"\ar\x05\x10\x01\x18\xc8\x01R\vdepartments\x12*\n" +
-	"\x05teams\x18\x03 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\xc8\x01\x18\x01\"\ar\x05\x10\x01\x18\xc8\x01R\x05teams\"\x9a\x02\n" +
+	"\x05teams\x18\x03 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\x10\xc8\x01\x18\x01\"\ar\x05\x10\x01\x18\xc8\x01R\x05teams\"\xac\x04\n" +
 	"\x05Grant\x12E\n" +
 	"\x06server\x18\x01 \x01(\tB-\xbaH*r(2&^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$R\x06server\x12t\n" +
 	"\x05tools\x18\x02 \x03(\tB^\xbaH[\x92\x01X\b\x01\x10\xe8\a\x18\x01\"OrM2K^(\\*|[A-Za-z0-9_.-]{1,128}|resources/read|prompts/get|completion/complete)$R\x05tools\x12\"\n" +
 	"\x03can\x18\x03 \x01(\tB\x10\xbaH\rr\vR\x03seeR\x04callR\x03can\x120\n" +
-	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\xd7\x01\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12-\n" +
+	"\bnetworks\x18\x05 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\x18\x01\"\x05r\x03\xe8\x01\x01R\bnetworks\x129\n" +
+	"\x06amount\x18\x06 \x01(\v2!.headgate.identity.v1.AmountLimitR\x06amount:\xa5\x01\xbaH\xa1\x01\x1a\x9e\x01\n" +
+	"\x10grant.conditions\x12Cnetworks and amount are conditions of calls: with them, can is call\x1aEthis.can == 'call' || (size(this.networks) == 0 && !has(this.amount))\"\xff\x01\n" +
+	"\vAmountLimit\x12:\n" +
+	"\bargument\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x18\xc8\x012\x14^(/([^/~]|~[01])*)+$R\bargument\x125\n" +
+	"\x03max\x18\x02 \x01(\tB#\xbaH r\x1e2\x1c^[0-9]{1,15}(\\.[0-9]{1,4})?$R\x03max\x12-\n" +
+	"\bcurrency\x18\x03 \x01(\tB\x11\xbaH\x0er\f2\n" +
+	"^[A-Z]{3}$R\bcurrency\x12N\n" +
+	"\x11currency_argument\x18\x04 \x01(\tB!\xbaH\x1er\x1c\x18\xc8\x012\x17^((/([^/~]|~[01])*)+)?$R\x10currencyArgument\"\xd7\x01\n" +
 	"\x05Agent\x123\n" +
 	"\vapi_version\x18\x01 \x01(\tB\x12\xbaH\x0fr\r\n" +
 	"\vheadgate/v1R\n" +
@@ -1355,7 +1455,7 @@ func file_headgate_identity_v1_resources_proto_rawDescGZIP() []byte {
 	return file_headgate_identity_v1_resources_proto_rawDescData
 }
 
-var file_headgate_identity_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_headgate_identity_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_headgate_identity_v1_resources_proto_goTypes = []any{
 	(*Resource)(nil),              // 0: headgate.identity.v1.Resource
 	(*Tenant)(nil),                // 1: headgate.identity.v1.Tenant
@@ -1367,49 +1467,51 @@ var file_headgate_identity_v1_resources_proto_goTypes = []any{
 	(*Role)(nil),                  // 7: headgate.identity.v1.Role
 	(*RoleSpec)(nil),              // 8: headgate.identity.v1.RoleSpec
 	(*Grant)(nil),                 // 9: headgate.identity.v1.Grant
-	(*Agent)(nil),                 // 10: headgate.identity.v1.Agent
-	(*AgentSpec)(nil),             // 11: headgate.identity.v1.AgentSpec
-	(*Delegators)(nil),            // 12: headgate.identity.v1.Delegators
-	(*BlockList)(nil),             // 13: headgate.identity.v1.BlockList
-	(*BlockListSpec)(nil),         // 14: headgate.identity.v1.BlockListSpec
-	(*BlockTarget)(nil),           // 15: headgate.identity.v1.BlockTarget
-	nil,                           // 16: headgate.identity.v1.PersonSpec.AttributesEntry
-	(*v1.Metadata)(nil),           // 17: headgate.resource.v1.Metadata
-	(*v1.Recording)(nil),          // 18: headgate.resource.v1.Recording
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*AmountLimit)(nil),           // 10: headgate.identity.v1.AmountLimit
+	(*Agent)(nil),                 // 11: headgate.identity.v1.Agent
+	(*AgentSpec)(nil),             // 12: headgate.identity.v1.AgentSpec
+	(*Delegators)(nil),            // 13: headgate.identity.v1.Delegators
+	(*BlockList)(nil),             // 14: headgate.identity.v1.BlockList
+	(*BlockListSpec)(nil),         // 15: headgate.identity.v1.BlockListSpec
+	(*BlockTarget)(nil),           // 16: headgate.identity.v1.BlockTarget
+	nil,                           // 17: headgate.identity.v1.PersonSpec.AttributesEntry
+	(*v1.Metadata)(nil),           // 18: headgate.resource.v1.Metadata
+	(*v1.Recording)(nil),          // 19: headgate.resource.v1.Recording
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
 }
 var file_headgate_identity_v1_resources_proto_depIdxs = []int32{
 	1,  // 0: headgate.identity.v1.Resource.tenant:type_name -> headgate.identity.v1.Tenant
 	3,  // 1: headgate.identity.v1.Resource.person:type_name -> headgate.identity.v1.Person
 	5,  // 2: headgate.identity.v1.Resource.group:type_name -> headgate.identity.v1.Group
 	7,  // 3: headgate.identity.v1.Resource.role:type_name -> headgate.identity.v1.Role
-	10, // 4: headgate.identity.v1.Resource.agent:type_name -> headgate.identity.v1.Agent
-	13, // 5: headgate.identity.v1.Resource.block_list:type_name -> headgate.identity.v1.BlockList
-	17, // 6: headgate.identity.v1.Tenant.metadata:type_name -> headgate.resource.v1.Metadata
+	11, // 4: headgate.identity.v1.Resource.agent:type_name -> headgate.identity.v1.Agent
+	14, // 5: headgate.identity.v1.Resource.block_list:type_name -> headgate.identity.v1.BlockList
+	18, // 6: headgate.identity.v1.Tenant.metadata:type_name -> headgate.resource.v1.Metadata
 	2,  // 7: headgate.identity.v1.Tenant.spec:type_name -> headgate.identity.v1.TenantSpec
-	18, // 8: headgate.identity.v1.TenantSpec.record:type_name -> headgate.resource.v1.Recording
-	17, // 9: headgate.identity.v1.Person.metadata:type_name -> headgate.resource.v1.Metadata
+	19, // 8: headgate.identity.v1.TenantSpec.record:type_name -> headgate.resource.v1.Recording
+	18, // 9: headgate.identity.v1.Person.metadata:type_name -> headgate.resource.v1.Metadata
 	4,  // 10: headgate.identity.v1.Person.spec:type_name -> headgate.identity.v1.PersonSpec
-	16, // 11: headgate.identity.v1.PersonSpec.attributes:type_name -> headgate.identity.v1.PersonSpec.AttributesEntry
-	17, // 12: headgate.identity.v1.Group.metadata:type_name -> headgate.resource.v1.Metadata
+	17, // 11: headgate.identity.v1.PersonSpec.attributes:type_name -> headgate.identity.v1.PersonSpec.AttributesEntry
+	18, // 12: headgate.identity.v1.Group.metadata:type_name -> headgate.resource.v1.Metadata
 	6,  // 13: headgate.identity.v1.Group.spec:type_name -> headgate.identity.v1.GroupSpec
-	17, // 14: headgate.identity.v1.Role.metadata:type_name -> headgate.resource.v1.Metadata
+	18, // 14: headgate.identity.v1.Role.metadata:type_name -> headgate.resource.v1.Metadata
 	8,  // 15: headgate.identity.v1.Role.spec:type_name -> headgate.identity.v1.RoleSpec
 	9,  // 16: headgate.identity.v1.RoleSpec.grants:type_name -> headgate.identity.v1.Grant
-	19, // 17: headgate.identity.v1.Grant.until:type_name -> google.protobuf.Timestamp
-	17, // 18: headgate.identity.v1.Agent.metadata:type_name -> headgate.resource.v1.Metadata
-	11, // 19: headgate.identity.v1.Agent.spec:type_name -> headgate.identity.v1.AgentSpec
-	12, // 20: headgate.identity.v1.AgentSpec.delegators:type_name -> headgate.identity.v1.Delegators
-	9,  // 21: headgate.identity.v1.AgentSpec.grants:type_name -> headgate.identity.v1.Grant
-	17, // 22: headgate.identity.v1.BlockList.metadata:type_name -> headgate.resource.v1.Metadata
-	14, // 23: headgate.identity.v1.BlockList.spec:type_name -> headgate.identity.v1.BlockListSpec
-	15, // 24: headgate.identity.v1.BlockListSpec.targets:type_name -> headgate.identity.v1.BlockTarget
-	19, // 25: headgate.identity.v1.BlockListSpec.until:type_name -> google.protobuf.Timestamp
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	20, // 17: headgate.identity.v1.Grant.until:type_name -> google.protobuf.Timestamp
+	10, // 18: headgate.identity.v1.Grant.amount:type_name -> headgate.identity.v1.AmountLimit
+	18, // 19: headgate.identity.v1.Agent.metadata:type_name -> headgate.resource.v1.Metadata
+	12, // 20: headgate.identity.v1.Agent.spec:type_name -> headgate.identity.v1.AgentSpec
+	13, // 21: headgate.identity.v1.AgentSpec.delegators:type_name -> headgate.identity.v1.Delegators
+	9,  // 22: headgate.identity.v1.AgentSpec.grants:type_name -> headgate.identity.v1.Grant
+	18, // 23: headgate.identity.v1.BlockList.metadata:type_name -> headgate.resource.v1.Metadata
+	15, // 24: headgate.identity.v1.BlockList.spec:type_name -> headgate.identity.v1.BlockListSpec
+	16, // 25: headgate.identity.v1.BlockListSpec.targets:type_name -> headgate.identity.v1.BlockTarget
+	20, // 26: headgate.identity.v1.BlockListSpec.until:type_name -> google.protobuf.Timestamp
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_headgate_identity_v1_resources_proto_init() }
@@ -1431,7 +1533,7 @@ func file_headgate_identity_v1_resources_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_identity_v1_resources_proto_rawDesc), len(file_headgate_identity_v1_resources_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
