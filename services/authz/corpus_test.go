@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +48,20 @@ type band struct{ members, roles []string }
 type gift struct {
 	server, can, until string
 	tools              []string
+	network            string // calls come from it; empty for anywhere
+	most               int    // the largest amount in EUR; 0 for any
+}
+
+// meets reports whether a call meets a gift's condition.
+func (g gift) meets(req *authzv1.DecideRequest) bool {
+	if g.network != "" && (req.GetSourceIp() == "" || !netip.MustParsePrefix(g.network).Contains(netip.MustParseAddr(req.GetSourceIp()))) {
+		return false
+	}
+	var args struct{ Amount *int }
+	if g.most == 0 {
+		return true
+	}
+	return json.Unmarshal(req.GetArguments(), &args) == nil && args.Amount != nil && *args.Amount <= g.most
 }
 
 type helper struct {
@@ -151,6 +167,10 @@ func (c *corpus) gifts() []gift {
 			g.tools = slices.Compact(g.tools)
 		}
 		g.until = []string{"", "", c.ended, c.holding}[c.random.IntN(4)]
+		if g.can == "call" {
+			g.network = []string{"", "", "192.0.2.0/24"}[c.random.IntN(3)]
+			g.most = []int{0, 0, 120}[c.random.IntN(3)]
+		}
 		all = append(all, g)
 	}
 	return all
@@ -162,6 +182,12 @@ func written(gifts []gift) []map[string]any {
 		one := map[string]any{"server": g.server, "can": g.can, "tools": g.tools}
 		if g.until != "" {
 			one["until"] = g.until
+		}
+		if g.network != "" {
+			one["networks"] = []string{g.network}
+		}
+		if g.most > 0 {
+			one["amount"] = map[string]any{"argument": "/amount", "max": strconv.Itoa(g.most), "currency": "EUR"}
 		}
 		all = append(all, one)
 	}
@@ -184,9 +210,10 @@ func (c *corpus) rolesOf(person string) []string {
 	return slices.Compact(roles)
 }
 
-func (c *corpus) given(gifts []gift, server, tool string) bool {
+func (c *corpus) given(gifts []gift, req *authzv1.DecideRequest) bool {
 	return slices.ContainsFunc(gifts, func(g gift) bool {
-		return g.server == server && g.can == "call" && g.until != c.ended && (slices.Contains(g.tools, "*") || slices.Contains(g.tools, tool))
+		about := g.server == req.GetServer() && (slices.Contains(g.tools, "*") || slices.Contains(g.tools, req.GetTool()))
+		return about && g.can == "call" && g.until != c.ended && g.meets(req)
 	})
 }
 
@@ -196,12 +223,12 @@ func (c *corpus) may(req *authzv1.DecideRequest) bool {
 		return false
 	}
 	roles := c.rolesOf(req.GetPerson())
-	mine := slices.ContainsFunc(roles, func(r string) bool { return c.given(c.roles[r], req.GetServer(), req.GetTool()) })
+	mine := slices.ContainsFunc(roles, func(r string) bool { return c.given(c.roles[r], req) })
 	if req.GetAgent() == "" || !mine {
 		return mine
 	}
 	a := c.agents[req.GetAgent()]
-	if a == nil || a.disabled || !c.given(a.gifts, req.GetServer(), req.GetTool()) {
+	if a == nil || a.disabled || !c.given(a.gifts, req) {
 		return false
 	}
 	return slices.Contains(a.people, req.GetPerson()) || slices.ContainsFunc(a.roles, func(r string) bool { return slices.Contains(roles, r) })
@@ -358,12 +385,14 @@ func (m *mirror) decide(req *authzv1.DecideRequest) *authzv1.Decision {
 		}
 		slices.Sort(who.Groups)
 	}
-	return m.bundle.Settle(&policy.Request{
+	request := &policy.Request{
 		Tenant: "acme", Principal: who, Agent: policy.Agent{Name: req.GetAgent()}, Server: policy.Server{Name: req.GetServer()},
-		Tool: policy.Tool{Name: req.GetTool()}, Args: req.GetArguments(), Facts: req.GetFacts().AsMap(), At: now, SourceIP: req.GetSourceIp(), Relation: relation,
+		Tool: policy.Tool{Name: req.GetTool()}, Args: req.GetArguments(), Facts: req.GetFacts().AsMap(), At: now, SourceIP: req.GetSourceIp(),
 		Session: policy.SessionOf(req.GetSession()), Device: policy.DeviceOf(req.GetDevice()), Country: req.GetCountry(),
 		Purpose: cmp.Or(req.GetSession().GetPurpose(), req.GetPurpose()),
-	}, m.related(req.GetPerson())).Proto()
+	}
+	request.Relation = relation.For(request)
+	return m.bundle.Settle(request, m.related(req.GetPerson())).Proto()
 }
 
 func TestDecideSaysWhatAnEdgeSaysOnItsReplica(t *testing.T) {
@@ -405,7 +434,7 @@ func TestDecideSaysWhatAnEdgeSaysOnItsReplica(t *testing.T) {
 			t.Fatalf("%v:\n got %v\nwant %v", req, got[i], want)
 		}
 		related := !slices.Contains([]faultv1.Reason{
-			faultv1.Reason_REASON_NOT_GRANTED, faultv1.Reason_REASON_AGENT, faultv1.Reason_REASON_BLOCK_LISTED,
+			faultv1.Reason_REASON_NOT_GRANTED, faultv1.Reason_REASON_AGENT, faultv1.Reason_REASON_BLOCK_LISTED, faultv1.Reason_REASON_CONDITION,
 		}, got[i].GetReason())
 		if related != c.may(req) {
 			t.Fatalf("%v: %v, but may: %v", req, got[i], c.may(req))
@@ -415,7 +444,7 @@ func TestDecideSaysWhatAnEdgeSaysOnItsReplica(t *testing.T) {
 	t.Log(outcomes)
 	for _, outcome := range []string{
 		"allow REASON_UNSPECIFIED", "modify REASON_UNSPECIFIED", "escalate REASON_APPROVAL_REQUIRED", "block REASON_RULE", "block REASON_RULE_ERROR",
-		"block REASON_FACT_UNAVAILABLE", "block REASON_NOT_GRANTED", "block REASON_AGENT", "block REASON_BLOCK_LISTED",
+		"block REASON_FACT_UNAVAILABLE", "block REASON_NOT_GRANTED", "block REASON_AGENT", "block REASON_BLOCK_LISTED", "block REASON_CONDITION",
 	} {
 		if outcomes[outcome] == 0 {
 			t.Errorf("the corpus has no %s", outcome)

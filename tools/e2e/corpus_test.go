@@ -95,8 +95,9 @@ func corpusTenant(random *rand.Rand, url string) string {
 		fmt.Fprintf(&out, "---\n{apiVersion: headgate/v1, kind: Person, metadata: {name: p%d, tenant: acme}, spec: {email: p%d@acme.example, department: d%d, roles: [%s]}}\n", i, i, i%3, strings.Join(roles, ", "))
 	}
 	for r := range 4 {
-		fmt.Fprintf(&out, "---\n{apiVersion: headgate/v1, kind: Role, metadata: {name: r%d, tenant: acme}, spec: {grants: [{server: desk, tools: [t%d, t%d], can: call}, {server: desk, tools: [t%d], can: see}]}}\n",
-			r, r, (r+2)%corpusTools, (r+3)%corpusTools)
+		condition := []string{"", ", amount: {argument: /amount, max: \"500\", currency: EUR}", "", ", networks: [192.0.2.0/24]"}[r]
+		fmt.Fprintf(&out, "---\n{apiVersion: headgate/v1, kind: Role, metadata: {name: r%d, tenant: acme}, spec: {grants: [{server: desk, tools: [t%d], can: call}, {server: desk, tools: [t%d], can: call%s}, {server: desk, tools: [t%d], can: see}]}}\n",
+			r, r, (r+2)%corpusTools, condition, (r+3)%corpusTools)
 	}
 	out.WriteString(`---
 apiVersion: headgate/v1
