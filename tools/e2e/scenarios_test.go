@@ -77,6 +77,8 @@ const deskPeople = `
 ---
 {apiVersion: headgate/v1, kind: Person, metadata: {name: carl, tenant: acme}, spec: {email: carl@acme.example, roles: []}}
 ---
+{apiVersion: headgate/v1, kind: Person, metadata: {name: tia, tenant: acme}, spec: {email: tia@acme.example, roles: [payer, visitor]}}
+---
 {apiVersion: headgate/v1, kind: Role, metadata: {name: support, tenant: acme}, spec: {grants: [{server: desk, tools: ["*"], can: call}]}}
 ---
 {apiVersion: headgate/v1, kind: Role, metadata: {name: junior, tenant: acme}, spec: {grants: [{server: desk, tools: [get_ticket], can: call}]}}
@@ -126,6 +128,7 @@ func TestEverydayPoliciesHoldForClients(t *testing.T) {
 		{"a contract ends in the middle of a session", endingContracts},
 		{"an agent never has more than its person, nor a person more than the agent", smallerRight},
 		{"nobody deletes many customers, at once or one by one", func(t *testing.T, c *company) { massDelete(t, c, crm) }},
+		{"a grant holds from its networks and up to its amount", conditionsOfGrants},
 		{"office hours go through summer time, and data stays in its region", hoursAndPlaces},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.run(t, c) })
