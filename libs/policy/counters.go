@@ -193,7 +193,7 @@ func (e *evaluation) sums(c *Compiled) {
 			if err == nil {
 				err = fmt.Errorf("the counter %s is not known for this call", n.name)
 			}
-			e.call.sums[n.name] = err
+			e.call.sums[n.name] = types.WrapErr(err)
 			continue
 		}
 		if sum == math.Trunc(sum) && math.Abs(sum) < 1<<53 {

@@ -48,6 +48,7 @@ type verdict struct {
 	rule    *rule // nil for a policy's default
 	reason  faultv1.Reason
 	problem string // why the rule could not be evaluated
+	changed bool   // it is about arguments as rules changed them
 }
 
 // evaluation is one request on its way through the policies.
@@ -90,6 +91,7 @@ func (e *evaluation) run() Decision {
 		e.policy(c)
 	}
 	e.change()
+	e.judgeChanged()
 	e.takeOut()
 	return e.decide()
 }
@@ -425,7 +427,7 @@ func (e *evaluation) decide() Decision {
 	if d.Effect == Escalate {
 		d.Sentence = needsApproval(e.req.Tool.Name+" on "+e.req.Server.Name, e.escalate)
 	} else {
-		d.Sentence = sentence(e.req, v, &d) + e.aboutSQL(v)
+		d.Sentence = sentence(e.req, v, &d) + e.aboutSQL(v) + v.aboutChanged()
 	}
 	return d
 }

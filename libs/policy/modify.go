@@ -92,15 +92,35 @@ func settable(action *authzv1.Modification_Set) ([]byte, error) {
 	return bytes.TrimSpace(out.Bytes()), nil
 }
 
-// apply makes the change in doc, which may be nil for no arguments, and says whether anything changed. doc itself stays as it is.
-func (m *modification) apply(doc []byte) ([]byte, bool, error) {
+// apply makes the change in doc, which may be nil for no arguments, at every place that the path means, and says whether anything changed. doc itself stays
+// as it is.
+func (m *modification) apply(doc []byte) (out []byte, changed bool, err error) {
 	if len(doc) == 0 {
 		if !m.create {
 			return doc, false, nil
 		}
 		doc = []byte("{}")
 	}
-	at, depth, err := locate(doc, m.tokens)
+	if !slices.Contains(m.tokens, every) {
+		return m.at(doc, m.tokens)
+	}
+	all, err := places(doc, m.tokens)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, tokens := range all {
+		did := false
+		if doc, did, err = m.at(doc, tokens); err != nil {
+			return nil, false, err
+		}
+		changed = changed || did
+	}
+	return doc, changed, nil
+}
+
+// at makes the change at one place.
+func (m *modification) at(doc []byte, tokens []string) ([]byte, bool, error) {
+	at, depth, err := locate(doc, tokens)
 	if err != nil {
 		return nil, false, err
 	}
@@ -108,7 +128,7 @@ func (m *modification) apply(doc []byte) ([]byte, bool, error) {
 	case !at.found && !m.create:
 		return doc, false, nil
 	case !at.found:
-		out, err := m.insert(doc, at, depth)
+		out, err := m.insert(doc, tokens, at, depth)
 		return out, err == nil, err
 	case m.remove:
 		return cut(doc, at), true, nil
@@ -136,18 +156,18 @@ func cut(doc []byte, at place) []byte {
 }
 
 // insert makes what is missing from depth on: objects on the way, then the value.
-func (m *modification) insert(doc []byte, at place, depth int) ([]byte, error) {
+func (m *modification) insert(doc []byte, tokens []string, at place, depth int) ([]byte, error) {
 	value, err := m.change(nil)
 	if err != nil {
 		return nil, err
 	}
-	for i := len(m.tokens) - 1; i > depth; i-- {
-		if value, err = member(m.tokens[i], value); err != nil {
+	for i := len(tokens) - 1; i > depth; i-- {
+		if value, err = member(tokens[i], value); err != nil {
 			return nil, err
 		}
 		value = slices.Concat([]byte{'{'}, value, []byte{'}'})
 	}
-	switch token := m.tokens[depth]; at.kind {
+	switch token := tokens[depth]; at.kind {
 	case '{':
 		if value, err = member(token, value); err != nil {
 			return nil, err

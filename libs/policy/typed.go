@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"cel.dev/cel-go/common/ast"
+
+	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 )
 
 // Definition is what a tool was approved as.
@@ -54,11 +56,100 @@ func (c *Compiled) CheckAgainst(tools Tools) error {
 	if len(about) == 0 || slices.Contains(about, anyTool) {
 		return nil // it is also about resources and prompts, and about tools that come later: see Warnings
 	}
-	known, closed := tools.arguments(about...)
-	if !closed {
-		return nil
+	if known, closed := tools.arguments(about...); closed {
+		if err := c.checkArguments(known); err != nil {
+			return err
+		}
 	}
-	return c.checkArguments(known)
+	return c.checkPlaces(tools, about)
+}
+
+// checkPlaces looks for modifications of places that none of the tools has, or that have another type there.
+func (c *Compiled) checkPlaces(tools Tools, about []string) error {
+	for _, r := range c.source.GetSpec().GetRules() {
+		for _, m := range r.GetModify() {
+			tokens, err := parsePointer(m.GetPath())
+			if err != nil {
+				continue
+			}
+			if problem := tools.unfit(about, tokens, wants(m)); problem != "" {
+				return c.invalid(r.GetName(), 0, 0, "modify "+m.GetPath()+": "+problem)
+			}
+		}
+	}
+	return nil
+}
+
+// wants are the types that a modification can change; none means any.
+func wants(m *authzv1.Modification) []string {
+	switch m.GetAction().(type) {
+	case *authzv1.Modification_Clamp:
+		return []string{"number", "integer"}
+	case *authzv1.Modification_Mask:
+		return []string{"string"}
+	}
+	return nil
+}
+
+// unfit says why a place is in none of the tools; empty when one may have it.
+func (t Tools) unfit(names, tokens, types []string) string {
+	problem := ""
+	for _, name := range names {
+		if len(t[name]) == 0 {
+			return ""
+		}
+		for _, d := range t[name] {
+			if problem = unfitIn(d.Schema, tokens, types); problem == "" {
+				return ""
+			}
+		}
+	}
+	return problem
+}
+
+// unfitIn follows a pointer through a schema as far as the schema says what is there.
+func unfitIn(schema json.RawMessage, tokens, types []string) string {
+	var s struct {
+		Type       json.RawMessage            `json:"type"`
+		Properties map[string]json.RawMessage `json:"properties"`
+		Items      json.RawMessage            `json:"items"`
+	}
+	if json.Unmarshal(schema, &s) != nil || says(schema, "allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "prefixItems") {
+		return ""
+	}
+	var one string
+	known := json.Unmarshal(s.Type, &one) == nil
+	switch {
+	case len(tokens) == 0:
+		if known && len(types) > 0 && !slices.Contains(types, one) {
+			return "the tool has a value of the type " + one + " there, which this does not change"
+		}
+		return ""
+	case known && one == "array":
+		if _, isIndex := arrayIndex(tokens[0]); !isIndex && tokens[0] != every && tokens[0] != "-" {
+			return "the tool has a list there; name an element, or * for all of them, not " + tokens[0]
+		}
+		return unfitIn(s.Items, tokens[1:], types)
+	case known && one != "object":
+		return "the tool has a value of the type " + one + " on the way to " + tokens[0]
+	case tokens[0] == every || s.Properties == nil:
+		return ""
+	}
+	names, closed := argumentsOf(schema)
+	next, there := s.Properties[tokens[0]]
+	switch {
+	case there:
+		return unfitIn(next, tokens[1:], types)
+	case closed:
+		return unknownName("argument", tokens[0], names)
+	}
+	return ""
+}
+
+// says reports whether a schema has one of these keywords.
+func says(schema json.RawMessage, keywords ...string) bool {
+	var object map[string]json.RawMessage
+	return json.Unmarshal(schema, &object) == nil && slices.ContainsFunc(keywords, func(k string) bool { return object[k] != nil })
 }
 
 // arguments are those of the tools of these names; closed is false when one of them takes others as well or is not known.

@@ -25,7 +25,9 @@ func ticketTools() map[string]policy.Definition {
 		"open_ticket":  {Schema: schema(`{"title":{}}`)},
 		"any":          {Schema: json.RawMessage(`{"type":"object","properties":{"id":{}},"additionalProperties":true}`)},
 		"combined":     {Schema: json.RawMessage(`{"type":"object","allOf":[{"properties":{"x":{}}}]}`)},
-		"bare":         {Schema: json.RawMessage(`{"type":"object"}`)},
+		"pay": {Schema: schema(`{"card":{"type":"string"},"amount":{"type":"number"},"to":{"type":"object","properties":{"name":{"type":"string"}}},
+			"lines":{"type":"array","items":{"type":"object","properties":{"card":{"type":"string"}}}},"free":{"type":"object"}}`)},
+		"bare": {Schema: json.RawMessage(`{"type":"object"}`)},
 	}
 }
 
@@ -56,6 +58,35 @@ func TestAnArgumentThatNoToolHasIsRefused(t *testing.T) {
 		f := fault.From(err)
 		if f == nil || f.Reason != faultv1.Reason_REASON_INVALID || !strings.Contains(f.Sentence, c.says) || f.About["line"] != c.line || f.About["column"] != c.column {
 			t.Errorf("%s: %v", c.rest, f)
+		}
+	}
+}
+
+func TestAChangeOfAPlaceThatNoToolHasIsRefused(t *testing.T) {
+	for change, says := range map[string]string{
+		`{"path":"/card","mask":"last4"}`:          "",
+		`{"path":"/lines/*/card","mask":"last4"}`:  "",
+		`{"path":"/lines/0/card","mask":"last4"}`:  "",
+		`{"path":"/free/whatever","remove":true}`:  "",
+		`{"path":"/to/name","set":"x"}`:            "",
+		`{"path":"/amount","clamp":{"max":5}}`:     "",
+		`{"path":"/card/*","mask":"last4"}`:        "of the type string on the way to *",
+		`{"path":"/card/numbr","mask":"last4"}`:    "of the type string on the way to numbr",
+		`{"path":"/to/nmae","set":"x"}`:            `the argument "nmae" is not known; the nearest is "name"`,
+		`{"path":"/lines/card","mask":"last4"}`:    "name an element, or * for all of them",
+		`{"path":"/lines/*/crad","mask":"last4"}`:  `the nearest is "card"`,
+		`{"path":"/card","clamp":{"max":5}}`:       "of the type string there",
+		`{"path":"/amount","mask":"last4"}`:        "of the type number there",
+		`{"path":"/lines/*","clamp":{"max":5}}`:    "of the type object there",
+		`{"path":"/to/name/first","remove":true}`:  "on the way to first",
+		`{"path":"/nothing","remove":true}`:        `the argument "nothing" is not known`,
+		`{"path":"/lines/-/card","set":"4111"}`:    "",
+		`{"path":"/lines/*/card/x","remove":true}`: "on the way to x",
+	} {
+		rest := `"rules":[{"name":"r","when":"true","effect":"modify","modify":[` + change + `]}]`
+		err := compile(t, "p", typedSpec(`"pay"`, rest)).CheckAgainst(tools())
+		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(fault.From(err).Sentence, says)) {
+			t.Errorf("%s: %v", change, err)
 		}
 	}
 }

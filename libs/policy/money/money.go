@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	"golang.org/x/text/currency"
 )
 
 // maxDigits bounds the amounts that are read.
@@ -77,13 +75,13 @@ func (a Amount) Compare(b Amount) (int, error) {
 	return cmp.Compare(a.Minor, b.Minor), nil
 }
 
+// scale is how many digits the smallest unit of a currency has.
 func scale(code string) (string, int, error) {
-	unit, err := currency.ParseISO(code)
-	if err != nil || unit.String() != code || unit == (currency.Unit{}) {
+	n, known := digits[code]
+	if !known {
 		return "", 0, fmt.Errorf("the currency %.20q is not a code of ISO 4217 in capitals, as EUR", code)
 	}
-	digits, _ := currency.Standard.Rounding(unit)
-	return code, digits, nil
+	return code, n, nil
 }
 
 func isDigits(s string) bool {

@@ -24,6 +24,23 @@ func TestAmountsAreExact(t *testing.T) {
 	}
 }
 
+// The digits are those of the standard, which some banks do not print.
+func TestTheSmallestUnitIsThatOfTheStandard(t *testing.T) {
+	for text, minor := range map[string]int64{
+		"12.5 RSD": 1250, "5.55 PKR": 555, "5.55 IDR": 555, "5.55 COP": 555, "5.55 LBP": 555, "1 ALL": 100, "1.234 IQD": 1234, "1 HUF": 100, "1.5 SLE": 150, "1.5 ZWG": 150, "1.5 XCG": 150,
+		"1.5 MRU": 150, "1.5 VED": 150, "1.2345 UYW": 12345, "1 ISK": 1, "1 VND": 1, "7 CLP": 7,
+	} {
+		if got, err := money.Parse(text); err != nil || got.Minor != minor {
+			t.Errorf("%s: %v %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"1 DEM", "1 HRK", "1 ZWL", "1 XAU", "1 XXX", "1 XTS", "1 SLL", "0.5 ISK", "1 \u202aEUR", "1 AED AFN"} {
+		if got, err := money.Parse(text); err == nil {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
 func TestWhatIsNoAmountIsRefused(t *testing.T) {
 	for _, text := range []string{
 		"", "12.50", "EUR", "12,50 EUR", "1,000.00 EUR", "12.505 EUR", "1.5 JPY", "12.50 eur", "12.50 EURO", "12.50 QQQ", "1e3 EUR", "+1 EUR", "--1 EUR", "1. EUR", ".5 EUR",
