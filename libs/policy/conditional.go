@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -138,15 +139,25 @@ func (r Relation) For(req *Request) Relation {
 	case r.pending.both != nil:
 		return Smaller(r.pending.both[0].For(req), r.pending.both[1].For(req))
 	}
-	unmet := ""
 	for _, one := range r.pending.any {
-		why := one.unmet(req)
-		if why == "" {
+		if one.unmet(req) == "" {
 			return Relation{Known: true, See: true, Call: true, Via: one.via}
 		}
-		if unmet == "" {
-			unmet = why
-		}
 	}
-	return Relation{Known: true, See: true, Via: r.Via, Reason: faultv1.Reason_REASON_CONDITION, unmet: unmet}
+	return Relation{Known: true, See: true, Via: r.Via, Reason: faultv1.Reason_REASON_CONDITION, unmet: allUnmet(r.pending.any, req)}
+}
+
+// mostUnmet are the conditions that a refusal names, each once.
+const mostUnmet = 4
+
+// allUnmet says why none of several grants lets a call pass: by the first, whose path stands before it in the sentence, and by the others.
+func allUnmet(all []conditional, req *Request) string {
+	why, said := all[0].unmet(req), []string{all[0].words}
+	for _, one := range all[1:] {
+		if len(said) == mostUnmet || slices.Contains(said, one.words) {
+			continue
+		}
+		why, said = why+", nor is it "+one.words+" ("+one.unmet(req)+")", append(said, one.words)
+	}
+	return why
 }

@@ -104,6 +104,12 @@ func TestOfSeveralGrantsOneThatHoldsIsEnough(t *testing.T) {
 			t.Errorf("%v: %+v", c, r)
 		}
 	}
+	req := paying("192.0.2.7", `{"amount":5000}`)
+	req.Relation = e.Lookup("pay", "transfer", noon).For(req)
+	if d := policy.NewBundle(nil).Evaluate(req); d.Sentence != "transfer on pay was refused: the grant holds for some calls alone (ana → role office → tool pay.transfer), and "+
+		"this call came from 192.0.2.7, nor is it with /amount at most 100 EUR (the amount of this call is larger); call it as the grant says, or ask an administrator for another grant." {
+		t.Errorf("refused by both: %s", d.Sentence)
+	}
 	if words := e.Lookup("pay", "transfer", noon).If(); words != "from 10.0.0.0/8, or with /amount at most 100 EUR" {
 		t.Errorf("in words: %s", words)
 	}

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	"headgate.dev/libs/policy/money"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
@@ -26,21 +28,31 @@ type Limit struct {
 	Max                money.Amount
 }
 
-// Of is the condition of a grant; nil when it has none.
+// Of is the condition of a grant of calls; nil when it has none. What a newer version put into the grant could be one: that no call meets.
 func Of(g *identityv1.Grant) *authzv1.CallCondition {
-	if len(g.GetNetworks()) == 0 && g.GetAmount() == nil {
+	amount := g.GetAmount()
+	switch {
+	case g.GetCan() != "call":
+		return nil
+	case unknown(g) || unknown(amount):
+		return &authzv1.CallCondition{}
+	case len(g.GetNetworks()) == 0 && amount == nil:
 		return nil
 	}
-	amount := g.GetAmount()
 	return &authzv1.CallCondition{
 		Networks: g.GetNetworks(), Argument: amount.GetArgument(), Max: amount.GetMax(), Currency: amount.GetCurrency(),
 		CurrencyArgument: amount.GetCurrencyArgument(),
 	}
 }
 
-// Read reads a condition. One that asks nothing is an error as well: whoever wrote it asked something that is not known here.
+func unknown(m proto.Message) bool { return len(m.ProtoReflect().GetUnknown()) > 0 }
+
+// Read reads a condition. One that asks nothing, or something more, is an error as well: whoever wrote it asked what is not known here.
 func Read(c *authzv1.CallCondition) (Terms, error) {
 	var t Terms
+	if unknown(c) {
+		return t, fmt.Errorf("the condition asks what this version does not know")
+	}
 	for _, text := range c.GetNetworks() {
 		network, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -48,7 +60,10 @@ func Read(c *authzv1.CallCondition) (Terms, error) {
 		}
 		t.Networks = append(t.Networks, network.Masked())
 	}
-	if c.GetArgument() != "" {
+	if c.GetArgument()+c.GetMax()+c.GetCurrency()+c.GetCurrencyArgument() != "" {
+		if c.GetArgument() == "" {
+			return Terms{}, fmt.Errorf("the condition does not say which argument is the amount")
+		}
 		limit, err := money.New(c.GetMax(), c.GetCurrency())
 		if err != nil {
 			return Terms{}, err
@@ -66,7 +81,7 @@ func Key(c *authzv1.CallCondition) string {
 	if c == nil {
 		return ""
 	}
-	return fmt.Sprintf("%q", append([]string{c.GetArgument(), c.GetMax(), c.GetCurrency(), c.GetCurrencyArgument()}, c.GetNetworks()...))
+	return fmt.Sprintf("%q", append([]string{c.GetArgument(), c.GetMax(), c.GetCurrency(), c.GetCurrencyArgument(), string(c.ProtoReflect().GetUnknown())}, c.GetNetworks()...))
 }
 
 // Words says a condition in a sentence's words, as "from 10.0.0.0/8 and with /amount at most 1000.00 EUR"; empty for none.
@@ -81,6 +96,9 @@ func Words(c *authzv1.CallCondition) string {
 			limit += " in the currency of " + c.GetCurrencyArgument()
 		}
 		words = append(words, limit)
+	}
+	if c != nil && (len(words) == 0 || unknown(c)) {
+		words = append(words, "under a condition that this version does not know")
 	}
 	return strings.Join(words, " and ")
 }

@@ -1,10 +1,13 @@
 package relations
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"headgate.dev/libs/policy/terms"
+	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 	"headgate.dev/services/authz/internal/directory"
 )
 
@@ -14,7 +17,7 @@ type Affected struct{ People, Agents []string }
 // Count is how many they are.
 func (a Affected) Count() int { return len(a.People) + len(a.Agents) }
 
-// FindAffected says whose rights the changed tuples may have changed, given the tenant before (nil: unknown) and after.
+// FindAffected says whose rights the changed tuples, or the conditions of grants, may have changed, given the tenant before (nil: unknown) and after.
 func FindAffected(before, after *directory.Tenant, changed []Tuple) Affected {
 	f := finder{tenants: [2]*directory.Tenant{before, after}, people: map[string]bool{}, agents: map[string]bool{}, seen: map[string]bool{}}
 	for _, t := range changed {
@@ -26,7 +29,41 @@ func FindAffected(before, after *directory.Tenant, changed []Tuple) Affected {
 			f.agents[agent] = true
 		}
 	}
+	f.conditions(before, after)
 	return Affected{People: slices.Sorted(maps.Keys(f.people)), Agents: slices.Sorted(maps.Keys(f.agents))}
+}
+
+// conditions follows whose grants have other conditions: their tuples, which say only that there are some, can be the same.
+func (f *finder) conditions(before, after *directory.Tenant) {
+	is, was := conditions(after), conditions(before)
+	for holder := range is {
+		if !slices.Equal(is[holder], was[holder]) {
+			f.subject(holder)
+		}
+	}
+}
+
+// conditions are the paths with conditions that each role and agent gives.
+func conditions(t *directory.Tenant) map[string][]string {
+	all := map[string][]string{}
+	if t == nil {
+		return all
+	}
+	add := func(holder string, grants []*identityv1.Grant) {
+		for _, p := range GrantPaths("", grants) {
+			if p.If != nil {
+				all[holder] = append(all[holder], fmt.Sprintf("%q", []string{p.Server, p.Tool, terms.Key(p.If), p.Until.String()}))
+			}
+		}
+	}
+	for _, role := range t.Roles() {
+		add(assignees(role), t.RoleGrants(role))
+	}
+	for _, name := range t.Agents() {
+		spec, _ := t.Agent(name)
+		add(Agent(name), spec.GetGrants())
+	}
+	return all
 }
 
 type finder struct {

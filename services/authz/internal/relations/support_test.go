@@ -83,7 +83,11 @@ func drawGrants(t *rapid.T) []*identityv1.Grant {
 		if n := rapid.IntRange(-2, 2).Draw(t, "until"); n != 0 {
 			until = now().Add(time.Duration(n) * time.Hour)
 		}
-		return grant(pick(t, "server"), rapid.SampledFrom([]string{"see", "call"}).Draw(t, "can"), until, tools...)
+		g := grant(pick(t, "server"), rapid.SampledFrom([]string{"see", "call"}).Draw(t, "can"), until, tools...)
+		if g.GetCan() == "call" {
+			g.Networks = rapid.SampledFrom([][]string{nil, nil, {"10.0.0.0/8"}, {"10.1.0.0/16"}}).Draw(t, "networks")
+		}
+		return g
 	}), 0, 3).Draw(t, "grants")
 }
 
