@@ -24,6 +24,7 @@ type faulty struct {
 	config openfga.Config
 	mode   atomic.Int32
 	writes atomic.Int32
+	checks atomic.Int32 // questions, in how many requests
 }
 
 const (
@@ -84,6 +85,9 @@ func newFaulty(t *testing.T) *faulty {
 		default:
 			if write {
 				f.writes.Add(1)
+			}
+			if strings.HasSuffix(r.URL.Path, "/batch-check") {
+				f.checks.Add(1)
 			}
 			proxy.ServeHTTP(w, r)
 		}
