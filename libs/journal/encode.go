@@ -128,6 +128,7 @@ func (e *encoder) decision(field protowire.Number, d *eventsv1.Decision) {
 	for _, f := range d.GetFacts() {
 		e.fact(15, f)
 	}
+	e.texts(16, d.GetNear())
 	e.end(at)
 }
 

@@ -70,6 +70,7 @@ type rule struct {
 	approval         *authzv1.Approval
 	modify           []modification
 	allowed          string // the sentence when it allows
+	conditions       *conditions
 }
 
 // Compile checks a policy whole and makes it ready. What is wrong is a fault INVALID whose sentence names policy, rule, line and column and
@@ -152,7 +153,7 @@ func (c *Compiled) compileRules(env *cel.Env) error {
 func (c *Compiled) compileRule(env *cel.Env, r *authzv1.Rule) (rule, error) {
 	out := rule{
 		id: c.name + "/" + r.GetName(), name: r.GetName(), effect: r.GetEffect(), reason: r.GetReason(),
-		shadow: r.GetShadow(), alert: r.GetAlert(), sql: strings.Contains(r.GetWhen(), functionSQL+"("),
+		conditions: &conditions{}, shadow: r.GetShadow(), alert: r.GetAlert(), sql: strings.Contains(r.GetWhen(), functionSQL+"("),
 	}
 	out.allowed = "allowed by " + out.id
 	if problem := c.checkEffect(r); problem != "" {

@@ -13,8 +13,8 @@ import (
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
 
-// conditions are what a call must meet for a grant to let it pass. They never change.
-type conditions struct {
+// callTerms are what a call must meet for a grant to let it pass. They never change.
+type callTerms struct {
 	source *authzv1.CallCondition
 	words  string
 	terms  terms.Terms
@@ -22,13 +22,13 @@ type conditions struct {
 	unread error
 }
 
-func newConditions(c *authzv1.CallCondition) *conditions {
+func newCallTerms(c *authzv1.CallCondition) *callTerms {
 	read, err := terms.Read(c)
-	return &conditions{source: c, words: terms.Words(c), terms: read, unread: err}
+	return &callTerms{source: c, words: terms.Words(c), terms: read, unread: err}
 }
 
 // unmet says why a call does not meet the conditions, without a value of its arguments; empty when it does.
-func (c *conditions) unmet(req *Request) string {
+func (c *callTerms) unmet(req *Request) string {
 	switch {
 	case c.unread != nil:
 		return "the gateway cannot read this condition"
@@ -102,7 +102,7 @@ type pending struct {
 
 // conditional is a grant with conditions and its path.
 type conditional struct {
-	*conditions
+	*callTerms
 	via string
 }
 

@@ -37,7 +37,7 @@ type grant struct {
 	see, call bool
 	via       string      // without the head
 	until     time.Time   // zero: without end
-	condition *conditions // calls that meet it may be made; nil for none
+	condition *callTerms // calls that meet it may be made; nil for none
 }
 
 // stronger reports whether a grant gives more than another.
@@ -69,7 +69,7 @@ func NewEntitlements(es []*authzv1.Entitlement) *Entitlements {
 
 func newHolding(es []*authzv1.Entitlement, head string) *holding {
 	e := &holding{servers: map[string]map[string][]grant{}}
-	read := map[string]*conditions{} // by their key
+	read := map[string]*callTerms{} // by their key
 	for _, one := range es {
 		if one.GetBlocked() != "" {
 			e.block(one, head)
@@ -88,7 +88,7 @@ func newHolding(es []*authzv1.Entitlement, head string) *holding {
 		if one.GetCallIf() != nil {
 			key := terms.Key(one.GetCallIf())
 			if read[key] == nil {
-				read[key] = newConditions(one.GetCallIf())
+				read[key] = newCallTerms(one.GetCallIf())
 			}
 			g.condition = read[key]
 		}

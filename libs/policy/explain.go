@@ -4,23 +4,19 @@ import (
 	"slices"
 	"strings"
 
-	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 )
 
-// Explain decides like Evaluate and says of every rule that was looked at what it says and which of its conditions held. It compiles
-// conditions anew, so it is for people who ask why and not for every call.
+// Explain decides like Evaluate and says of every rule that was looked at what it says and which of its conditions held. It is for
+// people who ask why and not for every call.
 func (b *Bundle) Explain(req *Request) (Decision, []*authzv1.ExplainedRule) {
 	decision := b.Evaluate(req)
 	if !req.Relation.Call || b == nil {
 		return decision, nil
 	}
-	env, err := environment()
-	if err != nil {
-		return decision, nil
-	}
+	decision.Near = b.Near(req, decision)
 	matching := b.matching(req.Server.Name, req.Tool.Name)
 	e := evaluation{req: req, matching: matching, call: newCall(req)}
 	var rules []*authzv1.ExplainedRule
@@ -36,10 +32,8 @@ func (b *Bundle) Explain(req *Request) (Decision, []*authzv1.ExplainedRule) {
 				o := decision.Rules[at]
 				out.Outcome = &authzv1.RuleOutcome{Rule: o.Rule, Effect: o.Effect, Matched: o.Matched, Shadow: o.Shadow, Error: o.Error}
 			}
-			var any bool
-			if out.Conditions, any = e.conditions(env, c, declared.GetWhen(), missing); any {
-				out.AnyOf = true
-			}
+			parts, any := r.conditions.of(c, declared.GetWhen())
+			out.Conditions, out.AnyOf = e.conditions(parts, missing), any
 			rules = append(rules, out)
 		}
 	}
@@ -47,20 +41,11 @@ func (b *Bundle) Explain(req *Request) (Decision, []*authzv1.ExplainedRule) {
 }
 
 // conditions judges each part of a rule by itself; none when the rule is one condition.
-func (e *evaluation) conditions(env *cel.Env, c *Compiled, when string, missing map[string]error) ([]*authzv1.Condition, bool) {
-	parts, any := parts(when)
-	if len(parts) < 2 {
-		return nil, false
-	}
-	out := make([]*authzv1.Condition, 0, len(parts))
-	for _, text := range parts {
-		condition := &authzv1.Condition{Text: strings.Join(strings.Fields(text), " ")}
-		expr, err := compileExpression(env, text, cel.DynType, c.known())
-		if err != nil {
-			return nil, false // it was not cut where CEL would
-		}
-		one := &rule{program: expr.program, facts: expr.facts}
-		switch held, err := e.holds(one, missing); {
+func (e *evaluation) conditions(parts []part, missing map[string]error) []*authzv1.Condition {
+	var out []*authzv1.Condition
+	for _, p := range parts {
+		condition := &authzv1.Condition{Text: p.text}
+		switch held, err := e.holds(p.rule, missing); {
 		case err != nil:
 			condition.Error = err.Error()
 		default:
@@ -68,7 +53,7 @@ func (e *evaluation) conditions(env *cel.Env, c *Compiled, when string, missing 
 		}
 		out = append(out, condition)
 	}
-	return out, any
+	return out
 }
 
 func (e *evaluation) holds(r *rule, missing map[string]error) (bool, error) {

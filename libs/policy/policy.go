@@ -142,6 +142,8 @@ type Decision struct {
 	NeedsFacts []string
 	// GivenFacts names facts that nobody but the asker vouches for. Evaluate leaves it empty.
 	GivenFacts []string
+	// Near, of a call that was refused, are rules that nearly matched. Evaluate leaves it empty; see Bundle.Near.
+	Near []string
 	// Alert is set when a rule that matched asks for one.
 	Alert bool
 	// Asks are the relations that were missing when this was decided; see Settle.
@@ -188,5 +190,6 @@ func (d Decision) Proto() *authzv1.Decision {
 		RedactIfThere: d.RedactIfThere,
 		StepUp:        d.StepUp,
 		GivenFacts:    d.GivenFacts,
+		Near:          d.Near,
 	}
 }

@@ -27,7 +27,11 @@ func (r Relationship) String() string { return r.Object + "#" + r.Relation }
 // Settle decides like Evaluate and asks for what related needs, all at once, until nothing is missing. Ask answers in the order of what it is asked; an
 // error of it is a sentence for people, and blocks where a rule needed the answer.
 func (b *Bundle) Settle(req *Request, ask func([]Relationship) ([]bool, error)) Decision {
-	d := b.Evaluate(req)
+	return b.SettleFrom(b.Evaluate(req), req, ask)
+}
+
+// SettleFrom is Settle for a request that Evaluate decided already.
+func (b *Bundle) SettleFrom(d Decision, req *Request, ask func([]Relationship) ([]bool, error)) Decision {
 	for round := 0; len(d.Asks) > 0 && req.Unrelated == ""; round++ {
 		if round == askRounds || len(req.Related)+len(d.Asks) > maxRelated {
 			req.Unrelated = fmt.Sprintf("a call may ask for at most %d relations, in at most %d steps", maxRelated, askRounds)

@@ -342,6 +342,7 @@ func (d document) decision(v *eventsv1.Decision) {
 	d.put("headgate.decision.shadow", v.GetShadow())
 	d.put("headgate.decision.matched", v.GetMatched())
 	d.put("headgate.decision.failed", v.GetFailed())
+	d.put("headgate.decision.near", v.GetNear())
 	d.put("headgate.decision.facts", factNames(v))
 	d.put("headgate.decision.authz_revision", v.GetAuthzRevision())
 }

@@ -48,6 +48,7 @@ func call() *eventsv1.Event {
 			Id: "dec_1", Effect: record.Allow, Rule: "tickets/support-may-close", Policy: "tickets", PolicyVersion: 12,
 			Via:    "ana → role support → server tickets",
 			Shadow: []string{"tickets/stricter"}, AuthzRevision: 42, Matched: []string{"tickets/support", "tickets/stricter"}, Failed: []string{"tickets/broken"},
+			Near: []string{"tickets/juniors: args.limit <= 100"},
 		},
 		Arguments: &eventsv1.Payload{Hmac: "8c69", Bytes: 34}, Result: &eventsv1.Payload{Hmac: "fe12", Bytes: 150},
 		Credential: &eventsv1.Credential{Connection: "tickets", LeaseId: "lease_1"},

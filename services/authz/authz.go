@@ -150,7 +150,7 @@ func (a *Authz) build() error {
 		Catalogue: known, Trusted: a.trusted, Pins: a.pins, Ownership: a.owned, Audit: a.deps.Audit, Journal: a.deps.Journal, Now: a.deps.Now,
 		Alarm: handlers.NewAlarm(a.deps.Journal, a.deps.Now), Clock: clock.NewWatch(a.deps.Now, steady),
 	}
-	a.misfits = handlers.NewMisfits(a.handler)
+	a.misfits = handlers.NewMisfits(a.handler, &upkeep.Misfits{DB: a.db, Now: a.deps.Now}, a.deps.Log)
 	return nil
 }
 

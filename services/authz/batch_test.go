@@ -55,6 +55,69 @@ func TestABatchSaysWhatDecideSays(t *testing.T) {
 	}
 }
 
+// ownOnly is a policy by which everybody closes their own tickets.
+const ownOnly = `
+apiVersion: headgate/v1
+kind: Policy
+metadata: {name: own, tenant: acme}
+spec:
+  match: {server: tickets}
+  rules:
+    - {name: own-tickets-only, when: 'related("resource:ticket/" + args.id, "owner")', effect: allow}
+`
+
+func TestABatchAsksForEachRelationOnce(t *testing.T) {
+	const calls, tickets = 1000, 20
+	fga := newFaulty(t)
+	h := start(t, newAcme(t), fga.option)
+	if _, err := h.as("acme", "root", "admin").Apply(t.Context(), connect.NewRequest(applying(t, ownOnly))); err != nil {
+		t.Fatal(err)
+	}
+	var owners []string
+	for i := range tickets {
+		owners = append(owners, fmt.Sprintf("resource:ticket/%d#owner@person:%s", i, []string{"ana", "ben"}[i%2]))
+	}
+	h.mustPut("acme", owners...)
+	batch := &authzv1.BatchDecideRequest{}
+	for i := range calls {
+		one := call([]string{"ana", "ben"}[i/tickets%2], "", "tickets", "close_ticket")
+		one.Arguments = fmt.Appendf(nil, `{"id":"%d"}`, i%tickets)
+		batch.Calls = append(batch.Calls, one)
+	}
+	app := h.as("acme", "desk", "app")
+	eventually(t, 20*time.Second, func() bool { // until the rights of both are resolved
+		_, err := app.BatchDecide(t.Context(), connect.NewRequest(batch))
+		return err == nil
+	})
+	before := fga.checks.Load()
+	resp, err := app.BatchDecide(t.Context(), connect.NewRequest(batch))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := fga.checks.Load() - before; n == 0 || n > 2 {
+		t.Errorf("OpenFGA was asked %d times about the tickets of two people", n)
+	}
+	for i, got := range resp.Msg.GetDecisions() {
+		want := "block"
+		if i%tickets%2 == i/tickets%2 {
+			want = "allow"
+		}
+		if got.GetEffect() != want {
+			t.Fatalf("call %d: %v", i, got)
+		}
+	}
+	fga.mode.Store(down)
+	resp, err = app.BatchDecide(t.Context(), connect.NewRequest(&authzv1.BatchDecideRequest{Calls: []*authzv1.DecideRequest{batch.GetCalls()[0], batch.GetCalls()[2]}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, got := range resp.Msg.GetDecisions() {
+		if got.GetEffect() != "block" || got.GetReason() != faultv1.Reason_REASON_RELATION_UNAVAILABLE || !strings.Contains(got.GetSentence(), "is not known") {
+			t.Errorf("call %d while OpenFGA is down: %v", i, got)
+		}
+	}
+}
+
 func TestABatchHasLimitsAndItsBadCallsAreBlocks(t *testing.T) {
 	h := start(t, newAcme(t))
 	app := h.as("acme", "desk", "app")
@@ -108,7 +171,15 @@ func TestABatchHasLimitsAndItsBadCallsAreBlocks(t *testing.T) {
 }
 
 // BenchmarkBatchDecide asks 1,000 calls of 100 people with 20 rules that look at each, over the mux, as an application does.
-func BenchmarkBatchDecide(b *testing.B) {
+func BenchmarkBatchDecide(b *testing.B) { batchDecide(b, "") }
+
+// BenchmarkBatchDecideRelated also asks for each call whether its person owns the ticket, as everybody does.
+func BenchmarkBatchDecideRelated(b *testing.B) {
+	batchDecide(b, `    - {name: foreign, when: '!related("resource:ticket/" + args.id, "owner")', effect: alert}`+"\n")
+}
+
+func batchDecide(b *testing.B, also string) {
+	b.Helper()
 	id := newIdentity()
 	var yaml strings.Builder
 	yaml.WriteString(acme)
@@ -121,12 +192,19 @@ func BenchmarkBatchDecide(b *testing.B) {
 	for i := range 20 {
 		fmt.Fprintf(&rules, "    - {name: r%d, when: 'args.id == \"T-%d\" && \"support\" in principal.roles', effect: block}\n", i, i)
 	}
-	policy := "apiVersion: headgate/v1\nkind: Policy\nmetadata: {name: tickets, tenant: acme}\nspec:\n  match: {server: tickets}\n  default: allow\n  rules:\n" + rules.String()
+	policy := "apiVersion: headgate/v1\nkind: Policy\nmetadata: {name: tickets, tenant: acme}\nspec:\n  match: {server: tickets}\n  default: allow\n  rules:\n" + rules.String() + also
 	if _, err := h.as("acme", "root", "admin").Apply(b.Context(), connect.NewRequest(applying(b, policy))); err != nil {
 		b.Fatal(err)
 	}
 	batch := &authzv1.BatchDecideRequest{Tenant: "acme"}
 	for i := range 1000 {
+		if also != "" && i%100 == 0 {
+			var owned []string
+			for j := i; j < i+100; j++ {
+				owned = append(owned, fmt.Sprintf("resource:ticket/T-%d#owner@person:p%d", j, j%100))
+			}
+			h.mustPut("acme", owned...)
+		}
 		one := call(fmt.Sprintf("p%d", i%100), "", "tickets", fmt.Sprintf("tool%d", i%10))
 		one.Arguments = fmt.Appendf(nil, `{"id":"T-%d"}`, i)
 		batch.Calls = append(batch.Calls, one)

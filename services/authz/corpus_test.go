@@ -385,14 +385,16 @@ func (m *mirror) decide(req *authzv1.DecideRequest) *authzv1.Decision {
 		}
 		slices.Sort(who.Groups)
 	}
-	request := &policy.Request{
+	asked := &policy.Request{
 		Tenant: "acme", Principal: who, Agent: policy.Agent{Name: req.GetAgent()}, Server: policy.Server{Name: req.GetServer()},
 		Tool: policy.Tool{Name: req.GetTool()}, Args: req.GetArguments(), Facts: req.GetFacts().AsMap(), At: now, SourceIP: req.GetSourceIp(),
 		Session: policy.SessionOf(req.GetSession()), Device: policy.DeviceOf(req.GetDevice()), Country: req.GetCountry(),
 		Purpose: cmp.Or(req.GetSession().GetPurpose(), req.GetPurpose()),
 	}
-	request.Relation = relation.For(request)
-	return m.bundle.Settle(request, m.related(req.GetPerson())).Proto()
+	asked.Relation = relation.For(asked)
+	d := m.bundle.Settle(asked, m.related(req.GetPerson()))
+	d.Near = m.bundle.Near(asked, d)
+	return d.Proto()
 }
 
 func TestDecideSaysWhatAnEdgeSaysOnItsReplica(t *testing.T) {

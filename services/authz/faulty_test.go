@@ -24,6 +24,8 @@ type faulty struct {
 	config openfga.Config
 	mode   atomic.Int32
 	writes atomic.Int32
+	checks atomic.Int32 // questions, in how many requests
+	broken atomic.Value // the id of a model of which nothing can be asked
 }
 
 const (
@@ -56,6 +58,9 @@ func newFaulty(t *testing.T) *faulty {
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		write := strings.HasSuffix(r.URL.Path, "/write")
 		switch mode := f.mode.Load(); {
+		case f.asksBroken(r):
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"code":"authorization_model_resolution_too_complex"}`))
 		case mode == down, mode == frozen && write, mode == unread && strings.HasSuffix(r.URL.Path, "/read"):
 			http.Error(w, `{"code":"internal_error"}`, http.StatusInternalServerError)
 		case mode == garbled:
@@ -85,12 +90,23 @@ func newFaulty(t *testing.T) *faulty {
 			if write {
 				f.writes.Add(1)
 			}
+			if strings.HasSuffix(r.URL.Path, "/batch-check") {
+				f.checks.Add(1)
+			}
 			proxy.ServeHTTP(w, r)
 		}
 	}))
 	t.Cleanup(front.Close)
 	f.config.URL = front.URL
 	return f
+}
+
+func (f *faulty) asksBroken(r *http.Request) (is bool) {
+	broken, ok := f.broken.Load().(string)
+	if ok && r.Method == http.MethodPost && !strings.HasSuffix(r.URL.Path, "/write") && !strings.HasSuffix(r.URL.Path, "/read") {
+		changeBody(r, func(body map[string]any) { is = body["authorization_model_id"] == broken })
+	}
+	return is
 }
 
 // changeBody changes what is asked on its way to the real server.

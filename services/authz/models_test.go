@@ -21,6 +21,7 @@ import (
 	"headgate.dev/libs/resourcestore"
 	"headgate.dev/libs/sqlstore"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/authz"
 	"headgate.dev/services/authz/internal/history"
@@ -212,7 +213,7 @@ func TestAModelThatCannotServeIsRefusedAndNothingChanges(t *testing.T) {
 		"one that cannot hold a tuple":          {fewer, true, faultv1.Reason_REASON_INVALID, "mcp_server#caller: role#assignee"},
 		"one that is not there":                 {"01ARZ3NDEKTSV4RRFFQ69G5FAV", true, faultv1.Reason_REASON_NOT_FOUND, "headgate relations models"},
 		"no id":                                 {"latest", true, faultv1.Reason_REASON_INVALID, "model"},
-		"one by which rights differ, not meant": {other, false, faultv1.Reason_REASON_INVALID, "rights would differ"},
+		"one by which rights differ, not meant": {other, false, faultv1.Reason_REASON_INVALID, "rights would differ, or may"},
 	} {
 		_, err := platform.UseModel(t.Context(), connect.NewRequest(&authzv1.UseModelRequest{Tenant: "acme", Model: c.model, AcceptDifferences: c.accept}))
 		if !fault.Is(err, c.reason) || !strings.Contains(fmt.Sprint(err), c.says) {
@@ -248,4 +249,66 @@ func TestAModelThatCannotServeIsRefusedAndNothingChanges(t *testing.T) {
 		resp, err := h.edge.Decide(t.Context(), connect.NewRequest(call("ana", "scout", "tickets", "close_ticket")))
 		return err == nil && resp.Msg.GetDecision().GetEffect() == "allow"
 	})
+}
+
+func TestAModelThatDoesNotAnswerCanBeLeft(t *testing.T) {
+	fga := newFaulty(t)
+	h := start(t, newAcme(t), fga.option)
+	own := inUse(t, h)
+	wider := fga.writeModel(t, "type group\n", "type customer\n  relations\n    define owner: [user]\n\ntype group\n")
+	platform := h.as("headgate", "op", "platform")
+	use := func(m *authzv1.UseModelRequest) (*authzv1.UseModelResponse, error) {
+		m.Tenant = "acme"
+		resp, err := platform.UseModel(t.Context(), connect.NewRequest(m))
+		if err != nil {
+			return nil, err
+		}
+		return resp.Msg, nil
+	}
+	if _, err := use(&authzv1.UseModelRequest{Model: wider}); err != nil {
+		t.Fatal(err)
+	}
+	fga.broken.Store(wider)
+	if d, err := h.edge.Decide(t.Context(), connect.NewRequest(call("ana", "scout", "tickets", "close_ticket"))); err == nil {
+		t.Fatalf("decided by a model that does not answer: %v", d.Msg)
+	}
+	if _, err := use(&authzv1.UseModelRequest{Model: own}); !fault.Is(err, faultv1.Reason_REASON_INVALID) || !strings.Contains(fmt.Sprint(err), "cannot be compared: ") {
+		t.Errorf("left without a word of those who cannot be compared: %v", err)
+	}
+	tried, err := use(&authzv1.UseModelRequest{Model: own, DryRun: true})
+	if err != nil || len(tried.GetDifferences()) != 3 || !strings.Contains(tried.GetDifferences()[2], "ben cannot be compared: ") {
+		t.Errorf("a dry run: %v (%v)", tried, err)
+	}
+	if got := inUse(t, h); got != wider {
+		t.Errorf("%s is in use before anybody accepted it", got)
+	}
+	if _, err := use(&authzv1.UseModelRequest{Model: own, AcceptDifferences: true}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, func() bool {
+		d, err := h.edge.Decide(t.Context(), connect.NewRequest(call("ana", "scout", "tickets", "close_ticket")))
+		return err == nil && d.Msg.GetDecision().GetEffect() == "allow"
+	})
+	if n := h.journal.of("relations-model-pinned"); len(n) != 2 {
+		t.Errorf("recorded: %q", n)
+	}
+	if notes := h.journal.last("relations-model-pinned").GetFindings().GetNotes(); len(notes) != 3 || !strings.Contains(notes[0], "cannot be compared") {
+		t.Errorf("what was accepted is recorded as %q", notes)
+	}
+	fga.mode.Store(down)
+	if _, err := use(&authzv1.UseModelRequest{Model: wider, AcceptDifferences: true}); !fault.Is(err, faultv1.Reason_REASON_UNAVAILABLE) {
+		t.Errorf("another model while OpenFGA is down: %v", err)
+	}
+}
+
+// last is the latest event of an action.
+func (r *record) last(action string) (found *eventsv1.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, ev := range r.events {
+		if ev.GetAction() == action {
+			found = ev
+		}
+	}
+	return found
 }

@@ -213,15 +213,7 @@ func TestRelationsOutliveAProcessAndReachTheOthers(t *testing.T) {
 
 func TestRulesAskWhoseResourceItIs(t *testing.T) {
 	h := start(t, newAcme(t))
-	_, err := h.as("acme", "root", "admin").Apply(t.Context(), connect.NewRequest(applying(t, `
-apiVersion: headgate/v1
-kind: Policy
-metadata: {name: own, tenant: acme}
-spec:
-  match: {server: tickets}
-  rules:
-    - {name: own-tickets-only, when: 'related("resource:ticket/" + args.id, "owner")', effect: allow}
-`)))
+	_, err := h.as("acme", "root", "admin").Apply(t.Context(), connect.NewRequest(applying(t, ownOnly)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,6 +50,7 @@ type identity struct {
 	revision int64
 	objects  map[string]resource.Object
 	silent   bool
+	trust    *trust // for those that follow this identity; nil for one each
 }
 
 func newIdentity() *identity {
@@ -245,7 +246,9 @@ func launchWith(t testing.TB, id *identity, audit auditv1connect.AuditServiceCli
 	h := &harness{t: t, identity: id, journal: &record{}, clock: &watch{}}
 	behind := rpc.NewMux(rpc.MuxConfig{Self: optionsv1.Service_SERVICE_IDENTITY})
 	rpc.Handle[identityv1connect.IdentityServiceHandler](behind, identityv1connect.NewIdentityServiceHandler, id)
-	h.trust = newTrust()
+	if h.trust = id.trust; h.trust == nil {
+		h.trust = newTrust()
+	}
 	beside := rpc.NewMux(rpc.MuxConfig{Self: optionsv1.Service_SERVICE_TRUST})
 	rpc.Handle[trustv1connect.TrustServiceHandler](beside, trustv1connect.NewTrustServiceHandler, h.trust)
 	cfg := authz.Config{Database: sqlstore.Config{}}

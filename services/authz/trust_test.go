@@ -241,29 +241,65 @@ func TestApplyingSaysWhatIsProbablyAMistake(t *testing.T) {
 	}
 }
 
-// TestAPolicyThatNoLongerFitsIsAnAlert approves a tool in another shape than the one for which a policy was applied.
+// TestAPolicyThatNoLongerFitsIsAnAlert approves a tool in another shape than the one for which a policy was applied, before two processes with one database
+// and one that is started later.
 func TestAPolicyThatNoLongerFitsIsAnAlert(t *testing.T) {
-	id := newAcme(t)
-	h := start(t, id)
-	shape := func(argument string) map[string]string {
-		return map[string]string{"close_ticket": `{"name":"close_ticket","inputSchema":{"type":"object","additionalProperties":false,"properties":{"` + argument + `":{"type":"string"}}}}`}
+	id, dir := newAcme(t), t.TempDir()
+	id.trust = newTrust()
+	fga := newFaulty(t)
+	houses := []*harness{start(t, id, on(dir), fga.option), start(t, id, on(dir), fga.option)}
+	shape := func(argument string) {
+		id.trust.server("tickets", nil, map[string]string{"close_ticket": `{"name":"close_ticket","inputSchema":{"type":"object","additionalProperties":false,"properties":{"` +
+			argument + `":{"type":"string"}}}}`})
 	}
-	h.trust.server("tickets", nil, shape("id"))
-	doc := "apiVersion: headgate/v1\nkind: Policy\nmetadata: {name: p, tenant: acme}\nspec:\n  match: {server: tickets, tools: [close_ticket]}\n" +
-		"  default: allow\n  rules: [{name: r, when: \"args.id == 'x'\", effect: block}]\n"
-	eventually(t, 40*time.Second, func() bool {
-		_, err := h.as("acme", "root", "admin").Apply(t.Context(), connect.NewRequest(applying(t, doc)))
-		return err == nil
-	})
-	misfits := func() []string { return h.journal.of(base.PolicyMisfit) }
+	about := func(argument string, dry bool) func(h *harness) bool {
+		doc := applying(t, "apiVersion: headgate/v1\nkind: Policy\nmetadata: {name: p, tenant: acme}\nspec:\n  match: {server: tickets, tools: [close_ticket]}\n"+
+			"  default: allow\n  rules: [{name: r, when: \"args."+argument+" == 'x'\", effect: block}]\n")
+		doc.DryRun = dry
+		return func(h *harness) bool {
+			_, err := h.as("acme", "root", "admin").Apply(t.Context(), connect.NewRequest(doc))
+			return err == nil
+		}
+	}
+	misfits := func(of ...*harness) (found []string) {
+		for _, h := range of {
+			found = append(found, h.journal.of(base.PolicyMisfit)...)
+		}
+		return found
+	}
+	all := func(holds func(h *harness) bool) {
+		t.Helper()
+		for _, h := range houses {
+			eventually(t, 40*time.Second, func() bool { return holds(h) })
+		}
+	}
+	shape("id")
+	all(about("id", true))
+	about("id", false)(houses[0])
 	for _, step := range []struct {
 		argument string
 		alerts   int
 	}{{"number", 1}, {"number", 1}, {"idd", 2}} { // what does not fit is said once, and again when it is something else
-		h.trust.server("tickets", nil, shape(step.argument))
-		eventually(t, 20*time.Second, func() bool { return len(misfits()) == step.alerts })
+		shape(step.argument)
+		all(about(step.argument, true))
+		eventually(t, 40*time.Second, func() bool { return len(misfits(houses...)) >= step.alerts })
 	}
-	if got := misfits()[0]; !strings.HasPrefix(got, "misfit Policy acme/p by ") {
+	for _, h := range houses {
+		h.stop()
+	}
+	if got := misfits(houses...); len(got) != 2 || !strings.HasPrefix(got[0], "misfit Policy acme/p by ") {
 		t.Errorf("recorded as %q", got)
+	}
+	again := start(t, id, on(dir), fga.option)
+	houses = []*harness{again}
+	all(about("idd", true))
+	if !about("idd", false)(again) { // it fits, and no longer does afterwards: that is another alert
+		t.Fatal("not applied")
+	}
+	shape("number")
+	eventually(t, 40*time.Second, func() bool { return len(misfits(again)) >= 1 })
+	again.stop()
+	if got := misfits(again); len(got) != 1 {
+		t.Errorf("after a restart recorded as %q", got)
 	}
 }

@@ -98,6 +98,7 @@ func later() []column {
 		{"actors", func(ev *eventsv1.Event) string { return strings.Join(record.Delegation(ev.GetPrincipal()), " ") }},
 		{"rules_matched", func(ev *eventsv1.Event) string { return strings.Join(ev.GetDecision().GetMatched(), " ") }},
 		{"rules_failed", func(ev *eventsv1.Event) string { return strings.Join(ev.GetDecision().GetFailed(), " ") }},
+		{"rules_near", func(ev *eventsv1.Event) string { return strings.Join(ev.GetDecision().GetNear(), "; ") }},
 	}
 }
 

@@ -126,7 +126,7 @@ func TestNoFormLosesWhatARecordSays(t *testing.T) {
 		{"CEF", export.CEF(), []string{
 			"arguments.document", "result.document", "arguments.sealed.key", "result.sealed.key", "arguments.subject_key", "result.subject_key", "request.id", "request.protocol_version", "request.endpoint", "principal.display_name",
 			"principal.roles", "principal.client_name", "principal.client_version", "principal.client_id", "principal.token_id", "principal.service", "source.user_agent",
-			"decision.id", "decision.policy", "decision.via", "decision.changed", "decision.shadow", "decision.matched", "decision.failed", "decision.stage", "trace.span_id", "session_hash",
+			"decision.id", "decision.policy", "decision.via", "decision.changed", "decision.shadow", "decision.matched", "decision.failed", "decision.near", "decision.stage", "trace.span_id", "session_hash",
 			"approval.approvers",
 			"approval.arguments_hmac", "trust.reasons",
 		}},

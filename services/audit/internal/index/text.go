@@ -37,6 +37,7 @@ func Text(ev *eventsv1.Event) string {
 	add(d.GetShadow()...)
 	add(d.GetMatched()...)
 	add(d.GetFailed()...)
+	add(d.GetNear()...)
 	add(record.Reason(ev), ev.GetCredential().GetConnection(), ev.GetTrace().GetTraceId(), ev.GetArguments().GetHmac(), ev.GetResult().GetHmac(),
 		ev.GetArguments().GetDocument(), ev.GetResult().GetDocument())
 	add(c.GetKind(), c.GetName(), c.GetAction(), c.GetReason(), c.GetOldHash(), c.GetNewHash())

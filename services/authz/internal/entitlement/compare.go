@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"headgate.dev/libs/fault"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	"headgate.dev/services/authz/internal/openfga"
 	"headgate.dev/services/authz/internal/relations"
@@ -13,7 +14,7 @@ import (
 )
 
 // Compare resolves the rights of a tenant's people and agents, at most so many of both, as they are and as another store would have them. It says of how
-// many, and in words what would differ.
+// many, and in words what would differ and of whom that is not known because the store in use does not answer. That the other answers is needed of all.
 func Compare(ctx context.Context, s tenants.Snapshot, other *openfga.Store, most int, now time.Time) (compared int, differences []string, err error) {
 	then := s
 	then.Store = other
@@ -25,25 +26,34 @@ func Compare(ctx context.Context, s tenants.Snapshot, other *openfga.Store, most
 		all = append(all, principal{s.Directory.Name(), relations.TypeUser, name})
 	}
 	for _, who := range all[:min(most, len(all))] {
-		before, _, err := ask(ctx, s, who, now)
-		if err != nil {
-			return 0, nil, err
-		}
 		after, _, err := ask(ctx, then, who, now)
 		if err != nil {
 			return 0, nil, err
 		}
-		compared++
-		differences = append(differences, differing(who, before, after)...)
+		before, _, err := ask(ctx, s, who, now)
+		switch {
+		case ctx.Err() != nil:
+			return 0, nil, err
+		case err != nil:
+			differences = append(differences, called(who)+" cannot be compared: "+fault.From(err).Sentence)
+		default:
+			compared++
+			differences = append(differences, differing(who, before, after)...)
+		}
 	}
 	return compared, differences, nil
 }
 
-func differing(who principal, before, after Rights) []string {
-	name := who.name
+// called is a principal in the words of a difference.
+func called(who principal) string {
 	if who.kind == relations.TypeAgent {
-		name = "agent " + name
+		return "agent " + who.name
 	}
+	return who.name
+}
+
+func differing(who principal, before, after Rights) []string {
+	name := called(who)
 	var out []string
 	lost := func(from, in []string, verb string) {
 		for _, one := range from {

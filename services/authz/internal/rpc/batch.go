@@ -27,7 +27,8 @@ const (
 	batchWithin = 10 * time.Second
 )
 
-// BatchDecide implements AuthzServiceHandler. It decides by the entitlements that an edge would hold, resolved once for each principal.
+// BatchDecide implements AuthzServiceHandler. It decides by the entitlements that an edge would hold, resolved once for each principal,
+// and by the relations that rules ask for, asked once for each person and object.
 func (h *Handler) BatchDecide(
 	ctx context.Context, req *connect.Request[authzv1.BatchDecideRequest],
 ) (*connect.Response[authzv1.BatchDecideResponse], error) {
@@ -45,11 +46,15 @@ func (h *Handler) BatchDecide(
 	if err != nil {
 		return nil, err
 	}
-	answer := &authzv1.BatchDecideResponse{Decisions: make([]*authzv1.Decision, 0, len(req.Msg.GetCalls()))}
+	calls := make([]*pending, len(req.Msg.GetCalls()))
 	for i, call := range req.Msg.GetCalls() {
-		decision := b.decide(ctx, b.calls[i], call)
-		decision.ID = ids.Prefixed("dec")
-		answer.Decisions = append(answer.Decisions, decision.Proto())
+		calls[i] = b.begin(b.calls[i], call)
+	}
+	b.settle(ctx, calls)
+	answer := &authzv1.BatchDecideResponse{Decisions: make([]*authzv1.Decision, len(calls))}
+	for i, c := range calls {
+		c.decision.ID = ids.Prefixed("dec")
+		answer.Decisions[i] = c.decision.Proto()
 	}
 	return connect.NewResponse(answer), nil
 }
@@ -130,14 +135,15 @@ func (b *batch) resolve(ctx context.Context) error {
 	return nil
 }
 
-func (b *batch) decide(ctx context.Context, w who, call *authzv1.DecideRequest) policy.Decision {
+// begin decides one call as far as that goes without asking for relations between the person and other things.
+func (b *batch) begin(w who, call *authzv1.DecideRequest) *pending {
 	args, err := arguments(call.GetArguments())
 	if err != nil {
-		return policy.Decision{Effect: policy.Block, Reason: faultv1.Reason_REASON_INVALID, Sentence: err.Error()}
+		return &pending{decision: policy.Decision{Effect: policy.Block, Reason: faultv1.Reason_REASON_INVALID, Sentence: err.Error()}}
 	}
 	d, at := b.tenants[w.tenant], b.h.Now()
 	request := b.h.request(w.tenant, d.directory, call, args, at)
 	request.Relation = b.reaches[w].Lookup(call.GetServer(), call.GetTool(), at).For(request)
 	b.h.count(d.bundle, request)
-	return vouched(ctx, d.bundle, request, d.bundle.Settle(request, b.h.asking(ctx, request)))
+	return &pending{d.bundle, request, d.bundle.Evaluate(request)}
 }

@@ -49,9 +49,10 @@ func (h *Handler) Explain(ctx context.Context, req *connect.Request[authzv1.Expl
 	return connect.NewResponse(&authzv1.ExplainResponse{Decision: decision.Proto(), Rules: rules}), nil
 }
 
-// vouched says, for everybody but the services, which read facts themselves, which facts a decision has from the question alone and, where it lacks one,
+// vouched says of a refusal which rules nearly matched and, for everybody but the services, which read facts themselves, which facts a decision has from the question alone and, where it lacks one,
 // that nothing is decided.
 func vouched(ctx context.Context, bundle *policy.Bundle, request *policy.Request, d policy.Decision) policy.Decision {
+	d.Near = bundle.Near(request, d)
 	if !request.Relation.Call || rpc.CallerFrom(ctx).Person == nil {
 		return d
 	}

@@ -16,6 +16,7 @@ import (
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/authz/internal/history"
 	"headgate.dev/services/authz/internal/policies"
+	"headgate.dev/services/authz/internal/upkeep"
 )
 
 // ListVersions implements AuthzServiceHandler.
@@ -76,11 +77,14 @@ func (h *Handler) Rollback(ctx context.Context, req *connect.Request[authzv1.Rol
 	return connect.NewResponse(&authzv1.RollbackResponse{Change: changes[0], Revision: h.Feed.Revision()}), nil
 }
 
-// keep adds a change of a policy to the history, in its transaction. Of calendars the audit records alone tell.
+// keep adds a change of a policy to the history, in its transaction, and forgets that it did not fit its tools before. Of calendars the audit records alone tell.
 func (h *Handler) keep(ctx context.Context, tx *sqlstore.Tx, object resource.Object, change *eventsv1.Change, back int64) error {
 	p, ok := object.(*authzv1.Policy)
 	if !ok {
 		return nil
+	}
+	if err := upkeep.ForgetMisfit(ctx, tx, p.GetMetadata().GetTenant(), p.GetMetadata().GetName()); err != nil {
+		return err
 	}
 	return history.Add(ctx, tx, p, &authzv1.PolicyVersion{
 		Version: change.GetVersion(), Action: change.GetAction(), Hash: change.GetNewHash(), PreviousHash: change.GetOldHash(),

@@ -24,6 +24,8 @@ const (
 	mostCompared = 500
 	// mostTold is how many differences an answer has.
 	mostTold = 100
+	// mostRecorded is how many of those that were accepted a record has.
+	mostRecorded = 20
 )
 
 // ListModels implements AuthzServiceHandler.
@@ -73,19 +75,19 @@ func (h *Handler) UseModel(ctx context.Context, req *connect.Request[authzv1.Use
 		return nil, err
 	}
 	if len(answer.GetDifferences()) > 0 && !req.Msg.GetAcceptDifferences() && !req.Msg.GetDryRun() {
-		return nil, fault.Invalid("By the model %s rights would differ: %s. Nothing was changed; look at all of it with a dry run, and accept the differences if they are meant.",
+		return nil, fault.Invalid("By the model %s rights would differ, or may: %s. Nothing was changed; look at all of it with a dry run, and accept the differences if they are meant.",
 			req.Msg.GetModel(), strings.Join(answer.GetDifferences()[:min(3, len(answer.GetDifferences()))], "; "))
 	}
 	if req.Msg.GetDryRun() {
 		return connect.NewResponse(answer), nil
 	}
-	if err := h.pin(ctx, tenant, candidate, now); err != nil {
+	if err := h.pin(ctx, tenant, candidate, now, answer.GetDifferences()); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(answer), nil
 }
 
-// tried opens a tenant's store by another model and says whose rights that would change.
+// tried opens a tenant's store by another model and says whose rights that would change, and whose may because the model in use does not answer.
 func (h *Handler) tried(ctx context.Context, state tenants.Snapshot, model string, answer *authzv1.UseModelResponse) (*openfga.Store, error) {
 	candidate, err := state.Store.With(ctx, model)
 	if err != nil {
@@ -108,15 +110,15 @@ func (h *Handler) Abandoned(tenant, pinned, own string) error {
 	})
 }
 
-// pin records the choice, keeps it for every process and puts it in use here. What is in use already stays in use if that fails.
-func (h *Handler) pin(ctx context.Context, tenant string, to *openfga.Store, from string) error {
+// pin records the choice and what was accepted with it, keeps it for every process and puts it in use here. What is in use already stays in use if that fails.
+func (h *Handler) pin(ctx context.Context, tenant string, to *openfga.Store, from string, accepted []string) error {
 	by := rpc.CallerFrom(ctx)
 	pins, err := h.Pins.All(ctx)
 	if err != nil {
 		return err
 	}
 	before, chosen := pins[tenant]
-	if err := h.pinned(ctx, tenant, eventsv1.Outcome_OUTCOME_SUCCESS, &eventsv1.Change{Action: "pinned", OldHash: from, NewHash: to.Model()}); err != nil {
+	if err := h.pinned(ctx, tenant, eventsv1.Outcome_OUTCOME_SUCCESS, &eventsv1.Change{Action: "pinned", OldHash: from, NewHash: to.Model()}, accepted...); err != nil {
 		return err
 	}
 	undone := &eventsv1.Change{Action: "undone", OldHash: to.Model(), NewHash: from}
@@ -136,9 +138,13 @@ func (h *Handler) pin(ctx context.Context, tenant string, to *openfga.Store, fro
 }
 
 // pinned records what became of a choice.
-func (h *Handler) pinned(ctx context.Context, tenant string, outcome eventsv1.Outcome, change *eventsv1.Change) error {
+func (h *Handler) pinned(ctx context.Context, tenant string, outcome eventsv1.Outcome, change *eventsv1.Change, accepted ...string) error {
 	change.Kind, change.Name = "RelationsModel", tenant
-	return h.append(rpc.By(ctx).Sign(&eventsv1.Event{
+	ev := &eventsv1.Event{
 		Action: record.RelationsModel, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: outcome, Time: timestamppb.New(h.Now()), Tenant: tenant, Change: change,
-	}))
+	}
+	if len(accepted) > 0 {
+		ev.Findings = &eventsv1.Findings{Notes: accepted[:min(mostRecorded, len(accepted))]}
+	}
+	return h.append(rpc.By(ctx).Sign(ev))
 }

@@ -112,3 +112,53 @@ func TestATimeOfDayThatIsNoneIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestAMisfitIsToldOnceByOneProcess(t *testing.T) {
+	db, err := sqlstore.Open(t.Context(), sqlstore.Config{Path: filepath.Join(t.TempDir(), "authz.db")}, Migrations())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	now := time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
+	told := &Misfits{DB: db, Now: func() time.Time { return now }}
+	first, other := Misfit{"acme", "p", "h1"}, Misfit{"acme", "p", "h2"}
+	claim := func(about string, of Misfit, want bool) {
+		t.Helper()
+		if mine, err := told.Claim(t.Context(), of); err != nil || mine != want {
+			t.Errorf("%s: claimed %v, want %v (%v)", about, mine, want, err)
+		}
+	}
+	end := func(of Misfit, done bool) {
+		t.Helper()
+		if err := told.End(t.Context(), of, done); err != nil {
+			t.Fatal(err)
+		}
+	}
+	claim("the first", first, true)
+	claim("while another process tells it", first, false)
+	now = now.Add(TellFor)
+	claim("of a process that was killed", first, true)
+	end(first, false)
+	claim("that could not be told", first, true)
+	end(first, true)
+	now = now.Add(24 * time.Hour)
+	claim("that was told", first, false)
+	claim("another of the same policy", other, true)
+	end(other, true)
+	if all, err := told.All(t.Context()); err != nil || len(all) != 1 || all[0].Misfit != other || !all[0].At.Equal(now) {
+		t.Errorf("told: %v (%v)", all, err)
+	}
+	if err := told.Forget(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	claim("though an older one is forgotten", other, false)
+	if err := told.Forget(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	claim("once it fitted in between", other, true)
+	end(other, true)
+	if err := db.Tx(t.Context(), func(tx *sqlstore.Tx) error { return ForgetMisfit(t.Context(), tx, "acme", "p") }); err != nil {
+		t.Fatal(err)
+	}
+	claim("once the policy was changed", other, true)
+}

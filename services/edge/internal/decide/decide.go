@@ -175,7 +175,7 @@ func (d *Decider) decide(ctx context.Context, q guard.Question, reading bool) (p
 	} else {
 		decision = bundle.Evaluate(request)
 	}
-	decision.ID = "dec_" + q.CallID
+	decision.ID, decision.Near = "dec_"+q.CallID, bundle.Near(request, decision)
 	if decision.Effect == policy.Block || decision.Effect == policy.Escalate {
 		undo()
 	}

@@ -193,7 +193,7 @@ func (e *Entry) decided(d policy.Decision) {
 	said.Id, said.Effect, said.Rule, said.Policy, said.PolicyVersion = d.ID, d.Effect, d.Rule, d.Policy, d.PolicyVersion
 	said.Reason, said.Sentence, said.Via, said.Changed, said.Shadow = d.Reason, d.Sentence, d.Via, d.Changed, shadows(d.Rules)
 	said.Matched, said.Failed = outcomes(d.Rules)
-	said.Facts = e.facts
+	said.Facts, said.Near = e.facts, d.Near
 	e.event.Decision = said
 }
 

@@ -18,8 +18,11 @@ func TestTheRecordSaysWhichRulesMatchedAndWhichFailed(t *testing.T) {
 		{Rule: "p/broken", Effect: "allow", Shadow: true, Error: "no such key"}, {Rule: "p/stuck", Effect: "modify", Matched: true, Error: "nothing there"},
 	}
 	e := newEntry(&Inbound{}, "c", time.Unix(1, 0))
-	e.decided(policy.Decision{Effect: effectBlock, Rule: "p/block", Rules: rules})
+	e.decided(policy.Decision{Effect: effectBlock, Rule: "p/block", Rules: rules, Near: []string{"p/none: args.x == 1"}})
 	d := e.event.GetDecision()
+	if !slices.Equal(d.GetNear(), []string{"p/none: args.x == 1"}) {
+		t.Errorf("nearly matched: %q", d.GetNear())
+	}
 	if !slices.Equal(d.GetMatched(), []string{"p/block", "p/tried"}) || !slices.Equal(d.GetFailed(), []string{"p/broken", "p/stuck"}) || !slices.Equal(d.GetShadow(), []string{"p/tried"}) {
 		t.Errorf("%v", d)
 	}

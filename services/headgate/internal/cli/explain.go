@@ -153,6 +153,9 @@ func tree(m *authzv1.ExplainResponse) string {
 	for _, a := range d.GetApprovals() {
 		line(1, "needs: %d of %s within %s", a.GetQuorum(), cmp.Or(a.GetBy(), "anybody who may approve"), a.GetExpires())
 	}
+	for _, near := range d.GetNear() {
+		line(1, "nearly matched: %s", near)
+	}
 	for _, r := range m.GetRules() {
 		o := r.GetOutcome()
 		line(1, "%s %s (%s%s)", mark(o.GetMatched(), o.GetError()), o.GetRule(), o.GetEffect(), map[bool]string{true: ", in shadow"}[o.GetShadow()])

@@ -101,7 +101,8 @@ func useCommand(s *session) *cobra.Command {
 		Use:   "use MODEL",
 		Short: "Ask a tenant's relations by another model from now on; decisions go on meanwhile",
 		Long: "Ask a tenant's relations by another model from now on, or by the one before (\"previous\"). The rights of people and agents are resolved by both\n" +
-			"first. A model that lacks what authz asks is refused, and one by which rights differ unless --accept-differences says that they are meant.",
+			"first. A model that lacks what authz asks is refused, and one by which rights differ unless --accept-differences says that they are meant. It is also\n" +
+			"how to leave a model that does not answer any more: what it does not say cannot be compared and counts as a difference.",
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			tenant, authz, err := s.relations(cmd.Context())

@@ -985,7 +985,10 @@ type Decision struct {
 	// With escalate: what every rule that asks for an approval wants. All of them must be met.
 	Approvals []*Approval `protobuf:"bytes,18,rep,name=approvals,proto3" json:"approvals,omitempty"`
 	// The facts, as policy/fact, that rules read as the question gave them. The gateway has not read them: the decision is as true as whoever asked.
-	GivenFacts    []string `protobuf:"bytes,19,rep,name=given_facts,json=givenFacts,proto3" json:"given_facts,omitempty"`
+	GivenFacts []string `protobuf:"bytes,19,rep,name=given_facts,json=givenFacts,proto3" json:"given_facts,omitempty"`
+	// Where the call is refused: rules that did not match for one of their conditions alone, and that condition as the policy says it, as
+	// "tickets/close: args.priority != \"high\"". The first 5.
+	Near          []string `protobuf:"bytes,20,rep,name=near,proto3" json:"near,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1149,6 +1152,13 @@ func (x *Decision) GetApprovals() []*Approval {
 func (x *Decision) GetGivenFacts() []string {
 	if x != nil {
 		return x.GivenFacts
+	}
+	return nil
+}
+
+func (x *Decision) GetNear() []string {
+	if x != nil {
+		return x.Near
 	}
 	return nil
 }
@@ -2490,7 +2500,7 @@ const file_headgate_authz_v1_authz_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12C\n" +
 	"\x05calls\x18\x02 \x03(\v2 .headgate.authz.v1.DecideRequestB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x05calls\"P\n" +
 	"\x13BatchDecideResponse\x129\n" +
-	"\tdecisions\x18\x01 \x03(\v2\x1b.headgate.authz.v1.DecisionR\tdecisions\"\x94\x05\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x1b.headgate.authz.v1.DecisionR\tdecisions\"\xa8\x05\n" +
 	"\bDecision\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06effect\x18\x02 \x01(\tR\x06effect\x12\x12\n" +
@@ -2513,7 +2523,8 @@ const file_headgate_authz_v1_authz_proto_rawDesc = "" +
 	"\x0fredact_if_there\x18\x11 \x03(\tR\rredactIfThere\x129\n" +
 	"\tapprovals\x18\x12 \x03(\v2\x1b.headgate.authz.v1.ApprovalR\tapprovals\x12\x1f\n" +
 	"\vgiven_facts\x18\x13 \x03(\tR\n" +
-	"givenFacts\"\x81\x01\n" +
+	"givenFacts\x12\x12\n" +
+	"\x04near\x18\x14 \x03(\tR\x04near\"\x81\x01\n" +
 	"\vRuleOutcome\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x16\n" +
 	"\x06effect\x18\x02 \x01(\tR\x06effect\x12\x18\n" +

@@ -578,7 +578,7 @@ type UseModelResponse struct {
 	Previous string                 `protobuf:"bytes,2,opt,name=previous,proto3" json:"previous,omitempty"`
 	// Of how many people and agents the rights were resolved by both models.
 	Compared int32 `protobuf:"varint,3,opt,name=compared,proto3" json:"compared,omitempty"`
-	// As "ana loses tickets.* (ana → role support → server tickets)".
+	// As "ana loses tickets.* (ana → role support → server tickets)", or "ana cannot be compared: SENTENCE" where the model in use does not answer.
 	Differences   []string `protobuf:"bytes,4,rep,name=differences,proto3" json:"differences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -800,7 +800,10 @@ type Decision struct {
 	// Rules that could not be judged, those in shadow too; the first 32.
 	Failed []string `protobuf:"bytes,14,rep,name=failed,proto3" json:"failed,omitempty"`
 	// What was read for the rules; the first 32.
-	Facts         []*Fact `protobuf:"bytes,15,rep,name=facts,proto3" json:"facts,omitempty"`
+	Facts []*Fact `protobuf:"bytes,15,rep,name=facts,proto3" json:"facts,omitempty"`
+	// Where the call was refused: rules that did not match for one of their conditions alone, and that condition as the policy says it, as
+	// "tickets/close: args.priority != \"high\"". The first 5.
+	Near          []string `protobuf:"bytes,16,rep,name=near,proto3" json:"near,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -936,6 +939,13 @@ func (x *Decision) GetFailed() []string {
 func (x *Decision) GetFacts() []*Fact {
 	if x != nil {
 		return x.Facts
+	}
+	return nil
+}
+
+func (x *Decision) GetNear() []string {
+	if x != nil {
+		return x.Near
 	}
 	return nil
 }
@@ -1820,7 +1830,7 @@ const file_headgate_events_v1_events_proto_rawDesc = "" +
 	"\x0fdefinition_hash\x18\x03 \x01(\tR\x0edefinitionHash\x12\x18\n" +
 	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06labels\x18\x05 \x03(\tR\x06labels\x12\x1a\n" +
-	"\bresource\x18\x06 \x01(\tR\bresource\"\xb7\x03\n" +
+	"\bresource\x18\x06 \x01(\tR\bresource\"\xcb\x03\n" +
 	"\bDecision\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06effect\x18\x02 \x01(\tR\x06effect\x12\x12\n" +
@@ -1837,7 +1847,8 @@ const file_headgate_events_v1_events_proto_rawDesc = "" +
 	"\x05stage\x18\f \x01(\tR\x05stage\x12\x18\n" +
 	"\amatched\x18\r \x03(\tR\amatched\x12\x16\n" +
 	"\x06failed\x18\x0e \x03(\tR\x06failed\x12.\n" +
-	"\x05facts\x18\x0f \x03(\v2\x18.headgate.events.v1.FactR\x05facts\"i\n" +
+	"\x05facts\x18\x0f \x03(\v2\x18.headgate.events.v1.FactR\x05facts\x12\x12\n" +
+	"\x04near\x18\x10 \x03(\tR\x04near\"i\n" +
 	"\x04Fact\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bdeclared\x18\x02 \x01(\tR\bdeclared\x121\n" +
