@@ -92,7 +92,7 @@ func (m *Misfits) one(ctx context.Context, c *policy.Compiled, before upkeep.Tol
 		case m.handler.Now().Sub(before.At) < upkeep.TellFor:
 			return false, nil // another process has heard of a tool that this one has not
 		}
-		err := m.told.Forget(ctx, before.Misfit)
+		err = m.told.Forget(ctx, before.Misfit)
 		return err == nil, err
 	}
 	why := fault.From(misfit).Sentence
