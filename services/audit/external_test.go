@@ -43,6 +43,23 @@ func door(t *testing.T) (address string, shut *atomic.Bool) {
 	return server.URL, shut
 }
 
+// BenchmarkExternalIngest is BenchmarkIngest with a real Elasticsearch in place of the embedded index. The processor's time is without that of Elasticsearch.
+func BenchmarkExternalIngest(b *testing.B) {
+	address := os.Getenv("HEADGATE_TEST_ELASTICSEARCH")
+	if address == "" {
+		b.Fatal("HEADGATE_TEST_ELASTICSEARCH is not set; it must be the URL of an Elasticsearch 8 without users, as http://127.0.0.1:9200")
+	}
+	broker := kafkatest.Start(b)
+	h := &house{t: b, broker: broker, config: audit.Config{
+		Kafka: broker.Config(), Ledger: ledger.Config{Dir: filepath.Join(b.TempDir(), "ledger")},
+		Elasticsearch: audit.Elasticsearch{Addresses: []string{address}, Name: "b" + strings.ReplaceAll(ids.New(), "-", "")[16:]},
+	}}
+	if err := audit.Install(b.Context(), h.config, audit.Installation{Elasticsearch: true}, func(string) {}); err != nil {
+		b.Fatal(err)
+	}
+	ingest(b, h)
+}
+
 func TestExternalRecordsAreFoundInElasticsearchAlsoAfterItAndKafkaWereAway(t *testing.T) {
 	address, shut := door(t)
 	b := kafkatest.Real(t)
