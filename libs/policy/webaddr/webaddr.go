@@ -151,11 +151,49 @@ func hostByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 }
 
-// Under says whether the host is a name or lies below it. Addresses are under nothing but themselves.
-func (h *Host) Under(name string) bool {
-	name = strings.TrimPrefix(strings.ToLower(strings.TrimSuffix(name, ".")), ".")
-	if name == "" {
-		return false
+// Under says whether the host is a name or lies below it. Addresses are under nothing but themselves. A name that no host can be under, or that is
+// a public suffix, which many strangers are under, is an error.
+func (h *Host) Under(name string) (bool, error) {
+	parent, err := ReadParent(name)
+	if err != nil {
+		return false, err
 	}
-	return h.Name == name || h.Class == "name" && strings.HasSuffix(h.Name, "."+name)
+	return h.Name == parent.Name || h.Suffix != "" && strings.HasSuffix(h.Name, "."+parent.Name), nil
+}
+
+// ReadParent reads the name that hosts are under; a dot before it changes nothing.
+func ReadParent(text string) (*Host, error) {
+	if instead := mistaken(text); instead != "" {
+		return nil, fmt.Errorf("%.80q is not a name that hosts are under; %s", text, instead)
+	}
+	h, err := ReadHost(strings.TrimPrefix(text, "."))
+	if err != nil {
+		return nil, fmt.Errorf("%w; write a name as acme.example", err)
+	}
+	if _, listed := publicsuffix.PublicSuffix(h.Name); h.Suffix == h.Name && (listed || strings.Contains(h.Suffix, ".")) {
+		return nil, fmt.Errorf("anybody can have a name under %.80q; name what somebody registered, or compare host(…).suffix", h.Name)
+	}
+	return h, nil
+}
+
+// mistaken says what to write instead of something else than a name.
+func mistaken(text string) string {
+	name := strings.Trim(text, "[]")
+	if _, err := netip.ParseAddr(name); err == nil {
+		return ""
+	}
+	if _, err := netip.ParsePrefix(text); err == nil {
+		return "ask inNetwork(…) about a network"
+	}
+	switch {
+	case strings.Contains(text, "://"):
+		return "write the host alone, without the scheme"
+	case strings.Contains(text, "*"):
+		return "write it without the star: names below it are under it"
+	case strings.ContainsAny(text, "/?#"):
+		return "write the host alone, without a path"
+	case strings.Contains(text, ":"):
+		return "write the host alone, without the port, and compare url(…).port"
+	}
+	return ""
 }

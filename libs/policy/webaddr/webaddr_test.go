@@ -39,15 +39,36 @@ func TestUnder(t *testing.T) {
 		under      bool
 	}{
 		{"acme.example", "acme.example", true}, {"a.b.acme.example", "acme.example", true}, {"evilacme.example", "acme.example", false},
-		{"acme.example.evil.example", "acme.example", false}, {"acme.example", "", false}, {"10.0.0.1", "0.1", false}, {"A.Acme.Example.", ".acme.example", true},
+		{"acme.example.evil.example", "acme.example", false}, {"A.Acme.Example.", ".acme.example", true}, {"a.acme.example", "ACME.Example.", true},
+		{"bücher.example", "bücher.example", true}, {"a.xn--bcher-kva.example", "BÜCHER.example", true}, {"bücher.example", "xn--bcher-kva.example", true},
+		{"a.localhost", "localhost", true}, {"wiki.corp", "corp", true}, {"a.github.io", "a.github.io", true},
+		{"10.0.0.1", "10.0.0.1", true}, {"10.0.0.1", "10.0.0.2", false}, {"[::1]", "::1", true}, {"::1", "[0::1]", true}, {"10.0.0.1", "acme.example", false},
 	} {
 		h, err := webaddr.ReadHost(c.host)
 		if err != nil {
 			t.Errorf("%s: %v", c.host, err)
 			continue
 		}
-		if h.Under(c.name) != c.under {
-			t.Errorf("%s under %s: %v", c.host, c.name, !c.under)
+		if under, err := h.Under(c.name); err != nil || under != c.under {
+			t.Errorf("%s under %s: %v %v", c.host, c.name, under, err)
+		}
+	}
+}
+
+// A name that nothing can be under would make a rule that blocks let everything through.
+func TestUnderOfWhatNoHostIsUnderIsAnError(t *testing.T) {
+	h, err := webaddr.ReadHost("a.evil.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, says := range map[string]string{
+		"": "is not a host name", ".": "is not a host name", "..evil.example": "is not a host name", "a b": "is not a host name", "evil..example": "is not a host name",
+		"evil.example:443": "without the port", "[::1]:443": "without the port", "https://evil.example": "without the scheme", "*.evil.example": "without the star", "*": "without the star",
+		"evil.example/a": "without a path", "10.0.0.0/8": "inNetwork", "::/0": "inNetwork", "0.1": "as an address", "fe80::1%eth0": "network interface",
+		"com": "anybody", "co.uk": "anybody", ".COM.": "anybody", "github.io": "anybody",
+	} {
+		if under, err := h.Under(name); err == nil || under || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v %v", name, under, err)
 		}
 	}
 }
