@@ -36,6 +36,7 @@ func TestFunctionsOfRules(t *testing.T) {
 		`url(args.url).host == "files.acme.co.uk" && url(args.url).domain == "acme.co.uk" && url(args.url).port == 8443 && url(args.url).scheme == "https"`,
 		`url(args.url).under("acme.co.uk") && !url(args.url).under("b.co.uk") && url(args.url).path == "/a/b" && url(args.url).ipClass == "name"`,
 		`host(args.host).name == "api.acme.example" && host(args.host).suffix == "example" && host(args.host).under("acme.example")`,
+		`url("https://a.example/public/../admin").host == "a.example"`,
 		`url("https://a.bücher.example/").under("bücher.example") && host("a.bücher.example").under("Bücher.Example.")`,
 		`ipClass(args.ip) == "private" && ipClass("8.8.8.8") == "public"`,
 		`inNetwork(request.ip, "203.0.113.0/24") && inNetwork(args.ip, ["192.168.0.0/16", "10.0.0.0/8"]) && !inNetwork(args.ip, ["192.168.0.0/16"])`,
@@ -65,6 +66,8 @@ func TestFunctionsOfRules(t *testing.T) {
 func TestT26WhatAFunctionCannotReadBlocks(t *testing.T) {
 	for when, says := range map[string]string{
 		`url(args.path).host == "x"`:                                       "the URL is not absolute",
+		`url("https://a.example/public/%2e%2e/admin").path == "/"`:         "has . or .. in it",
+		`!url("https://a.example/public/..;/admin").path.matches("^/p")`:   "parameters behind a semicolon",
 		`url(args.n).host == "x"`:                                          "no such overload",
 		`host(args.bad).name == "x"`:                                       "is not a host name",
 		`ipClass(args.path) == "public"`:                                   "is not an IP address",

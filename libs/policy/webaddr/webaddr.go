@@ -5,12 +5,14 @@
 package webaddr
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -41,8 +43,10 @@ type URL struct {
 	Host   Host
 	// Port is the one that is given or the scheme's own; 0 when it has none.
 	Port int
-	// Path is decoded.
+	// Path is decoded; an empty one is / (RFC 9110, 4.2.3).
 	Path string
+	// Doubt says why a server may read another path; empty for a path that all read alike.
+	Doubt string
 }
 
 // ReadURL reads an absolute URL with a host.
@@ -72,7 +76,7 @@ func ReadURL(text string) (*URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &URL{Scheme: strings.ToLower(parsed.Scheme), Host: *host, Path: parsed.Path}
+	out := &URL{Scheme: strings.ToLower(parsed.Scheme), Host: *host, Path: cmp.Or(parsed.Path, "/"), Doubt: doubt(parsed)}
 	if out.Port, err = port(out.Scheme, parsed.Port()); err != nil {
 		return nil, err
 	}
@@ -85,6 +89,30 @@ func authority(rest string) int {
 		return at
 	}
 	return len(rest)
+}
+
+// doubt says why servers and what stands before them read a path differently: some resolve dots, drop parameters, merge slashes or decode
+// once more, and others do not (RFC 3986, 6.2.2).
+func doubt(u *url.URL) string {
+	raw := strings.ToLower(u.EscapedPath())
+	switch {
+	case strings.Contains(raw, "%2f") || strings.ContainsRune(u.Path, '\\'):
+		return "the path of the URL has an encoded slash or a backslash"
+	case strings.Contains(raw, "%25"):
+		return "the path of the URL has an encoded percent sign, which some decode once more"
+	case strings.ContainsRune(u.Path, ';'):
+		return "the path of the URL has parameters behind a semicolon, which some leave out"
+	case strings.Contains(u.Path, "//"):
+		return "the path of the URL has slashes beside each other, which some make one"
+	case !utf8.ValidString(u.Path) || strings.ContainsFunc(u.Path, unicode.IsControl):
+		return "the path of the URL has control characters or is not valid UTF-8"
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if segment == "." || segment == ".." {
+			return "the path of the URL has . or .. in it"
+		}
+	}
+	return ""
 }
 
 func port(scheme, text string) (int, error) {

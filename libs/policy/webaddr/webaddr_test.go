@@ -2,6 +2,7 @@ package webaddr_test
 
 import (
 	"net/netip"
+	"path"
 	"strings"
 	"testing"
 
@@ -10,12 +11,12 @@ import (
 
 func TestURLs(t *testing.T) {
 	for text, want := range map[string]webaddr.URL{
-		"https://WWW.Acme.co.uk/a%20b?q#f": {"https", webaddr.Host{Name: "www.acme.co.uk", Domain: "acme.co.uk", Suffix: "co.uk", Class: "name"}, 443, "/a b"},
-		"http://[::ffff:10.0.0.1]:8080/":   {"http", webaddr.Host{Name: "10.0.0.1", Class: "private"}, 8080, "/"},
-		"https://bücher.example.":          {"https", webaddr.Host{Name: "xn--bcher-kva.example", Domain: "xn--bcher-kva.example", Suffix: "example", Class: "name"}, 443, ""},
-		"https://a.github.io":              {"https", webaddr.Host{Name: "a.github.io", Domain: "a.github.io", Suffix: "github.io", Class: "name"}, 443, ""},
-		"ftp://github.io":                  {"ftp", webaddr.Host{Name: "github.io", Suffix: "github.io", Class: "name"}, 21, ""},
-		"https://169.254.169.254/latest":   {"https", webaddr.Host{Name: "169.254.169.254", Class: "link-local"}, 443, "/latest"},
+		"https://WWW.Acme.co.uk/a%20b?q#f": {"https", webaddr.Host{Name: "www.acme.co.uk", Domain: "acme.co.uk", Suffix: "co.uk", Class: "name"}, 443, "/a b", ""},
+		"http://[::ffff:10.0.0.1]:8080/":   {"http", webaddr.Host{Name: "10.0.0.1", Class: "private"}, 8080, "/", ""},
+		"https://bücher.example.":          {"https", webaddr.Host{Name: "xn--bcher-kva.example", Domain: "xn--bcher-kva.example", Suffix: "example", Class: "name"}, 443, "/", ""},
+		"https://a.github.io":              {"https", webaddr.Host{Name: "a.github.io", Domain: "a.github.io", Suffix: "github.io", Class: "name"}, 443, "/", ""},
+		"ftp://github.io":                  {"ftp", webaddr.Host{Name: "github.io", Suffix: "github.io", Class: "name"}, 21, "/", ""},
+		"https://169.254.169.254/latest":   {"https", webaddr.Host{Name: "169.254.169.254", Class: "link-local"}, 443, "/latest", ""},
 	} {
 		got, err := webaddr.ReadURL(text)
 		if err != nil || *got != want {
@@ -29,6 +30,22 @@ func TestURLs(t *testing.T) {
 	} {
 		if got, err := webaddr.ReadURL(text); err == nil {
 			t.Errorf("%q is %+v", text, got)
+		}
+	}
+}
+
+func TestPathsThatServersReadDifferentlyAreDoubted(t *testing.T) {
+	for path, says := range map[string]string{
+		"": "", "/": "", "/public/": "", "/public/a.b/..c/...": "", "/a%20b/%C3%BC": "", "/.well-known/x": "", "/a?b=/../;%2f": "", "/a#/../": "",
+		"/public/../admin": ". or ..", "/public/./admin": ". or ..", "/public/..": ". or ..", "/public/%2e%2e/admin": ". or ..", "/public/.%2E/admin": ". or ..", "/.": ". or ..",
+		"/public/%2e": ". or ..", "/public/..;/admin": "semicolon", "/public/..;a=b/admin": "semicolon", "/admin;": "semicolon", "/public/..%3b/admin": "semicolon",
+		"/public%2fadmin": "encoded slash", "/public/..%2Fadmin": "encoded slash", "/public/..%5cadmin": "encoded slash", "/public/%5C..%5C": "encoded slash",
+		"/public/%252e%252e/admin": "once more", "/100%25": "once more", "//admin": "beside each other", "/public//admin": "beside each other",
+		"/a%00": "control", "/a%0d%0ab": "control", "/%c0%ae%c0%ae/admin": "UTF-8",
+	} {
+		u, err := webaddr.ReadURL("https://a.example" + path)
+		if err != nil || (u.Doubt == "") != (says == "") || !strings.Contains(u.Doubt, says) {
+			t.Errorf("%s: %+v %v", path, u, err)
 		}
 	}
 }
@@ -97,6 +114,7 @@ func TestClassesOfAddresses(t *testing.T) {
 
 func FuzzReadURL(f *testing.F) {
 	f.Add("https://www.acme.co.uk:8443/a?b")
+	f.Add("https://acme.example/public/%2e%2e;/admin")
 	f.Fuzz(func(t *testing.T, text string) {
 		u, err := webaddr.ReadURL(text)
 		if err != nil {
@@ -105,6 +123,9 @@ func FuzzReadURL(f *testing.F) {
 		again, err := webaddr.ReadHost(u.Host.Name)
 		if err != nil || *again != u.Host {
 			t.Errorf("%q: %+v is then %+v (%v)", text, u.Host, again, err)
+		}
+		if u.Doubt == "" && path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") && u.Path != "/" {
+			t.Errorf("%q: nothing is doubted in the path %q", text, u.Path)
 		}
 	})
 }
