@@ -32,7 +32,7 @@ type Host struct {
 	Domain string
 	// Suffix is the public suffix, as co.uk; empty for an address.
 	Suffix string
-	// Class is name for a name, otherwise that of the address.
+	// Class is loopback for localhost and what is below it (RFC 6761, 6.3), name for another name, otherwise that of the address.
 	Class string
 }
 
@@ -147,6 +147,9 @@ func ReadHost(text string) (*Host, error) {
 		return nil, err
 	}
 	out := &Host{Name: name, Class: "name"}
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		out.Class = loopback
+	}
 	out.Suffix, _ = publicsuffix.PublicSuffix(name)
 	if domain, err := publicsuffix.EffectiveTLDPlusOne(name); err == nil {
 		out.Domain = domain

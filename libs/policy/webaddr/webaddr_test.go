@@ -95,11 +95,23 @@ func TestClassesOfAddresses(t *testing.T) {
 		"8.8.8.8": "public", "10.1.2.3": "private", "172.31.0.1": "private", "172.32.0.1": "public", "192.168.0.1": "private", "127.0.0.53": "loopback", "::1": "loopback",
 		"::ffff:127.0.0.1": "loopback", "169.254.169.254": "link-local", "fe80::1": "link-local", "fd00::1": "private", "100.64.0.1": "shared", "0.0.0.0": "unspecified",
 		"0.1.2.3": "reserved", "255.255.255.255": "reserved", "224.0.0.1": "multicast", "192.0.2.1": "documentation", "2001:db8::1": "documentation", "2606:4700::1": "public",
-		"64:ff9b::a00:1": "translated", "2002:a00:1::": "translated", "::": "unspecified", "198.18.0.1": "reserved",
+		"64:ff9b::a00:1": "private", "2002:a00:1::": "private", "::": "unspecified", "198.18.0.1": "reserved",
+		"::127.0.0.1": "loopback", "::ffff:0:127.0.0.1": "loopback", "64:ff9b::169.254.169.254": "link-local", "64:ff9b:1::10.0.0.1": "private", "2002:7f00:1::1": "loopback",
+		"2001:0:1:2:3:4:80ff:fffe": "loopback", "::2": "reserved", "::ffff:0:0.0.0.0": "unspecified", "::ffff:8.8.8.8": "public",
+		"::8.8.8.8": "translated", "64:ff9b::8.8.8.8": "translated", "2002:808:808::1": "translated", "2001:0:1:2:3:4:f7f7:f7f7": "translated",
+		"fec0::1": "reserved", "4000::1": "reserved", "5f00::1": "reserved", "100::1": "reserved", "1fff::1": "reserved", "fe00::1": "reserved", "64:ff9b:2::1": "reserved",
+		"2001:2::1": "reserved", "3fff::1": "documentation", "2a00:1450::1": "public", "192.88.99.1": "reserved", "168.63.129.16": "reserved",
 	} {
 		got := webaddr.Class(netip.MustParseAddr(text))
 		if got != want {
 			t.Errorf("%s: %s", text, got)
+		}
+	}
+	for name, want := range map[string]string{
+		"localhost": "loopback", "LOCALHOST.": "loopback", "a.localhost": "loopback", "localhost.example": "name", "notlocalhost": "name", "[::127.0.0.1]": "loopback",
+	} {
+		if h, err := webaddr.ReadHost(name); err != nil || h.Class != want {
+			t.Errorf("%s: %+v %v", name, h, err)
 		}
 	}
 	for _, text := range []string{"", "10.0.0", "10.0.0.0/33", "10.0.0.1/8", "a/8"} {
