@@ -61,6 +61,7 @@ func shapes() map[string]shape {
 			"understood": always(cel.BoolType, func(s *sqltext.Statement) any { return s.Understood }),
 			"tables":     always(list, func(s *sqltext.Statement) any { return understood(s, s.Tables) }),
 			"functions":  always(list, func(s *sqltext.Statement) any { return understood(s, s.Functions) }),
+			"columns":    always(list, func(s *sqltext.Statement) any { return understood(s, s.Columns) }),
 			"hasWhere":   always(cel.BoolType, func(s *sqltext.Statement) any { return understood(s, s.HasWhere) }),
 			"why":        always(text, func(s *sqltext.Statement) any { return s.Why }),
 		},
