@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+
+	"headgate.dev/libs/embedded"
 )
 
 // Dial connects to host:port for a server that an administrator declared. The host may be in a private network, or this machine: that is for
@@ -78,34 +80,8 @@ func Refused(addr netip.Addr) string {
 			return n.holds
 		}
 	}
-	if inner := translated(addr); inner.IsValid() && Refused(inner) != "" {
+	if inner := embedded.IPv4(addr); inner.IsValid() && Refused(inner) != "" {
 		return wholeChain
 	}
 	return ""
-}
-
-// Where in an IPv6 address gateways find the IPv4 address that they pass packets on to.
-var (
-	nat64      = netip.MustParsePrefix("64:ff9b::/96")   // RFC 6052
-	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48") // RFC 8215
-	sixToFour  = netip.MustParsePrefix("2002::/16")      // RFC 3056
-	teredo     = netip.MustParsePrefix("2001::/32")      // RFC 4380
-	compatible = netip.MustParsePrefix("::/96")          // RFC 4291, 2.5.5.1
-)
-
-// translated is the IPv4 address inside of an IPv6 address, invalid when there is none.
-func translated(addr netip.Addr) netip.Addr {
-	if !addr.Is6() || addr.IsLoopback() {
-		return netip.Addr{}
-	}
-	b := addr.As16()
-	switch {
-	case nat64.Contains(addr), nat64Local.Contains(addr), compatible.Contains(addr):
-		return netip.AddrFrom4([4]byte(b[12:]))
-	case sixToFour.Contains(addr):
-		return netip.AddrFrom4([4]byte(b[2:6]))
-	case teredo.Contains(addr):
-		return netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})
-	}
-	return netip.Addr{}
 }

@@ -24,6 +24,7 @@ func TestT13AddressesThatAreNeverDialed(t *testing.T) {
 		"::ffff:169.254.169.254": "link-local", "::ffff:0.0.0.0": "this machine", "::169.254.169.254": "leads to",
 		"64:ff9b::169.254.169.254": "leads to", "64:ff9b::a9fe:a9fe": "leads to", "64:ff9b:1::a9fe:a9fe": "leads to", "2002:a9fe:a9fe::1": "leads to",
 		"2001:0:1:2:3:4:5601:5601": "leads to", "64:ff9b::6464:64c8": "leads to",
+		"::ffff:0:169.254.169.254": "leads to",
 		// What an administrator may declare.
 		"127.0.0.1": "", "127.255.0.1": "", "::1": "", "10.0.0.1": "", "172.16.0.1": "", "192.168.1.1": "", "100.64.0.1": "", "fd12::1": "",
 		"::ffff:10.0.0.1": "", "64:ff9b::0a00:1": "", "2002:0a00:1::1": "", "8.8.8.8": "", "2606:4700::1111": "", "169.253.255.255": "", "169.255.0.0": "",
@@ -79,8 +80,9 @@ func FuzzRefused(f *testing.F) {
 		v4 := addr.As4()
 		mapped := netip.AddrFrom16([16]byte{10: 0xff, 11: 0xff, 12: v4[0], 13: v4[1], 14: v4[2], 15: v4[3]})
 		translated := netip.AddrFrom16([16]byte{1: 0x64, 2: 0xff, 3: 0x9b, 12: v4[0], 13: v4[1], 14: v4[2], 15: v4[3]})
+		siit := netip.AddrFrom16([16]byte{8: 0xff, 9: 0xff, 12: v4[0], 13: v4[1], 14: v4[2], 15: v4[3]})
 		tunnelled := netip.AddrFrom16([16]byte{0x20, 0x02, v4[0], v4[1], v4[2], v4[3]})
-		for _, form := range []netip.Addr{mapped, translated, tunnelled} {
+		for _, form := range []netip.Addr{mapped, translated, siit, tunnelled} {
 			if (egress.Refused(addr) == "") != (egress.Refused(form) == "") {
 				t.Errorf("%s and %s are judged differently", addr, form)
 			}

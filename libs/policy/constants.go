@@ -71,17 +71,21 @@ func (i *inspector) constants(e ast.Expr) {
 	case functionAbove, functionBelow:
 		check(0, amountText)
 	case functionUnder:
-		check(0, pathOrHost)
+		check(0, i.parentOf(e))
 	}
 }
 
-// pathOrHost checks what under is asked about: a path where it begins with a slash.
-func pathOrHost(s string) error {
-	if strings.HasPrefix(s, "/") {
-		_, err := pathtext.Read(s)
+// parentOf reads what under is asked about: a directory, or the name of hosts. Where only the call tells of which kind it is, a slash at its beginning does.
+func (i *inspector) parentOf(e ast.Expr) func(string) error {
+	overloads := i.overloads(e.ID())
+	return func(s string) error {
+		if slices.Equal(overloads, []string{overloadPathUnder}) || slices.Contains(overloads, overloadPathUnder) && strings.HasPrefix(s, "/") {
+			_, err := pathtext.Read(s)
+			return err
+		}
+		_, err := webaddr.ReadParent(s)
 		return err
 	}
-	return nil
 }
 
 func dialectName(s string) error {

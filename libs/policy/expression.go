@@ -77,7 +77,7 @@ const maxInserted = 64
 
 // inspect walks a checked expression: it collects the facts that it reads and refuses what cannot be judged or bounded.
 func inspect(checked *ast.AST, known names) (expression, error) {
-	i := inspector{info: checked.SourceInfo(), known: known, used: map[string]bool{}, sums: map[string]bool{}, named: map[int64]bool{}, days: map[string]bool{}}
+	i := inspector{info: checked.SourceInfo(), overloads: checked.GetOverloadIDs, known: known, used: map[string]bool{}, sums: map[string]bool{}, named: map[int64]bool{}, days: map[string]bool{}}
 	ast.PreOrderVisit(checked.Expr(), ast.NewExprVisitor(i.visit))
 	if i.problem != nil {
 		return expression{}, i.problem
@@ -89,15 +89,16 @@ func inspect(checked *ast.AST, known names) (expression, error) {
 }
 
 type inspector struct {
-	info    *ast.SourceInfo
-	known   names
-	used    map[string]bool // facts
-	sums    map[string]bool // counters
-	days    map[string]bool // calendars
-	named   map[int64]bool  // identifiers that a select has read a field of
-	relates bool
-	locates bool
-	problem *placed
+	info      *ast.SourceInfo
+	overloads func(id int64) []string
+	known     names
+	used      map[string]bool // facts
+	sums      map[string]bool // counters
+	days      map[string]bool // calendars
+	named     map[int64]bool  // identifiers that a select has read a field of
+	relates   bool
+	locates   bool
+	problem   *placed
 }
 
 func (i *inspector) visit(e ast.Expr) {

@@ -39,6 +39,9 @@ const (
 	hiddenRelated   = "@related"
 )
 
+// overloadPathUnder tells under of a path from that of a host.
+const overloadPathUnder = "headgate_path_under"
+
 // of1 binds a function of one value of a native type; an error of it is an error of the rule.
 func of1[A any](f func(A) (ref.Val, error)) cel.OverloadOpt {
 	return cel.UnaryBinding(func(v ref.Val) ref.Val {
@@ -95,12 +98,12 @@ func addressFunctions(urlT, hostT *cel.Type) []cel.EnvOption {
 			cel.Overload("headgate_in_networks", []*cel.Type{text, cel.ListType(text)}, cel.BoolType, cel.BinaryBinding(inNetworks))),
 		cel.Function(functionUnder,
 			cel.MemberOverload("headgate_url_under", []*cel.Type{urlT, text}, cel.BoolType, of2(func(u *webaddr.URL, name string) (ref.Val, error) {
-				return types.Bool(u.Host.Under(name)), nil
+				return truth(u.Host.Under(name))
 			})),
 			cel.MemberOverload("headgate_host_under", []*cel.Type{hostT, text}, cel.BoolType, of2(func(h *webaddr.Host, name string) (ref.Val, error) {
-				return types.Bool(h.Under(name)), nil
+				return truth(h.Under(name))
 			})),
-			cel.MemberOverload("headgate_path_under", []*cel.Type{cel.ObjectType(pathType), text}, cel.BoolType,
+			cel.MemberOverload(overloadPathUnder, []*cel.Type{cel.ObjectType(pathType), text}, cel.BoolType,
 				of2(func(p *pathtext.Path, root string) (ref.Val, error) { return truth(p.Under(root)) }))),
 	}
 }

@@ -34,8 +34,10 @@ func TestFunctionsOfRules(t *testing.T) {
 		`sql("SELECT a::text FROM t", "postgresql").readOnly && sql("SELECT a::text FROM t").readOnly && !sql("SELECT a::text FROM t", "sqlite").readOnly`,
 		`sql("SELECT a FROM t WHERE a = 1", "generic").readOnly && sql("SELECT a FROM t WHERE a = 1", "generic").tables == ["t"]`,
 		`url(args.url).host == "files.acme.co.uk" && url(args.url).domain == "acme.co.uk" && url(args.url).port == 8443 && url(args.url).scheme == "https"`,
-		`url(args.url).under("acme.co.uk") && !url(args.url).under("co.uk.example") && url(args.url).path == "/a/b" && url(args.url).ipClass == "name"`,
+		`url(args.url).under("acme.co.uk") && !url(args.url).under("b.co.uk") && url(args.url).path == "/a/b" && url(args.url).ipClass == "name"`,
 		`host(args.host).name == "api.acme.example" && host(args.host).suffix == "example" && host(args.host).under("acme.example")`,
+		`url("https://a.example/public/../admin").host == "a.example"`,
+		`url("https://a.bücher.example/").under("bücher.example") && host("a.bücher.example").under("Bücher.Example.")`,
 		`ipClass(args.ip) == "private" && ipClass("8.8.8.8") == "public"`,
 		`inNetwork(request.ip, "203.0.113.0/24") && inNetwork(args.ip, ["192.168.0.0/16", "10.0.0.0/8"]) && !inNetwork(args.ip, ["192.168.0.0/16"])`,
 		`path(args.file).under("/srv/reports") && path(args.file).extension == ".csv" && !path(args.file).plain && path(args.file).name == "q1.CSV"`,
@@ -64,12 +66,16 @@ func TestFunctionsOfRules(t *testing.T) {
 func TestT26WhatAFunctionCannotReadBlocks(t *testing.T) {
 	for when, says := range map[string]string{
 		`url(args.path).host == "x"`:                                       "the URL is not absolute",
+		`url("https://a.example/public/%2e%2e/admin").path == "/"`:         "has . or .. in it",
+		`!url("https://a.example/public/..;/admin").path.matches("^/p")`:   "parameters behind a semicolon",
 		`url(args.n).host == "x"`:                                          "no such overload",
 		`host(args.bad).name == "x"`:                                       "is not a host name",
 		`ipClass(args.path) == "public"`:                                   "is not an IP address",
 		`inNetwork(args.path, "10.0.0.0/8")`:                               "is not an IP address",
 		`inNetwork(request.ip, args.path)`:                                 "is not a network",
 		`inNetwork(request.ip, [args.path, "203.0.113.0/24"])`:             "is not a network",
+		`url("https://a.example/").under(args.path)`:                       "without a path",
+		`host("a.example").under(args.tld)`:                                "anybody can have a name",
 		`path(args.up).under("/srv")`:                                      "leaves the directory",
 		`path(args.rel).under("/srv")`:                                     "absolute",
 		`money(args.n, "USD").above("1 EUR")`:                              "USD cannot be compared with one in EUR",
@@ -86,7 +92,7 @@ func TestT26WhatAFunctionCannotReadBlocks(t *testing.T) {
 		`"card" in classes(principal)`:                                     "has no text to look at",
 	} {
 		long := `"` + strings.Repeat("a", 70_000) + `"`
-		d := bundle(t, "p", withCalendar(t, when)).Evaluate(ana(`{"path":"/x","n":1,"bad":"a b","up":"../x","rel":"x","flag":true,"long":` + long + `}`))
+		d := bundle(t, "p", withCalendar(t, when)).Evaluate(ana(`{"path":"/x","tld":"com","n":1,"bad":"a b","up":"../x","rel":"x","flag":true,"long":` + long + `}`))
 		reason := faultv1.Reason_REASON_RULE_ERROR
 		if says == "no such overload" {
 			reason = faultv1.Reason_REASON_RULE_TYPE
@@ -112,6 +118,12 @@ func TestConstantsOfRulesAreCheckedWhenCompiled(t *testing.T) {
 		{`money(args.a, "EURO").above("1 EUR")`, "15", "ISO 4217"},
 		{`money(args.a, "EUR").above("1000")`, "28", "12.50 EUR"},
 		{`path(args.f).under("/srv/%2e")`, "20", "percent"},
+		{`path(args.f).under("srv%2e")`, "20", "percent"},
+		{`url(args.u).under("evil.example:443")`, "19", "without the port"},
+		{`host(args.u).under("*.evil.example")`, "20", "without the star"},
+		{`url(args.u).under("com")`, "19", "anybody can have a name"},
+		{`host(args.u).under("")`, "20", "is not a host name"},
+		{`url(args.u).under("/srv")`, "19", "without a path"},
 		{`"cards" in classes(args.t)`, "1", `the nearest is "card"`},
 		{`sql(args.q, "sqlit").readOnly`, "13", `the nearest is "sqlite"`},
 		{`sql(args.q, "sqlite", 1).readOnly`, "4", "sql"},

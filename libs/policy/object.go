@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -60,6 +61,7 @@ func shapes() map[string]shape {
 			"understood": always(cel.BoolType, func(s *sqltext.Statement) any { return s.Understood }),
 			"tables":     always(list, func(s *sqltext.Statement) any { return understood(s, s.Tables) }),
 			"functions":  always(list, func(s *sqltext.Statement) any { return understood(s, s.Functions) }),
+			"columns":    always(list, func(s *sqltext.Statement) any { return understood(s, s.Columns) }),
 			"hasWhere":   always(cel.BoolType, func(s *sqltext.Statement) any { return understood(s, s.HasWhere) }),
 			"why":        always(text, func(s *sqltext.Statement) any { return s.Why }),
 		},
@@ -79,7 +81,7 @@ func readShapes() map[string]shape {
 			"domain":  always(text, func(u *webaddr.URL) any { return u.Host.Domain }),
 			"ipClass": always(text, func(u *webaddr.URL) any { return u.Host.Class }),
 			"port":    always(number, func(u *webaddr.URL) any { return int64(u.Port) }),
-			"path":    always(text, func(u *webaddr.URL) any { return u.Path }),
+			"path":    always(text, pathOf),
 		},
 		hostType: {
 			"name":    always(text, func(h *webaddr.Host) any { return h.Name }),
@@ -122,6 +124,14 @@ func understood(s *sqltext.Statement, says any) any {
 		return fmt.Errorf("the SQL is not understood: %s", s.Why)
 	}
 	return says
+}
+
+// pathOf gives the path of a URL or, where its server may read another one, an error.
+func pathOf(u *webaddr.URL) any {
+	if u.Doubt != "" {
+		return errors.New(u.Doubt)
+	}
+	return u.Path
 }
 
 func wrongType(want, got any) error { return fmt.Errorf("a %T is not a %T", got, want) }

@@ -51,7 +51,8 @@ func agreed(one, other *Statement) *Statement {
 		disagreed.Why = "databases read it differently"
 	default:
 		both := *one
-		both.Functions = slices.Compact(slices.Sorted(slices.Values(slices.Concat(one.Functions, other.Functions))))
+		both.Functions = union(one.Functions, other.Functions)
+		both.Columns = union(one.Columns, other.Columns)
 		if both.Why == "" {
 			both.Why = other.Why
 		}
@@ -59,4 +60,10 @@ func agreed(one, other *Statement) *Statement {
 		return &both
 	}
 	return disagreed
+}
+
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
 }

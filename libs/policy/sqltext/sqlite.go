@@ -180,7 +180,7 @@ func (w *sqliteWalker) table(schema, name string) {
 	if schema == "" && slices.Contains(w.defined, name) {
 		return
 	}
-	w.tables[name] = true
+	w.tables[name], w.rows[name] = true, true
 	if schema != "" {
 		w.tables[schema+"."+name] = true
 	}
@@ -205,6 +205,9 @@ func (w *sqliteWalker) visit(v reflect.Value) {
 		if v.IsNil() {
 			return
 		}
+		if name, ok := v.Interface().(*sql.Ident); ok && v.Kind() == reflect.Interface { // one that stands for a value; tables have fields of their own
+			w.column(name.Name)
+		}
 		if v.Kind() == reflect.Pointer && v.CanInterface() {
 			if leave := w.enter(v.Interface()); leave != nil {
 				defer leave()
@@ -226,6 +229,7 @@ func (w *sqliteWalker) visit(v reflect.Value) {
 
 // enter judges one node; what it returns is called when all below was visited.
 func (w *sqliteWalker) enter(node any) (leave func()) {
+	w.sqliteColumnsOf(node)
 	switch n := node.(type) {
 	case *sql.SelectStatement:
 		return w.defining(n.WithClause)

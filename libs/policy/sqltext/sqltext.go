@@ -34,6 +34,9 @@ type Statement struct {
 	Tables []string
 	// Functions names, in lower case and in order, every function that is called; one with a schema like a table.
 	Functions []string
+	// Columns names, in lower case and in order, every column that is read, written or compared, with what is written before it and without. It has * where
+	// more may be meant than is named: a star, NATURAL JOIN, a whole row, an INSERT without columns, columns that get other names, other statements.
+	Columns []string
 	// HasWhere is true when every UPDATE and DELETE has a WHERE that speaks of a column or, where there is none of them, every SELECT at the top.
 	HasWhere bool
 	// Why says in a few words why ReadOnly is false.
@@ -67,6 +70,7 @@ func (s *Statement) filled(w *walker, verb string) *Statement {
 	s.Understood = true
 	s.Tables = slices.Sorted(maps.Keys(w.tables))
 	s.Functions = slices.Sorted(maps.Keys(w.functions))
+	s.Columns = w.sorted()
 	s.HasWhere = w.hasWhere()
 	s.Why = judge(s, w, verb)
 	s.ReadOnly = s.Why == ""

@@ -20,6 +20,8 @@ const maxDepth = 20_000
 // walker goes through a whole syntax tree by reflection, so that no part of it can be forgotten: what it meets and does not know makes the
 // statement not read-only.
 type walker struct {
+	columns
+
 	tables, functions map[string]bool
 	// defined are the names that WITH gives to parts of the statement, innermost last.
 	defined []string
@@ -31,7 +33,7 @@ type walker struct {
 }
 
 func newWalker() *walker {
-	return &walker{tables: map[string]bool{}, functions: map[string]bool{}}
+	return &walker{columns: newColumns(), tables: map[string]bool{}, functions: map[string]bool{}}
 }
 
 func (w *walker) refuse(format string, args ...any) {
@@ -57,6 +59,7 @@ func (w *walker) statements(all statements.Statements) (err error) {
 	defer rescue(&err)
 	for _, s := range all {
 		w.top(s.AST)
+		w.statementColumns(s.AST)
 		w.walk(reflect.ValueOf(s.AST))
 	}
 	return nil
@@ -128,12 +131,27 @@ func (w *walker) walk(v reflect.Value) {
 		}
 		w.walk(v.Elem())
 	case reflect.Slice, reflect.Array:
+		if names, ok := nameList(v); ok {
+			for _, name := range names {
+				w.column(string(name))
+			}
+			return
+		}
 		for i := range v.Len() {
 			w.element(v.Index(i))
 		}
 	case reflect.Struct:
 		w.node(v)
 	}
+}
+
+// nameList is a list of names of columns, as of USING, INSERT and SET.
+func nameList(v reflect.Value) (names tree.NameList, ok bool) {
+	if !v.CanInterface() {
+		return nil, false
+	}
+	names, ok = v.Interface().(tree.NameList)
+	return names, ok
 }
 
 // element walks one of a list; a list of names holds them by value.
@@ -146,10 +164,13 @@ func (w *walker) element(v reflect.Value) {
 
 // special visits the nodes that say more than their parts.
 func (w *walker) special(node any) bool {
+	w.columnsOf(node)
 	switch node := node.(type) {
 	case *tree.FuncExpr:
 		w.function(node)
-		w.walk(reflect.ValueOf(node.Exprs))
+		if !countsRows(node) {
+			w.walk(reflect.ValueOf(node.Exprs))
+		}
 		w.walk(reflect.ValueOf(node.Filter))
 		w.walk(reflect.ValueOf(node.WindowDef))
 		w.walk(reflect.ValueOf(node.OrderBy))
@@ -215,7 +236,7 @@ func (w *walker) table(catalog, schema, name tree.Name) {
 	if schema == "" && slices.Contains(w.defined, short) {
 		return
 	}
-	w.tables[short] = true
+	w.tables[short], w.rows[short] = true, true
 	if schema != "" {
 		w.tables[strings.ToLower(string(schema))+"."+short] = true
 	}
@@ -262,6 +283,9 @@ func functionName(ref tree.FunctionReference) []string {
 // node walks the fields of a struct of the tree.
 func (w *walker) node(v reflect.Value) {
 	t := v.Type()
+	if t == typeOf[tree.UnqualifiedStar]() || t == typeOf[tree.NaturalJoinCond]() {
+		w.star()
+	}
 	switch kind, known := nodes[t]; {
 	case known && kind == leaf:
 		return
@@ -333,7 +357,7 @@ var nodes = map[reflect.Type]nodeKind{
 	typeOf[tree.ParenTableExpr]():        branch,
 	typeOf[tree.JoinTableExpr]():         branch,
 	typeOf[tree.OnJoinCond]():            branch,
-	typeOf[tree.UsingJoinCond]():         leaf,
+	typeOf[tree.UsingJoinCond]():         branch,
 	typeOf[tree.NaturalJoinCond]():       leaf,
 	typeOf[tree.RowsFromExpr]():          branch,
 	typeOf[tree.AliasClause]():           leaf,

@@ -3,29 +3,53 @@ package webaddr
 import (
 	"fmt"
 	"net/netip"
+
+	"headgate.dev/libs/embedded"
 )
 
 // special is a block of the registries of RFC 6890 and what its addresses are for.
-type special struct{ block, class string }
-
-// specials come before what netip knows by itself; the first block that holds an address decides.
-func specials() []special {
-	return []special{
-		{"0.0.0.0/8", "reserved"}, {"100.64.0.0/10", "shared"}, {"192.0.0.0/24", "reserved"}, {"192.0.2.0/24", "documentation"},
-		{"198.18.0.0/15", "reserved"}, {"198.51.100.0/24", "documentation"}, {"203.0.113.0/24", "documentation"}, {"240.0.0.0/4", "reserved"},
-		{"64:ff9b::/96", "translated"}, {"64:ff9b:1::/48", "translated"}, {"100::/64", "reserved"}, {"2001::/23", "reserved"}, {"2001:db8::/32", "documentation"},
-		{"2002::/16", "translated"}, {"3fff::/20", "documentation"}, {"5f00::/16", "reserved"},
-	}
+type special struct {
+	block netip.Prefix
+	class string
 }
 
+// specials come before what netip knows by itself; the first block that holds an address decides.
+var specials = [...]special{
+	{netip.MustParsePrefix("0.0.0.0/8"), reserved},
+	{netip.MustParsePrefix("100.64.0.0/10"), "shared"},
+	{netip.MustParsePrefix("168.63.129.16/32"), reserved}, // the host of a machine at Azure
+	{netip.MustParsePrefix("192.0.0.0/24"), reserved},
+	{netip.MustParsePrefix("192.0.2.0/24"), "documentation"},
+	{netip.MustParsePrefix("192.88.99.0/24"), reserved}, // relays of 6to4: RFC 7526
+	{netip.MustParsePrefix("198.18.0.0/15"), reserved},
+	{netip.MustParsePrefix("198.51.100.0/24"), "documentation"},
+	{netip.MustParsePrefix("203.0.113.0/24"), "documentation"},
+	{netip.MustParsePrefix("240.0.0.0/4"), reserved},
+	{netip.MustParsePrefix("2001::/23"), reserved},
+	{netip.MustParsePrefix("2001:db8::/32"), "documentation"},
+	{netip.MustParsePrefix("3fff::/20"), "documentation"},
+}
+
+// globalUnicast is the part of IPv6 from which addresses are given out (RFC 3513, section 4).
+var globalUnicast = netip.MustParsePrefix("2000::/3")
+
+const public, loopback, translated, reserved = "public", "loopback", "translated", "reserved"
+
 // Class says what an address is for: public, private, loopback, link-local, multicast, unspecified, shared, documentation, translated or reserved.
+// An address of IPv6 that leads to one of IPv4 has the class of that, or is translated where that is public.
 func Class(ip netip.Addr) string {
 	ip = ip.Unmap()
+	if inner := embedded.IPv4(ip); inner.IsValid() {
+		if class := Class(inner); class != public {
+			return class
+		}
+		return translated
+	}
 	switch {
 	case ip.IsUnspecified():
 		return "unspecified"
 	case ip.IsLoopback():
-		return "loopback"
+		return loopback
 	case ip.IsPrivate():
 		return "private"
 	case ip.IsLinkLocalUnicast():
@@ -33,17 +57,20 @@ func Class(ip netip.Addr) string {
 	case ip.IsMulticast():
 		return "multicast"
 	}
-	for _, s := range specials() {
-		if netip.MustParsePrefix(s.block).Contains(ip) {
+	for _, s := range specials {
+		if s.block.Contains(ip) {
 			return s.class
 		}
 	}
-	return "public"
+	if ip.Is6() && !globalUnicast.Contains(ip) {
+		return reserved
+	}
+	return public
 }
 
 // Classes are all that Class answers.
 func Classes() []string {
-	return []string{"public", "private", "loopback", "link-local", "multicast", "unspecified", "shared", "documentation", "translated", "reserved"}
+	return []string{public, "private", loopback, "link-local", "multicast", "unspecified", "shared", "documentation", translated, reserved}
 }
 
 // ReadIP reads an address; one of IPv4 that is written as IPv6 is one of IPv4.

@@ -5,12 +5,14 @@
 package webaddr
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -30,7 +32,7 @@ type Host struct {
 	Domain string
 	// Suffix is the public suffix, as co.uk; empty for an address.
 	Suffix string
-	// Class is name for a name, otherwise that of the address.
+	// Class is loopback for localhost and what is below it (RFC 6761, 6.3), name for another name, otherwise that of the address.
 	Class string
 }
 
@@ -41,8 +43,10 @@ type URL struct {
 	Host   Host
 	// Port is the one that is given or the scheme's own; 0 when it has none.
 	Port int
-	// Path is decoded.
+	// Path is decoded; an empty one is / (RFC 9110, 4.2.3).
 	Path string
+	// Doubt says why a server may read another path; empty for a path that all read alike.
+	Doubt string
 }
 
 // ReadURL reads an absolute URL with a host.
@@ -72,7 +76,7 @@ func ReadURL(text string) (*URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &URL{Scheme: strings.ToLower(parsed.Scheme), Host: *host, Path: parsed.Path}
+	out := &URL{Scheme: strings.ToLower(parsed.Scheme), Host: *host, Path: cmp.Or(parsed.Path, "/"), Doubt: doubt(parsed)}
 	if out.Port, err = port(out.Scheme, parsed.Port()); err != nil {
 		return nil, err
 	}
@@ -85,6 +89,30 @@ func authority(rest string) int {
 		return at
 	}
 	return len(rest)
+}
+
+// doubt says why servers and what stands before them read a path differently: some resolve dots, drop parameters, merge slashes or decode
+// once more, and others do not (RFC 3986, 6.2.2).
+func doubt(u *url.URL) string {
+	raw := strings.ToLower(u.EscapedPath())
+	switch {
+	case strings.Contains(raw, "%2f") || strings.ContainsRune(u.Path, '\\'):
+		return "the path of the URL has an encoded slash or a backslash"
+	case strings.Contains(raw, "%25"):
+		return "the path of the URL has an encoded percent sign, which some decode once more"
+	case strings.ContainsRune(u.Path, ';'):
+		return "the path of the URL has parameters behind a semicolon, which some leave out"
+	case strings.Contains(u.Path, "//"):
+		return "the path of the URL has slashes beside each other, which some make one"
+	case !utf8.ValidString(u.Path) || strings.ContainsFunc(u.Path, unicode.IsControl):
+		return "the path of the URL has control characters or is not valid UTF-8"
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if segment == "." || segment == ".." {
+			return "the path of the URL has . or .. in it"
+		}
+	}
+	return ""
 }
 
 func port(scheme, text string) (int, error) {
@@ -119,6 +147,9 @@ func ReadHost(text string) (*Host, error) {
 		return nil, err
 	}
 	out := &Host{Name: name, Class: "name"}
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		out.Class = loopback
+	}
 	out.Suffix, _ = publicsuffix.PublicSuffix(name)
 	if domain, err := publicsuffix.EffectiveTLDPlusOne(name); err == nil {
 		out.Domain = domain
@@ -151,11 +182,49 @@ func hostByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 }
 
-// Under says whether the host is a name or lies below it. Addresses are under nothing but themselves.
-func (h *Host) Under(name string) bool {
-	name = strings.TrimPrefix(strings.ToLower(strings.TrimSuffix(name, ".")), ".")
-	if name == "" {
-		return false
+// Under says whether the host is a name or lies below it. Addresses are under nothing but themselves. A name that no host can be under, or that is
+// a public suffix, which many strangers are under, is an error.
+func (h *Host) Under(name string) (bool, error) {
+	parent, err := ReadParent(name)
+	if err != nil {
+		return false, err
 	}
-	return h.Name == name || h.Class == "name" && strings.HasSuffix(h.Name, "."+name)
+	return h.Name == parent.Name || h.Suffix != "" && strings.HasSuffix(h.Name, "."+parent.Name), nil
+}
+
+// ReadParent reads the name that hosts are under; a dot before it changes nothing.
+func ReadParent(text string) (*Host, error) {
+	if instead := mistaken(text); instead != "" {
+		return nil, fmt.Errorf("%.80q is not a name that hosts are under; %s", text, instead)
+	}
+	h, err := ReadHost(strings.TrimPrefix(text, "."))
+	if err != nil {
+		return nil, fmt.Errorf("%w; write a name as acme.example", err)
+	}
+	if _, listed := publicsuffix.PublicSuffix(h.Name); h.Suffix == h.Name && (listed || strings.Contains(h.Suffix, ".")) {
+		return nil, fmt.Errorf("anybody can have a name under %.80q; name what somebody registered, or compare host(…).suffix", h.Name)
+	}
+	return h, nil
+}
+
+// mistaken says what to write instead of something else than a name.
+func mistaken(text string) string {
+	name := strings.Trim(text, "[]")
+	if _, err := netip.ParseAddr(name); err == nil {
+		return ""
+	}
+	if _, err := netip.ParsePrefix(text); err == nil {
+		return "ask inNetwork(…) about a network"
+	}
+	switch {
+	case strings.Contains(text, "://"):
+		return "write the host alone, without the scheme"
+	case strings.Contains(text, "*"):
+		return "write it without the star: names below it are under it"
+	case strings.ContainsAny(text, "/?#"):
+		return "write the host alone, without a path"
+	case strings.Contains(text, ":"):
+		return "write the host alone, without the port, and compare url(…).port"
+	}
+	return ""
 }
