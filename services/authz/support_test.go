@@ -50,6 +50,7 @@ type identity struct {
 	revision int64
 	objects  map[string]resource.Object
 	silent   bool
+	bare     bool // trust tells of no servers but those of the test
 }
 
 func newIdentity() *identity {
@@ -246,6 +247,9 @@ func launchWith(t testing.TB, id *identity, audit auditv1connect.AuditServiceCli
 	behind := rpc.NewMux(rpc.MuxConfig{Self: optionsv1.Service_SERVICE_IDENTITY})
 	rpc.Handle[identityv1connect.IdentityServiceHandler](behind, identityv1connect.NewIdentityServiceHandler, id)
 	h.trust = newTrust()
+	if !id.bare {
+		h.trust.usual()
+	}
 	beside := rpc.NewMux(rpc.MuxConfig{Self: optionsv1.Service_SERVICE_TRUST})
 	rpc.Handle[trustv1connect.TrustServiceHandler](beside, trustv1connect.NewTrustServiceHandler, h.trust)
 	cfg := authz.Config{Database: sqlstore.Config{}}

@@ -139,5 +139,5 @@ func (b *batch) decide(ctx context.Context, w who, call *authzv1.DecideRequest) 
 	request := b.h.request(w.tenant, d.directory, call, args, at)
 	request.Relation = b.reaches[w].Lookup(call.GetServer(), call.GetTool(), at).For(request)
 	b.h.count(d.bundle, request)
-	return vouched(ctx, d.bundle, request, d.bundle.Settle(request, b.h.asking(ctx, request)))
+	return b.h.judge(ctx, d.bundle, request)
 }

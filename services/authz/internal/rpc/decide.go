@@ -25,7 +25,7 @@ func (h *Handler) Decide(ctx context.Context, req *connect.Request[authzv1.Decid
 	if err != nil {
 		return nil, err
 	}
-	decision := vouched(ctx, bundle, request, bundle.Settle(request, h.asking(ctx, request)))
+	decision := h.judge(ctx, bundle, request)
 	decision.ID = ids.Prefixed("dec")
 	return connect.NewResponse(&authzv1.DecideResponse{Decision: decision.Proto()}), nil
 }
@@ -43,10 +43,35 @@ func (h *Handler) Explain(ctx context.Context, req *connect.Request[authzv1.Expl
 	if country := req.Msg.GetCountry(); country != "" {
 		request.Country = country
 	}
+	if refused := h.unserved(request); refused != nil {
+		return connect.NewResponse(&authzv1.ExplainResponse{Decision: refused.Proto()}), nil
+	}
 	bundle.Settle(request, h.asking(ctx, request)) // brings the relations that Explain judges by
 	decision, rules := bundle.Explain(request)
 	decision = vouched(ctx, bundle, request, decision)
 	return connect.NewResponse(&authzv1.ExplainResponse{Decision: decision.Proto(), Rules: rules}), nil
+}
+
+// judge decides a call: what an edge does not serve is blocked before any rule looks at it.
+func (h *Handler) judge(ctx context.Context, bundle *policy.Bundle, request *policy.Request) policy.Decision {
+	if refused := h.unserved(request); refused != nil {
+		return *refused
+	}
+	return vouched(ctx, bundle, request, bundle.Settle(request, h.asking(ctx, request)))
+}
+
+// unserved is the block of what is not an approved tool that its server shows, in the edge's order: that there is no such tool comes before the relation,
+// how it stands after it. It is nil where an edge would ask the rules.
+func (h *Handler) unserved(request *policy.Request) *policy.Decision {
+	err := h.Catalogue.Refuses(request.Tenant, request.Server.Name, request.Tool.Name)
+	if err == nil {
+		return nil
+	}
+	why := fault.From(err)
+	if why.Reason != faultv1.Reason_REASON_UNKNOWN_TOOL && !request.Relation.See {
+		return nil
+	}
+	return &policy.Decision{Effect: policy.Block, Reason: why.Reason, Sentence: why.Sentence, Via: request.Relation.Via}
 }
 
 // vouched says, for everybody but the services, which read facts themselves, which facts a decision has from the question alone and, where it lacks one,
