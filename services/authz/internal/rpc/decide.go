@@ -40,6 +40,9 @@ func (h *Handler) Explain(ctx context.Context, req *connect.Request[authzv1.Expl
 	if err != nil {
 		return nil, err
 	}
+	if err := h.declared(request); err != nil {
+		return nil, err
+	}
 	if country := req.Msg.GetCountry(); country != "" {
 		request.Country = country
 	}
@@ -50,6 +53,24 @@ func (h *Handler) Explain(ctx context.Context, req *connect.Request[authzv1.Expl
 	decision, rules := bundle.Explain(request)
 	decision = vouched(ctx, bundle, request, decision)
 	return connect.NewResponse(&authzv1.ExplainResponse{Decision: decision.Proto(), Rules: rules}), nil
+}
+
+// declared refuses a question about somebody who is not in the tenant: it is a slip of the asker, and no answer about rights.
+func (h *Handler) declared(request *policy.Request) error {
+	known, ok := h.Tenants.View().Tenant(request.Tenant)
+	if !ok {
+		return nil // the question found the tenant: it is going just now, and nobody has rights in it
+	}
+	said := ""
+	switch who, agent := request.Principal.Name, request.Agent.Name; {
+	case !known.Declared("person", who):
+		said = policy.Unknown("person", who, known.People())
+	case agent != "" && !known.HasAgent(agent):
+		said = policy.Unknown("agent", agent, known.Agents())
+	default:
+		return nil
+	}
+	return fault.New(faultv1.Reason_REASON_NOT_FOUND, "In tenant %s %s.", request.Tenant, said)
 }
 
 // judge decides a call: what an edge does not serve is blocked before any rule looks at it.
