@@ -35,8 +35,8 @@ type holding struct {
 
 type grant struct {
 	see, call bool
-	via       string      // without the head
-	until     time.Time   // zero: without end
+	via       string     // without the head
+	until     time.Time  // zero: without end
 	condition *callTerms // calls that meet it may be made; nil for none
 }
 

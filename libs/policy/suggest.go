@@ -6,6 +6,9 @@ import (
 	"strings"
 )
 
+// Unknown says that a server, a tool or whatever it is has a name that is not known, and which known one is nearest.
+func Unknown(what, name string, known []string) string { return unknownName(what, name, known) }
+
 // unknownName says that a name is not known and which known one is nearest.
 func unknownName(what, name string, known []string) string {
 	if len(known) == 0 {

@@ -22,7 +22,9 @@ const (
 // stocked is acme with the tools of two servers.
 func stocked(t *testing.T) *harness {
 	t.Helper()
-	h := start(t, newAcme(t))
+	id := newAcme(t)
+	id.bare = true
+	h := start(t, id)
 	h.trust.server("tickets", nil, map[string]string{"close_ticket": closeTicket, "get_ticket": reads})
 	h.trust.server("crm", nil, map[string]string{"read_customer": tool, "erase": tool})
 	h.trust.server("other", nil, map[string]string{"x": tool})

@@ -67,8 +67,8 @@ func (z zen) evaluate(body string) verdict {
 }
 
 func question(person, agent, tool, arguments, facts string) string {
-	return fmt.Sprintf(`{"subject":{"type":"user","id":%q,"properties":{"agent":%q,"department":"Sales"}},"action":{"name":"call","properties":{"arguments":%s}},
-		"resource":{"type":"tool","id":%q,"properties":{"x":1}},"context":{"facts":%s,"time":"2026-01-01T00:00:00Z"},"futureField":{"nested":true}}`,
+	return fmt.Sprintf(`{"subject":{"type":"user","id":%q,"department":"Sales","properties":{"agent":%q}},"action":{"name":"call","properties":{"arguments":%s}},
+		"resource":{"type":"tool","id":%q,"properties":{"x":1}},"context":{"facts":%s},"futureField":{"nested":true}}`,
 		person, agent, arguments, tool, facts)
 }
 
@@ -148,6 +148,14 @@ func TestAuthZENAnswersSeveralQuestions(t *testing.T) {
 		}
 		return b.String()
 	}
+	code, answer := z.post("/access/v1/evaluations", `{"subject":{"type":"user","id":"ana","properties":{"agent":"scout"}},"action":{"name":"call"},"evaluations":[
+		{"subject":{"type":"user"},"resource":{"type":"tool","id":"crm.read_customer"}},
+		{"subject":{"type":"user","id":"ana"},"resource":{"type":"tool","id":"crm.read_customer"}},
+		{"subject":{"type":"user","id":"ana","properties":{"agnet":"scout"}},"resource":{"type":"tool","id":"crm.read_customer"}}]}`)
+	var agents struct{ Evaluations []verdict }
+	if err := json.Unmarshal([]byte(answer), &agents); err != nil || code != http.StatusOK || said(agents.Evaluations) != "false true false(400) " {
+		t.Errorf("through an agent: %d %s", code, answer)
+	}
 	for options, want := range map[string]string{
 		``: "true false false(400) false(400) true ",
 		`"options":{"evaluations_semantic":"execute_all"},`:            "true false false(400) false(400) true ",
@@ -201,6 +209,9 @@ func TestAuthZENRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"a name twice":          {strings.Replace(good, `"id":"ana"`, `"id":"carl","id":"ana"`, 1), nil, 400, "strict"},
 		"arguments in a list":   {strings.Replace(good, `"arguments":{}`, `"arguments":[]`, 1), nil, 400, "object"},
 		"facts in a text":       {strings.Replace(good, `"facts":{}`, `"facts":"x"`, 1), nil, 400, "facts"},
+		"an agent misspelt":     {strings.Replace(good, `"agent"`, `"agnet"`, 1), nil, 400, `subject.properties has a member that is not read: the member "agnet" is not known; the nearest is "agent"`},
+		"arguments misspelt":    {strings.Replace(good, `"arguments"`, `"argumnets"`, 1), nil, 400, `action.properties has a member that is not read: the member "argumnets" is not known; the nearest is "arguments"`},
+		"an address misspelt":   {strings.Replace(good, `"facts":{}`, `"facts":{},"ipp":"192.0.2.7"`, 1), nil, 400, `context has a member that is not read: the member "ipp" is not known; the nearest is "ip"`},
 		"half a body":           {good[:20], nil, 400, "JSON"},
 		"no body":               {``, nil, 400, "body"},
 		"a list":                {`[]`, nil, 400, "object"},

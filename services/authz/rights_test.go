@@ -9,6 +9,8 @@ import (
 
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+
+	"headgate.dev/libs/fault"
 )
 
 const acme = `
@@ -102,6 +104,19 @@ func TestRolesComeThroughGroupsWithinGroupsDepartmentsAndTeams(t *testing.T) {
 	same(t, "carl outside", h.rights("acme", "carl", ""))
 	if d := h.decide(call("carl", "", "tickets", "close_ticket")); d.GetReason() != faultv1.Reason_REASON_NOT_GRANTED {
 		t.Errorf("carl outside: %v", d)
+	}
+}
+
+func TestNobodyIsExplainedWhoIsNotThere(t *testing.T) {
+	h := start(t, newAcme(t))
+	for says, req := range map[string]*authzv1.DecideRequest{
+		`In tenant acme the person "anna" is not known; the nearest is "ana".`:   call("anna", "", "tickets", "x"),
+		`In tenant acme the agent "scuot" is not known; the nearest is "scout".`: call("ana", "scuot", "tickets", "x"),
+	} {
+		_, err := h.as("acme", "desk", "app").Explain(t.Context(), connect.NewRequest(&authzv1.ExplainRequest{Call: req}))
+		if !fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%v", err)
+		}
 	}
 }
 

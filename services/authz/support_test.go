@@ -51,6 +51,7 @@ type identity struct {
 	objects  map[string]resource.Object
 	silent   bool
 	trust    *trust // for those that follow this identity; nil for one each
+	bare     bool   // trust tells of no servers but those of the test
 }
 
 func newIdentity() *identity {
@@ -248,6 +249,9 @@ func launchWith(t testing.TB, id *identity, audit auditv1connect.AuditServiceCli
 	rpc.Handle[identityv1connect.IdentityServiceHandler](behind, identityv1connect.NewIdentityServiceHandler, id)
 	if h.trust = id.trust; h.trust == nil {
 		h.trust = newTrust()
+		if !id.bare {
+			h.trust.usual()
+		}
 	}
 	beside := rpc.NewMux(rpc.MuxConfig{Self: optionsv1.Service_SERVICE_TRUST})
 	rpc.Handle[trustv1connect.TrustServiceHandler](beside, trustv1connect.NewTrustServiceHandler, h.trust)

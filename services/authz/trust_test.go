@@ -78,10 +78,36 @@ func (tr *trust) server(name string, labels []string, tools map[string]string) {
 			Name: tool, State: trustv1.DefinitionState_DEFINITION_STATE_APPROVED, Approved: []byte(raw), Labels: []string{"of-" + tool},
 		})
 	}
+	tr.change(name, state)
+}
+
+// usual tells of the servers that most tests ask about.
+func (tr *trust) usual() {
+	for name, tools := range map[string]string{
+		"tickets": "close_ticket get_ticket list_tickets anything x tool0 tool1 tool2 tool3 tool4 tool5 tool6 tool7 tool8 tool9",
+		"crm":     "read_customer delete_customer", "docs": "x", "phone": "ring", "wiki": "page",
+		"s0": "t0 t1 t2 t3 t4 t5", "s1": "t0 t1 t2 t3 t4 t5 get_ticket", "s2": "t0 t1 t2 t3 t4 t5", "s3": "t0 t1 t2 t3 t4 t5", "s4": "t0 t1 t2 t3 t4 t5",
+	} {
+		defined := map[string]string{}
+		for _, tool := range strings.Fields(tools) {
+			defined[tool] = `{"inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}`
+		}
+		tr.server(name, nil, defined)
+	}
+}
+
+// change tells of a server of acme, or that it is gone.
+func (tr *trust) change(name string, state *trustv1.ServerState) {
 	tr.mu.Lock()
 	tr.revision++
-	tr.servers[name] = state
-	m := &trustv1.WatchResponse{Revision: tr.revision, Upserts: []*trustv1.ServerState{state}}
+	m := &trustv1.WatchResponse{Revision: tr.revision}
+	if state == nil {
+		delete(tr.servers, name)
+		m.Deletions = []*trustv1.ServerDeletion{{Tenant: "acme", Name: name}}
+	} else {
+		tr.servers[name] = state
+		m.Upserts = []*trustv1.ServerState{state}
+	}
 	tr.mu.Unlock()
 	tr.hub.Publish(m)
 }
@@ -89,7 +115,9 @@ func (tr *trust) server(name string, labels []string, tools map[string]string) {
 const closeTicket = `{"name":"close_ticket","inputSchema":{"type":"object","properties":{"id":{"type":"string"}}},"annotations":{"readOnlyHint":false}}`
 
 func TestAPolicyIsHeldAgainstTheApprovedToolsOfItsServer(t *testing.T) {
-	h := start(t, newIdentity())
+	id := newIdentity()
+	id.bare = true
+	h := start(t, id)
 	admin := h.as("acme", "root", "admin")
 	apply := func(when string) error {
 		spec := &authzv1.PolicySpec{
@@ -133,6 +161,7 @@ func TestT26NothingIsDecidedOrAppliedWhileTrustIsSilent(t *testing.T) {
 
 func TestRulesAreJudgedByWhatTrustSaysOfTheTool(t *testing.T) {
 	id := newIdentity()
+	id.bare = true
 	id.apply(t, `
 apiVersion: headgate/v1
 kind: Person
@@ -173,16 +202,90 @@ spec:
 		}
 		return resp.Msg.GetDecision().GetEffect() + " " + resp.Msg.GetDecision().GetReason().String()
 	}
-	eventually(t, 40*time.Second, func() bool { return effect("close_ticket") == "block REASON_RULE_ERROR" }) // trust knows no such server
+	eventually(t, 40*time.Second, func() bool { return effect("close_ticket") == "block REASON_UNKNOWN_TOOL" }) // trust knows no such server
 	h.trust.server("tickets", nil, map[string]string{"close_ticket": closeTicket})
 	eventually(t, 40*time.Second, func() bool { return effect("close_ticket") == "allow REASON_UNSPECIFIED" })
-	if got := effect("other"); got != "block REASON_RULE" {
+	if got := effect("other"); got != "block REASON_UNKNOWN_TOOL" {
 		t.Error(got)
 	}
 }
 
+// What an edge does not serve is not allowed by anybody who is asked, whatever a grant of all tools covers.
+func TestWhatAnEdgeDoesNotServeIsBlocked(t *testing.T) {
+	id := newAcme(t)
+	id.bare = true
+	h := start(t, id)
+	state := func(change func(*trustv1.ServerState)) *trustv1.ServerState {
+		s := &trustv1.ServerState{
+			Server:   &trustv1.Server{Metadata: &resourcev1.Metadata{Name: "tickets", Tenant: "acme"}, Spec: &trustv1.ServerSpec{}},
+			Standing: trustv1.Standing_STANDING_APPROVED,
+		}
+		for name, state := range map[string]trustv1.DefinitionState{
+			"close_ticket": trustv1.DefinitionState_DEFINITION_STATE_APPROVED, "new_tool": trustv1.DefinitionState_DEFINITION_STATE_PENDING,
+			"changed": trustv1.DefinitionState_DEFINITION_STATE_CHANGED, "gone": trustv1.DefinitionState_DEFINITION_STATE_GONE,
+		} {
+			d := &trustv1.Definition{Name: name, State: state}
+			if name != "new_tool" {
+				d.Approved = []byte(closeTicket)
+			}
+			s.Definitions = append(s.Definitions, d)
+		}
+		if change != nil {
+			change(s)
+		}
+		return s
+	}
+	app := h.as("acme", "desk", "app")
+	reasonOf := func(d *authzv1.Decision) string {
+		if d.GetEffect() == "allow" {
+			return ""
+		}
+		return fault.Code(d.GetReason())
+	}
+	holds := func(person, server, tool, effect, reason, says string) {
+		t.Helper()
+		eventually(t, 40*time.Second, func() bool { // trust is heard
+			d := h.decide(call(person, "", server, tool))
+			return d.GetEffect() == effect && reasonOf(d) == reason
+		})
+		req := call(person, "", server, tool)
+		explained, err := app.Explain(t.Context(), connect.NewRequest(&authzv1.ExplainRequest{Call: req}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for way, d := range map[string]*authzv1.Decision{"decide": h.decide(req), "batch": h.batch(req), "explain": explained.Msg.GetDecision()} {
+			if d.GetEffect() != effect || reasonOf(d) != reason || !strings.Contains(d.GetSentence(), says) {
+				t.Errorf("%s: %s %s.%s: %v", way, person, server, tool, d)
+			}
+		}
+	}
+	holds("ana", "tickets", "close_ticket", "block", "unknown-tool", `The server "tickets" is not known; there is none.`)
+	h.trust.change("tickets", state(nil))
+	holds("ana", "tickets", "close_ticket", "allow", "", "allowed")
+	holds("ana", "tickets", "close_tickt", "block", "unknown-tool", `The tool "close_tickt" is not known; the nearest is "close_ticket".`)
+	holds("ana", "tickts", "close_ticket", "block", "unknown-tool", `The server "tickts" is not known; the nearest is "tickets".`)
+	holds("ana", "tickets", "new_tool", "block", "not-approved", "The definition of new_tool waits for approval.")
+	holds("ana", "tickets", "changed", "block", "definition-changed", "changed since it was approved")
+	holds("ana", "tickets", "gone", "block", "definition-changed", "changed since it was approved")
+	holds("carl", "tickets", "new_tool", "block", "not-granted", "no relation lets carl call it")
+	holds("carl", "tickets", "nope", "block", "unknown-tool", `The tool "nope" is not known`)
+	for _, method := range []string{"resources/read", "prompts/get", "completion/complete"} {
+		holds("ana", "tickets", method, "allow", "", "allowed")
+		holds("ana", "crm", method, "block", "unknown-tool", `The server "crm" is not known`)
+	}
+	h.trust.change("tickets", state(func(s *trustv1.ServerState) { s.Standing = trustv1.Standing_STANDING_QUARANTINED }))
+	holds("ana", "tickets", "close_ticket", "block", "quarantined", "The server tickets is quarantined.")
+	holds("ana", "tickets", "resources/read", "block", "quarantined", "The server tickets is quarantined.")
+	h.trust.change("tickets", state(func(s *trustv1.ServerState) { s.Standing = trustv1.Standing_STANDING_PENDING }))
+	holds("ana", "tickets", "close_ticket", "block", "not-approved", "The server tickets waits for approval.")
+	h.trust.change("tickets", nil)
+	holds("ana", "tickets", "close_ticket", "block", "unknown-tool", "is not known")
+}
+
 func TestApplyingSaysWhatIsProbablyAMistake(t *testing.T) {
-	h := start(t, newAcme(t))
+	id := newAcme(t)
+	id.bare = true
+	h := start(t, id)
 	admin := h.as("acme", "root", "admin")
 	h.trust.server("tickets", nil, map[string]string{"close_ticket": closeTicket})
 	apply := func(yaml string, change func(*authzv1.ApplyRequest)) string {

@@ -22,6 +22,8 @@ func explained(t *testing.T, c *company) {
 			[]string{"--as", "sam", "--tool", "tickets.close_ticket", "--args", `{"id":"T-1"}`, "--facts", `{"ticket":{"priority":"normal"}}`}},
 		{3, []string{"undecided: needs fact tickets/ticket (--facts)", "not known: fact tickets/ticket"}, []string{"--as", "sam", "--tool", "tickets.close_ticket", "--args", `{"id":"T-1"}`}},
 		{3, []string{"block:", "relation: none"}, []string{"--as", "carl", "--tool", "tickets.close_ticket", "--args", `{"id":"T-1"}`}},
+		{3, []string{`block: The tool "close_tickt" is not known; the nearest is "close_ticket".`}, []string{"--as", "sam", "--tool", "tickets.close_tickt"}},
+		{2, nil, []string{"--as", "samm", "--tool", "tickets.get_ticket"}}, {2, nil, []string{"--as", "sam", "--agent", "nobody", "--tool", "tickets.get_ticket"}},
 		{2, nil, []string{"--as", "sam", "--tool", "tickets"}}, {2, nil, []string{"--as", "sam", "--tool", "tickets.x", "--at", "noon"}},
 	} {
 		args := append([]string{"policy", "explain", "--tenant", "acme"}, want.args...)

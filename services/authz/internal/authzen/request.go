@@ -2,6 +2,8 @@ package authzen
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -10,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/policy"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 )
 
@@ -30,7 +33,8 @@ const (
 	permitOnFirst = "permit_on_first_permit"
 )
 
-// tuple is one question. What it does not name is ignored, as the API wants it.
+// tuple is one question. What it does not name is ignored, as the API wants it, but not where Headgate says which members there are: one that is misspelt
+// there would leave out what makes a right smaller.
 type tuple struct {
 	Subject  *subject  `json:"subject"`
 	Action   *action   `json:"action"`
@@ -43,6 +47,7 @@ type subject struct {
 	ID         string `json:"id"`
 	Properties struct {
 		Agent string `json:"agent"`
+		Other others `json:",embed"`
 	} `json:"properties"`
 }
 
@@ -50,6 +55,7 @@ type action struct {
 	Name       string `json:"name"`
 	Properties struct {
 		Arguments jsontext.Value `json:"arguments"`
+		Other     others         `json:",embed"`
 	} `json:"properties"`
 }
 
@@ -62,6 +68,32 @@ type context struct {
 	IP     string         `json:"ip"`
 	Tenant string         `json:"tenant"`
 	Facts  jsontext.Value `json:"facts"`
+	Other  others         `json:",embed"`
+}
+
+// others are members that Headgate does not know.
+type others map[string]jsontext.Value
+
+// none refuses them, where these are known.
+func (o others) none(where string, known ...string) error {
+	for _, name := range slices.Sorted(maps.Keys(o)) {
+		return fault.Invalid("%s has a member that is not read: %s. Leave it out, or correct its name.", where, policy.Unknown("member", name, known))
+	}
+	return nil
+}
+
+// exact refuses members that would be left out of the question.
+func (t *tuple) exact() error {
+	if err := t.Subject.Properties.Other.none("subject.properties", "agent"); err != nil {
+		return err
+	}
+	if err := t.Action.Properties.Other.none("action.properties", "arguments"); err != nil {
+		return err
+	}
+	if t.Context == nil {
+		return nil
+	}
+	return t.Context.Other.none("context", "ip", "facts", "tenant")
 }
 
 // several is a request of the evaluations endpoint: questions, and what they have in common.
@@ -97,6 +129,9 @@ func (t *tuple) over(common tuple) {
 	case t.Subject == nil:
 		t.Subject = common.Subject
 	case common.Subject != nil:
+		if t.Subject.ID == "" { // whoever is asked about is so through the same agent
+			fill(&t.Subject.Properties.Agent, common.Subject.Properties.Agent)
+		}
 		fill(&t.Subject.Type, common.Subject.Type)
 		fill(&t.Subject.ID, common.Subject.ID)
 	}
@@ -139,6 +174,9 @@ func (t *tuple) call() (*authzv1.DecideRequest, error) {
 		return nil, fault.Invalid("There is no action %q here: the action is call.", t.Action.Name)
 	case t.Resource.Type != typeTool:
 		return nil, fault.Invalid("There are no resources of type %q here: a resource is of type tool, and its id is SERVER.TOOL.", t.Resource.Type)
+	}
+	if err := t.exact(); err != nil {
+		return nil, err
 	}
 	server, tool, ok := strings.Cut(t.Resource.ID, ".")
 	if !ok || server == "" || tool == "" {

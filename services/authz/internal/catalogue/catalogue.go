@@ -4,11 +4,15 @@ package catalogue
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 
+	"headgate.dev/libs/fault"
 	"headgate.dev/libs/mcp"
 	"headgate.dev/libs/policy"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
 )
 
@@ -21,10 +25,11 @@ type Catalogue struct {
 type key struct{ tenant, name string }
 
 type server struct {
-	labels []string
-	trust  map[string]any
-	served bool // approved as a whole, and not quarantined
-	tools  map[string]tool
+	labels   []string
+	trust    map[string]any
+	standing trustv1.Standing
+	tools    map[string]tool
+	shown    map[string]trustv1.DefinitionState // every tool that trust knows of, approved or not
 }
 
 type tool struct {
@@ -58,9 +63,11 @@ func (c *Catalogue) Apply(m *trustv1.WatchResponse) error {
 func read(state *trustv1.ServerState) *server {
 	spec := state.GetServer().GetSpec()
 	out := &server{
-		labels: spec.GetLabels(), trust: policy.TrustOf(state, nil), served: state.GetStanding() == trustv1.Standing_STANDING_APPROVED, tools: map[string]tool{},
+		labels: spec.GetLabels(), trust: policy.TrustOf(state, nil), standing: state.GetStanding(),
+		tools: map[string]tool{}, shown: map[string]trustv1.DefinitionState{},
 	}
 	for _, d := range state.GetDefinitions() {
+		out.shown[d.GetName()] = d.GetState()
 		// Trust approves no definition that is not JSON. Members are looked up as an edge does: by exact name.
 		if !json.Valid(d.GetApproved()) {
 			continue
@@ -138,7 +145,7 @@ func (c *Catalogue) Served(tenant, name string) []string {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	s := c.servers[key{tenant, name}]
-	if s == nil || !s.served {
+	if s == nil || s.standing != trustv1.Standing_STANDING_APPROVED {
 		return nil
 	}
 	out := make([]string, 0, len(s.tools))
@@ -149,6 +156,54 @@ func (c *Catalogue) Served(tenant, name string) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// Refuses says why an edge serves nobody a tool or method of a server, as the edge finds it; nil where it serves it.
+func (c *Catalogue) Refuses(tenant, name, toolName string) error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	s := c.servers[key{tenant, name}]
+	if s == nil {
+		return unknown("server", name, c.names(tenant))
+	}
+	method := isMethod(toolName)
+	state, shown := s.shown[toolName]
+	if !method && !shown {
+		return unknown("tool", toolName, slices.Collect(maps.Keys(s.shown)))
+	}
+	switch {
+	case s.standing == trustv1.Standing_STANDING_QUARANTINED:
+		return fault.New(faultv1.Reason_REASON_QUARANTINED, "The server %s is quarantined.", name)
+	case s.standing != trustv1.Standing_STANDING_APPROVED:
+		return fault.New(faultv1.Reason_REASON_NOT_APPROVED, "The server %s waits for approval.", name)
+	case method:
+		return nil
+	case state == trustv1.DefinitionState_DEFINITION_STATE_CHANGED || state == trustv1.DefinitionState_DEFINITION_STATE_GONE:
+		return fault.New(faultv1.Reason_REASON_DEFINITION_CHANGED, "The definition of %s changed since it was approved.", toolName)
+	case !s.tools[toolName].served:
+		return fault.New(faultv1.Reason_REASON_NOT_APPROVED, "The definition of %s waits for approval.", toolName)
+	}
+	return nil
+}
+
+func unknown(what, name string, known []string) error {
+	said := policy.Unknown(what, name, known)
+	return fault.New(faultv1.Reason_REASON_UNKNOWN_TOOL, "%s%s.", strings.ToUpper(said[:1]), said[1:])
+}
+
+func (c *Catalogue) names(tenant string) []string {
+	var out []string
+	for at := range c.servers {
+		if at.tenant == tenant {
+			out = append(out, at.name)
+		}
+	}
+	return out
+}
+
+// isMethod reports whether relations take a name for a tool of every server. A tool cannot have such a name.
+func isMethod(name string) bool {
+	return name == mcp.MethodResourceRead || name == mcp.MethodPromptsGet || name == mcp.MethodComplete
 }
 
 // Known reports whether there is such a server.

@@ -195,6 +195,9 @@ func (t *Tenant) Agents() []string {
 	return names
 }
 
+// HasAgent reports whether an agent is declared, disabled or not.
+func (t *Tenant) HasAgent(name string) bool { return t.agents[name] != nil }
+
 // Agent returns the agent of this name, if it may act.
 func (t *Tenant) Agent(name string) (*identityv1.AgentSpec, bool) {
 	spec, ok := t.agents[name]

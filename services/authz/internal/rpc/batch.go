@@ -145,5 +145,8 @@ func (b *batch) begin(w who, call *authzv1.DecideRequest) *pending {
 	request := b.h.request(w.tenant, d.directory, call, args, at)
 	request.Relation = b.reaches[w].Lookup(call.GetServer(), call.GetTool(), at).For(request)
 	b.h.count(d.bundle, request)
+	if refused := b.h.unserved(request); refused != nil {
+		return &pending{decision: *refused}
+	}
 	return &pending{d.bundle, request, d.bundle.Evaluate(request)}
 }

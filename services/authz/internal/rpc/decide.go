@@ -25,7 +25,7 @@ func (h *Handler) Decide(ctx context.Context, req *connect.Request[authzv1.Decid
 	if err != nil {
 		return nil, err
 	}
-	decision := vouched(ctx, bundle, request, bundle.Settle(request, h.asking(ctx, request)))
+	decision := h.judge(ctx, bundle, request)
 	decision.ID = ids.Prefixed("dec")
 	return connect.NewResponse(&authzv1.DecideResponse{Decision: decision.Proto()}), nil
 }
@@ -40,8 +40,14 @@ func (h *Handler) Explain(ctx context.Context, req *connect.Request[authzv1.Expl
 	if err != nil {
 		return nil, err
 	}
+	if err := h.declared(request); err != nil {
+		return nil, err
+	}
 	if country := req.Msg.GetCountry(); country != "" {
 		request.Country = country
+	}
+	if refused := h.unserved(request); refused != nil {
+		return connect.NewResponse(&authzv1.ExplainResponse{Decision: refused.Proto()}), nil
 	}
 	bundle.Settle(request, h.asking(ctx, request)) // brings the relations that Explain judges by
 	decision, rules := bundle.Explain(request)
@@ -49,8 +55,48 @@ func (h *Handler) Explain(ctx context.Context, req *connect.Request[authzv1.Expl
 	return connect.NewResponse(&authzv1.ExplainResponse{Decision: decision.Proto(), Rules: rules}), nil
 }
 
-// vouched says of a refusal which rules nearly matched and, for everybody but the services, which read facts themselves, which facts a decision has from the question alone and, where it lacks one,
-// that nothing is decided.
+// declared refuses a question about somebody who is not in the tenant: it is a slip of the asker, and no answer about rights.
+func (h *Handler) declared(request *policy.Request) error {
+	known, ok := h.Tenants.View().Tenant(request.Tenant)
+	if !ok {
+		return nil // the question found the tenant: it is going just now, and nobody has rights in it
+	}
+	said := ""
+	switch who, agent := request.Principal.Name, request.Agent.Name; {
+	case !known.Declared("person", who):
+		said = policy.Unknown("person", who, known.People())
+	case agent != "" && !known.HasAgent(agent):
+		said = policy.Unknown("agent", agent, known.Agents())
+	default:
+		return nil
+	}
+	return fault.New(faultv1.Reason_REASON_NOT_FOUND, "In tenant %s %s.", request.Tenant, said)
+}
+
+// judge decides a call: what an edge does not serve is blocked before any rule looks at it.
+func (h *Handler) judge(ctx context.Context, bundle *policy.Bundle, request *policy.Request) policy.Decision {
+	if refused := h.unserved(request); refused != nil {
+		return *refused
+	}
+	return vouched(ctx, bundle, request, bundle.Settle(request, h.asking(ctx, request)))
+}
+
+// unserved is the block of what is not an approved tool that its server shows, in the edge's order: that there is no such tool comes before the relation,
+// how it stands after it. It is nil where an edge would ask the rules.
+func (h *Handler) unserved(request *policy.Request) *policy.Decision {
+	err := h.Catalogue.Refuses(request.Tenant, request.Server.Name, request.Tool.Name)
+	if err == nil {
+		return nil
+	}
+	why := fault.From(err)
+	if why.Reason != faultv1.Reason_REASON_UNKNOWN_TOOL && !request.Relation.See {
+		return nil
+	}
+	return &policy.Decision{Effect: policy.Block, Reason: why.Reason, Sentence: why.Sentence, Via: request.Relation.Via}
+}
+
+// vouched says of a refusal which rules nearly matched and, for everybody but the services, which read facts themselves, which facts a decision has from the
+// question alone and, where it lacks one, that nothing is decided.
 func vouched(ctx context.Context, bundle *policy.Bundle, request *policy.Request, d policy.Decision) policy.Decision {
 	d.Near = bundle.Near(request, d)
 	if !request.Relation.Call || rpc.CallerFrom(ctx).Person == nil {

@@ -21,6 +21,7 @@ const (
 	exitUsage       = 2
 	exitNo          = 3
 	exitForbidden   = 4
+	exitOpen        = 5
 	exitUnreachable = 6
 )
 
@@ -34,6 +35,9 @@ type IO struct {
 // errNo is the answer "no": a difference, a test that fails.
 var errNo = errors.New("no")
 
+// errOpen is the answer "it cannot be said": some recorded calls could not be judged.
+var errOpen = errors.New("open")
+
 // usageError is a call whose words are off.
 type usageError struct{ error }
 
@@ -45,7 +49,7 @@ func Run(ctx context.Context, args []string, stdio IO) int {
 	root.SetOut(stdio.Out)
 	root.SetErr(stdio.Err)
 	err := root.ExecuteContext(ctx)
-	if err != nil && !errors.Is(err, errNo) {
+	if err != nil && !errors.Is(err, errNo) && !errors.Is(err, errOpen) {
 		_, _ = fmt.Fprintln(stdio.Err, "headgate: "+strings.TrimSpace(err.Error()))
 	}
 	return exitCode(err)
@@ -58,6 +62,8 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.Is(err, errNo):
 		return exitNo
+	case errors.Is(err, errOpen):
+		return exitOpen
 	case errors.As(err, &usage):
 		return exitUsage
 	case fault.Is(err, faultv1.Reason_REASON_ROLE_REQUIRED), fault.Is(err, faultv1.Reason_REASON_WRONG_TENANT), fault.Is(err, faultv1.Reason_REASON_UNAUTHENTICATED),

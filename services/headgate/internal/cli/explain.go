@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"headgate.dev/libs/fault"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
@@ -86,6 +87,9 @@ func (s *session) explain(ctx context.Context, a asked) error {
 		return err
 	}
 	answer, err := authz.Explain(ctx, connect.NewRequest(request))
+	if fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
+		return usageError{err} // nobody of this name is there to be asked about
+	}
 	if err != nil {
 		return err
 	}

@@ -27,31 +27,34 @@ const replayPage = 10_000
 func replayCommand(s *session) *cobra.Command {
 	var files []string
 	var reveal string
+	var allowOpen bool
 	since := span(24 * time.Hour)
 	cmd := &cobra.Command{
 		Use:   "replay -f FILE",
-		Short: "Say which recorded calls policies would decide otherwise; exit 3 when there are any",
+		Short: "Say which recorded calls policies would decide otherwise; exit 3 when there are any, 5 when some could not be judged",
 		Long: "Decides the recorded calls twice, by the policies in force and by those with the files' in their places, and says where the two differ: in the effect, the\n" +
 			"arguments, the redactions, the approvals or the sign-in asked for. How many calls the policies in force decide otherwise than then is said apart. Roles are those\n" +
 			"of the record; departments, groups, teams, attributes, clearances and the servers' labels are today's. Arguments are known where the record holds a copy that\n" +
 			"nothing was left out of, or with --reveal a sealed one: that takes the role security, is recorded for each, and is done\n" +
-			"for those alone where it can change the answer. Where what is not recorded matters, the call is listed as open.",
+			"for those alone where it can change the answer. Where what is not recorded matters, the call is listed as open, by the effect that is recorded, and the exit\n" +
+			"code is 5 where nothing differs; --allow-open takes such calls for calls that do not differ.",
 		Example: "  headgate policy replay -f policies/ --since 7d",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if since <= 0 {
 				return usageError{fmt.Errorf("--since takes a positive duration as 90m or 24h")}
 			}
-			return s.replay(cmd.Context(), files, time.Duration(since), strings.TrimSpace(reveal))
+			return s.replay(cmd.Context(), files, time.Duration(since), strings.TrimSpace(reveal), allowOpen)
 		},
 	}
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "file, folder or - for standard input; may be given again")
 	cmd.Flags().StringVar(&reveal, "reveal", "", "open sealed arguments, for this reason")
+	cmd.Flags().BoolVar(&allowOpen, "allow-open", false, "exit 0 also when some calls could not be judged")
 	cmd.Flags().Var(&since, "since", "how far back, as 90m, 24h or 7d")
 	return cmd
 }
 
-func (s *session) replay(ctx context.Context, files []string, since time.Duration, reason string) error {
+func (s *session) replay(ctx context.Context, files []string, since time.Duration, reason string, allowOpen bool) error {
 	objects, err := s.load(files)
 	if err != nil {
 		return err
@@ -81,7 +84,7 @@ func (s *session) replay(ctx context.Context, files []string, since time.Duratio
 	if r.failed != nil {
 		return r.failed
 	}
-	return s.printReplay(&r)
+	return s.printReplay(&r, allowOpen)
 }
 
 // compiled are the policies among objects, which have the calendars that these name as well.

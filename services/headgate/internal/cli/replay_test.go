@@ -381,3 +381,23 @@ func TestReplayOpensOnlyWhatMatters(t *testing.T) {
 		t.Errorf("%d records were opened", opened)
 	}
 }
+
+// A gate must not pass because nothing could be said of the calls.
+func TestReplayDoesNotPassWhatItCannotJudge(t *testing.T) {
+	d := openDesk(t, applied(t, policies(inForce)))
+	d.keep(60, func(i int) *eventsv1.Event { return recordedCall(10*102+i, time.Now().Add(-time.Minute)) }) // nobody is an intern
+	file := filepath.Join(t.TempDir(), "candidate.yaml")
+	lower := `{name: same, rules: [{name: big, when: args.limit > 50, effect: block}, {name: all, when: 'true', effect: allow}]}`
+	if err := os.WriteFile(file, []byte(policies(lower)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, try := range []struct {
+		more []string
+		code int
+	}{{nil, 5}, {[]string{"--allow-open"}, 0}} {
+		code, out, words := d.run(append([]string{"policy", "replay", "-f", file}, try.more...)...)
+		if code != try.code || !strings.Contains(out, "recorded as allow") || !strings.Contains(out, "recorded as block") || !strings.Contains(words, "6 of them are open") {
+			t.Errorf("%v: exit %d\n%s%s", try.more, code, out, words)
+		}
+	}
+}

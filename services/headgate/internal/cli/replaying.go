@@ -27,11 +27,11 @@ const (
 	clientPrefix = "client:"
 )
 
-// groupKey is what differences are put together by; open is a rule that cannot be judged.
+// groupKey is what differences are put together by; open is a rule that cannot be judged, and was the recorded effect of such a call.
 type groupKey struct {
 	tenant, server, tool string
 	now, then            policy.Judged
-	differs, open        string
+	differs, open, was   string
 }
 
 type replayed struct {
@@ -133,7 +133,10 @@ func recorded(event *eventsv1.Event, args json.RawMessage) policy.Recorded {
 
 func (r *replayer) put(event *eventsv1.Event, got policy.Replayed) {
 	target := event.GetTarget()
-	key := groupKey{r.tenant, target.GetServer(), target.GetTool(), got.Now, got.Then, strings.Join(got.Differs, ", "), got.Open}
+	key := groupKey{r.tenant, target.GetServer(), target.GetTool(), got.Now, got.Then, strings.Join(got.Differs, ", "), got.Open, ""}
+	if got.Open != "" {
+		key.was = event.GetDecision().GetEffect()
+	}
 	group := r.groups[key]
 	if group == nil {
 		group = &replayed{people: map[string]bool{}}
@@ -208,7 +211,7 @@ func refusedByRule(d *eventsv1.Decision) bool {
 	return false
 }
 
-func (s *session) printReplay(r *replayer) error {
+func (s *session) printReplay(r *replayer, allowOpen bool) error {
 	all := make([]groupKey, 0, len(r.groups))
 	for key := range r.groups {
 		all = append(all, key)
@@ -218,12 +221,13 @@ func (s *session) printReplay(r *replayer) error {
 	})
 	rows := [][]string{{"CALLS", "PEOPLE", "TENANT", "TOOL", "NOW", "WOULD BE", "DIFFERS IN", "EXAMPLES"}}
 	items := []json.RawMessage{}
-	differs := false
+	differs, open := false, 0
 	for _, key := range all {
 		group := r.groups[key]
 		now, would := key.now.Effect+by(key.now.Rule), key.then.Effect+by(key.then.Rule)
 		if key.open != "" {
-			now, would = "open", "open: rule "+key.open+" reads what is not recorded"
+			now, would = "recorded as "+key.was, "open: rule "+key.open+" reads what is not recorded"
+			open += group.calls
 		} else {
 			differs = true
 		}
@@ -232,7 +236,7 @@ func (s *session) printReplay(r *replayer) error {
 		})
 		encoded, err := json.Marshal(map[string]any{
 			"tenant": key.tenant, "server": key.server, "tool": key.tool, "now": map[string]string{"effect": key.now.Effect, "rule": key.now.Rule},
-			"wouldBe": map[string]string{"effect": key.then.Effect, "rule": key.then.Rule, "open": key.open}, "differs": key.differs,
+			"wouldBe": map[string]string{"effect": key.then.Effect, "rule": key.then.Rule, "open": key.open}, "differs": key.differs, "recorded": key.was,
 			"calls": group.calls, "people": len(group.people), "examples": group.examples,
 		})
 		if err != nil {
@@ -248,8 +252,14 @@ func (s *session) printReplay(r *replayer) error {
 	if err := s.print(join(items), rows); err != nil {
 		return err
 	}
-	if differs {
+	if open > 0 {
+		_, _ = fmt.Fprintf(s.stdio.Err, "%d of them are open: what decides is not recorded. Record arguments, try --reveal, or take them as they are with --allow-open\n", open)
+	}
+	switch {
+	case differs:
 		return errNo
+	case open > 0 && !allowOpen:
+		return errOpen
 	}
 	return nil
 }
