@@ -1741,10 +1741,15 @@ func (x *GetRetentionResponse) GetRetention() *Retention {
 }
 
 type SetRetentionRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Classes       []string               `protobuf:"bytes,2,rep,name=classes,proto3" json:"classes,omitempty"`
-	Days          int32                  `protobuf:"varint,3,opt,name=days,proto3" json:"days,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Regulations that are added; those that the tenant is under stay.
+	Classes []string `protobuf:"bytes,2,rep,name=classes,proto3" json:"classes,omitempty"`
+	Days    int32    `protobuf:"varint,3,opt,name=days,proto3" json:"days,omitempty"`
+	// Regulations that are taken away; for the platform's administrator alone.
+	DropClasses []string `protobuf:"bytes,4,rep,name=drop_classes,json=dropClasses,proto3" json:"drop_classes,omitempty"`
+	// Why; it is recorded. Needed where the platform's administrator has records kept for less time than until now.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1798,6 +1803,20 @@ func (x *SetRetentionRequest) GetDays() int32 {
 		return x.Days
 	}
 	return 0
+}
+
+func (x *SetRetentionRequest) GetDropClasses() []string {
+	if x != nil {
+		return x.DropClasses
+	}
+	return nil
+}
+
+func (x *SetRetentionRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 type SetRetentionResponse struct {
@@ -2610,12 +2629,15 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"\x13GetRetentionRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\"R\n" +
 	"\x14GetRetentionResponse\x12:\n" +
-	"\tretention\x18\x01 \x01(\v2\x1c.headgate.audit.v1.RetentionR\tretention\"\x83\x01\n" +
+	"\tretention\x18\x01 \x01(\v2\x1c.headgate.audit.v1.RetentionR\tretention\"\xda\x01\n" +
 	"\x13SetRetentionRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12*\n" +
 	"\aclasses\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
 	"\x10\x10\x18\x01\"\x04r\x02\x18 R\aclasses\x12\x1f\n" +
-	"\x04days\x18\x03 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xf8\x9d\x02(\x00R\x04days\"R\n" +
+	"\x04days\x18\x03 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xf8\x9d\x02(\x00R\x04days\x123\n" +
+	"\fdrop_classes\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10\x10\x18\x01\"\x04r\x02\x18 R\vdropClasses\x12 \n" +
+	"\x06reason\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"R\n" +
 	"\x14SetRetentionResponse\x12:\n" +
 	"\tretention\x18\x01 \x01(\v2\x1c.headgate.audit.v1.RetentionR\tretention\"N\n" +
 	"\x10RotateKeyRequest\x12:\n" +
