@@ -108,7 +108,17 @@ func (h *Handler) Erase(ctx context.Context, in *connect.Request[auditv1.EraseRe
 	if failed != nil {
 		return nil, failed
 	}
-	return connect.NewResponse(&auditv1.EraseResponse{Keys: int32(min(len(gone), 1<<30))}), nil
+	all, err := h.Keys.IDs(ctx, tenant, of.GetKind(), of.GetName())
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		change := &eventsv1.Change{Kind: "sealing-key", Name: name, Action: "not-found", Reason: reason}
+		if err := h.did(ctx, "audit-erase", tenant, change, "nothing is erased: the subject has no key, and never had one"); err != nil {
+			return nil, err
+		}
+	}
+	return connect.NewResponse(&auditv1.EraseResponse{Keys: int32(min(len(gone), 1<<30)), Earlier: int32(min(max(0, len(all)-len(gone)), 1<<30))}), nil
 }
 
 // asked is a request that names a tenant and says why.

@@ -51,6 +51,35 @@ func (b *breaking) Prove(context.Context, *connect.Request[auditv1.ProveRequest]
 	return connect.NewResponse(&auditv1.ProveResponse{Proof: []byte("page")}), nil
 }
 
+// Erase knows a key of P-1, and of P-2 one that was erased before.
+func (b *breaking) Erase(_ context.Context, in *connect.Request[auditv1.EraseRequest]) (*connect.Response[auditv1.EraseResponse], error) {
+	switch in.Msg.GetSubject().GetName() {
+	case "P-1":
+		return connect.NewResponse(&auditv1.EraseResponse{Keys: 1}), nil
+	case "P-2":
+		return connect.NewResponse(&auditv1.EraseResponse{Earlier: 1}), nil
+	default:
+		return connect.NewResponse(&auditv1.EraseResponse{}), nil
+	}
+}
+
+func TestAnErasureOfNobodyHasAnExitCodeOfItsOwn(t *testing.T) {
+	path, handler := auditv1connect.NewAuditServiceHandler(&breaking{})
+	mux := http.NewServeMux()
+	mux.Handle(path, handler)
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	for patient, want := range map[string]int{"P-1": 0, "P-2": 0, "none": 5} {
+		var words bytes.Buffer
+		env := map[string]string{"HEADGATE_TOKEN": "x", "HEADGATE_API": server.URL}
+		code := cli.Run(t.Context(), []string{"audit", "erase", "--subject", "patient:" + patient, "--reason", "asked"},
+			cli.IO{In: strings.NewReader(""), Out: &words, Err: &words, Env: func(key string) string { return env[key] }})
+		if code != want || strings.Contains(words.String(), "there is no key of patient:none") != (want == 5) {
+			t.Errorf("%s: exit %d: %s", patient, code, words.String())
+		}
+	}
+}
+
 func TestWhatIsThereIsNotReplacedUnlessThatIsAskedFor(t *testing.T) {
 	service := &breaking{after: 9}
 	path, handler := auditv1connect.NewAuditServiceHandler(service)

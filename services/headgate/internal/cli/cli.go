@@ -21,6 +21,7 @@ const (
 	exitUsage       = 2
 	exitNo          = 3
 	exitForbidden   = 4
+	exitNothing     = 5
 	exitUnreachable = 6
 )
 
@@ -33,6 +34,9 @@ type IO struct {
 
 // errNo is the answer "no": a difference, a test that fails.
 var errNo = errors.New("no")
+
+// nothingError says that there was nothing to do it to.
+type nothingError struct{ error }
 
 // usageError is a call whose words are off.
 type usageError struct{ error }
@@ -53,6 +57,7 @@ func Run(ctx context.Context, args []string, stdio IO) int {
 
 func exitCode(err error) int {
 	var usage usageError
+	var nothing nothingError
 	switch {
 	case err == nil:
 		return exitDone
@@ -60,6 +65,8 @@ func exitCode(err error) int {
 		return exitNo
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &nothing):
+		return exitNothing
 	case fault.Is(err, faultv1.Reason_REASON_ROLE_REQUIRED), fault.Is(err, faultv1.Reason_REASON_WRONG_TENANT), fault.Is(err, faultv1.Reason_REASON_UNAUTHENTICATED),
 		fault.Is(err, faultv1.Reason_REASON_KILLED):
 		return exitForbidden

@@ -1155,7 +1155,9 @@ func (x *EraseRequest) GetReason() string {
 type EraseResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many keys are gone.
-	Keys          int32 `protobuf:"varint,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	Keys int32 `protobuf:"varint,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	// How many were gone before. When both are 0, nothing was ever sealed for this subject, as it is spelled.
+	Earlier       int32 `protobuf:"varint,2,opt,name=earlier,proto3" json:"earlier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1193,6 +1195,13 @@ func (*EraseResponse) Descriptor() ([]byte, []int) {
 func (x *EraseResponse) GetKeys() int32 {
 	if x != nil {
 		return x.Keys
+	}
+	return 0
+}
+
+func (x *EraseResponse) GetEarlier() int32 {
+	if x != nil {
+		return x.Earlier
 	}
 	return 0
 }
@@ -2593,9 +2602,10 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12<\n" +
 	"\asubject\x18\x02 \x01(\v2\x1a.headgate.audit.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\x12\"\n" +
 	"\x06reason\x18\x03 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x03\x18\xf4\x03R\x06reason\"#\n" +
+	"\xbaH\ar\x05\x10\x03\x18\xf4\x03R\x06reason\"=\n" +
 	"\rEraseResponse\x12\x12\n" +
-	"\x04keys\x18\x01 \x01(\x05R\x04keys\"\xb8\x01\n" +
+	"\x04keys\x18\x01 \x01(\x05R\x04keys\x12\x18\n" +
+	"\aearlier\x18\x02 \x01(\x05R\aearlier\"\xb8\x01\n" +
 	"\x04Hold\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x124\n" +
