@@ -2283,6 +2283,8 @@ type SearchResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Events        []*v1.Event            `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The records are of whichever tenant.
+	AllTenants    bool `protobuf:"varint,3,opt,name=all_tenants,json=allTenants,proto3" json:"all_tenants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2329,6 +2331,13 @@ func (x *SearchResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *SearchResponse) GetAllTenants() bool {
+	if x != nil {
+		return x.AllTenants
+	}
+	return false
 }
 
 type ListUsesRequest struct {
@@ -2688,10 +2697,12 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"\x04rule\x18\x10 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x04rule\x12\x1b\n" +
 	"\x04code\x18\x11 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04code\x12!\n" +
 	"\acall_id\x18\x12 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06callId\x12\"\n" +
-	"\btrace_id\x18\x13 \x01(\tB\a\xbaH\x04r\x02\x18@R\atraceId\"k\n" +
+	"\btrace_id\x18\x13 \x01(\tB\a\xbaH\x04r\x02\x18@R\atraceId\"\x8c\x01\n" +
 	"\x0eSearchResponse\x121\n" +
 	"\x06events\x18\x01 \x03(\v2\x19.headgate.events.v1.EventR\x06events\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"l\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1f\n" +
+	"\vall_tenants\x18\x03 \x01(\bR\n" +
+	"allTenants\"l\n" +
 	"\x0fListUsesRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x128\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05since\"r\n" +
