@@ -15,6 +15,7 @@ import (
 
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
 	"headgate.dev/proto/gen/headgate/audit/v1/auditv1connect"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	"headgate.dev/services/headgate/internal/cli"
 )
 
@@ -49,6 +50,30 @@ func (b *breaking) Report(_ context.Context, _ *connect.Request[auditv1.ReportRe
 
 func (b *breaking) Prove(context.Context, *connect.Request[auditv1.ProveRequest]) (*connect.Response[auditv1.ProveResponse], error) {
 	return connect.NewResponse(&auditv1.ProveResponse{Proof: []byte("page")}), nil
+}
+
+// Search finds one record of each of two tenants.
+func (b *breaking) Search(_ context.Context, in *connect.Request[auditv1.SearchRequest]) (*connect.Response[auditv1.SearchResponse], error) {
+	return connect.NewResponse(&auditv1.SearchResponse{
+		Events: []*eventsv1.Event{{Id: "1", Tenant: "acme", Action: "tool-call"}, {Id: "2", Tenant: "globex", Action: "kill"}}, AllTenants: in.Msg.GetTenant() == "",
+	}), nil
+}
+
+func TestASearchOfAllTenantsSaysWhoseEachRecordIs(t *testing.T) {
+	path, handler := auditv1connect.NewAuditServiceHandler(&breaking{})
+	mux := http.NewServeMux()
+	mux.Handle(path, handler)
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	for tenant, want := range map[string]bool{"": true, "acme": false} {
+		var out, words bytes.Buffer
+		env := map[string]string{"HEADGATE_TOKEN": "x", "HEADGATE_API": server.URL, "HEADGATE_TENANT": tenant}
+		code := cli.Run(t.Context(), []string{"audit", "search"}, cli.IO{In: strings.NewReader(""), Out: &out, Err: &words, Env: func(key string) string { return env[key] }})
+		lines := strings.Split(out.String(), "\n")
+		if code != 0 || len(lines) < 3 || strings.Contains(lines[0], "TENANT") != want || strings.Contains(lines[1], "acme") != want || strings.Contains(lines[2], "globex") != want {
+			t.Errorf("tenant %q: exit %d: %s%s", tenant, code, out.String(), words.String())
+		}
+	}
 }
 
 // Erase knows a key of P-1, and of P-2 one that was erased before.
