@@ -101,7 +101,7 @@ func Shown(text string) string {
 		switch {
 		case unicode.IsControl(r):
 			out.WriteByte(' ')
-		case unicode.In(r, unicode.Cf, unicode.Co, unicode.Variation_Selector):
+		case unicode.In(r, unicode.Cf, unicode.Co, unicode.Zl, unicode.Zp, unicode.Variation_Selector):
 			fmt.Fprintf(&out, "\\u{%X}", r)
 		default:
 			out.WriteRune(r)

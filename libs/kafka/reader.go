@@ -2,8 +2,11 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -105,13 +108,21 @@ func (r *Reader) DeadLetter(ctx context.Context, messages []journal.Message) err
 // Ping asks the cluster for the topic, and has it made where that is asked for.
 func (r *Reader) Ping(ctx context.Context) error { return r.dead.publishTo(ctx, r.cfg.Topic, nil) }
 
-// complaints passes the client's own errors to the log, one in a while: a broker that is away causes hundreds.
+// complaints passes the client's own errors to the log, one in a while: a broker that is away causes hundreds. That a fetch was not answered within its time is none,
+// unless it happens again and again: with nothing to read, the broker answers when that time is about over.
 type complaints struct {
 	log *slog.Logger
 	now func() time.Time
 
 	mu   sync.Mutex
 	last time.Time
+	late map[any]late // by partition
+}
+
+// late are fetches in a row that were not answered in time.
+type late struct {
+	count int
+	last  time.Time
 }
 
 // Printf implements the client's Logger.
@@ -119,10 +130,40 @@ func (c *complaints) Printf(format string, args ...any) {
 	const pause = 10 * time.Second
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := c.now(); now.Sub(c.last) >= pause {
+	now := c.now()
+	if c.mayBe(now, format, args) {
+		return
+	}
+	if now.Sub(c.last) >= pause {
 		c.last = now
 		c.log.Warn("kafka reader in trouble", "cause", fmt.Sprintf(format, args...))
 	}
+}
+
+// mayBe reports whether what the client complains of may be: a fetch that was late, and not for long. The client says nothing of those that are answered; where more
+// than row passes between two that are not, there were some.
+func (c *complaints) mayBe(now time.Time, format string, args []any) bool {
+	const (
+		fetch = "the kafka reader got an unknown error reading partition "
+		row   = 10 * fetchWait
+		most  = 5
+	)
+	if len(args) == 0 || !strings.HasPrefix(format, fetch) {
+		return false
+	}
+	if err, ok := args[len(args)-1].(error); !ok || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	if c.late == nil {
+		c.late = map[any]late{}
+	}
+	partition := c.late[args[0]]
+	if now.Sub(partition.last) > row {
+		partition.count = 0
+	}
+	partition.count, partition.last = partition.count+1, now
+	c.late[args[0]] = partition
+	return partition.count < most
 }
 
 // Close leaves the group.

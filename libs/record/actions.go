@@ -39,7 +39,7 @@ func Actions() []string {
 		"tool-call", "tool-list", "prompt-get", "prompt-list", "resource-read", "resource-list", "completion", "subscribe", "unsubscribe",
 		"task-get", "task-update", "task-cancel", "task-result", "request", "fact-read",
 		// People and programs, at the API.
-		"api-call", "resource-applied", "resource-deleted", "audit-export", "audit-report", "audit-tail", "audit-reveal", "audit-erase", "audit-hold",
+		"api-call", "resource-applied", "resource-deleted", "audit-export", "audit-report", "audit-tail", "audit-search", "audit-reveal", "audit-erase", "audit-hold",
 		"audit-retention", "audit-key-rotated", AuditReplay, RelationsModel, ResourceRelations, SignIn, "token-issued", "token-revoked", "key-rotated",
 		"credential-leased", CredentialRevoked, ApprovalRequest, ApprovalGrant, ApprovalDenial, "kill", "revive", "server-approved", "server-quarantined", "definition-approved",
 		// Services, by themselves.
@@ -62,6 +62,7 @@ const (
 	AlertRelations         = "relations"          // OpenFGA holds something else than the directory says
 	AlertPolicy            = "policy"             // a policy does not fit the tools that it is about any more
 	AlertClock             = "clock-stepped"      // times of records around it cannot be compared
+	AlertRetention         = "retention"          // the platform's administrator has a tenant's records kept for less time
 	AlertRule              = "rule"               // a rule asks for an alert
 )
 
@@ -88,6 +89,8 @@ func Alert(ev *eventsv1.Event) string {
 		return AlertDefinitionChanged
 	case ev.GetAction() == "kill":
 		return AlertStopped
+	case ev.GetAction() == "audit-retention":
+		return AlertRetention
 	case ev.GetAction() == ClockStepped || ev.GetAction() == AuditDrop:
 		return AlertClock
 	case ev.GetDecision().GetEffect() == Block && slices.Contains(ev.GetTarget().GetLabels(), "destructive"):

@@ -116,7 +116,7 @@ func asks() map[string]ask {
 			return unary(ctx, h.client.GetRetention, as, &auditv1.GetRetentionRequest{Tenant: tenant})
 		},
 		"SetRetention": func(ctx context.Context, h *house, as, tenant string) (string, error) {
-			return unary(ctx, h.client.SetRetention, as, &auditv1.SetRetentionRequest{Tenant: tenant, Days: 200})
+			return unary(ctx, h.client.SetRetention, as, &auditv1.SetRetentionRequest{Tenant: tenant, Days: 200, Reason: "asked"})
 		},
 		"RotateKey": func(ctx context.Context, h *house, as, _ string) (string, error) {
 			return unary(ctx, h.client.RotateKey, as, &auditv1.RotateKeyRequest{Kind: auditv1.KeyKind_KEY_KIND_LOG})

@@ -117,6 +117,24 @@ func TestAfterAnErasureNothingOpensAndEveryProofHolds(t *testing.T) {
 	}
 }
 
+func TestAnErasureThatFindsNoKeySaysSoAndIsRecorded(t *testing.T) {
+	h := start(t)
+	h.sealedRecord("s1", "P-1")
+	for _, c := range []struct {
+		patient       string
+		keys, earlier int32
+	}{{"P-none", 0, 0}, {"p-1", 1, 0}, {"P-1", 0, 1}} {
+		answer, err := h.client.Erase(t.Context(), bearer("sofia", &auditv1.EraseRequest{Subject: &auditv1.Subject{Kind: "patient", Name: c.patient}, Reason: "asked for"}))
+		if err != nil || answer.Msg.GetKeys() != c.keys || answer.Msg.GetEarlier() != c.earlier {
+			t.Errorf("%s: %v, %v", c.patient, answer, err)
+		}
+	}
+	h.await("sofia", &auditv1.SearchRequest{Action: "audit-erase"}, func(all []*eventsv1.Event) bool {
+		none := slices.DeleteFunc(slices.Clone(all), func(ev *eventsv1.Event) bool { return ev.GetChange().GetAction() != "not-found" })
+		return len(all) == 5 && len(none) == 1 && none[0].GetChange().GetName() == "patient" && !strings.Contains(none[0].String(), "P-none")
+	})
+}
+
 func TestALegalHoldStopsAnErasureUntilItIsReleased(t *testing.T) {
 	h := start(t)
 	h.sealedRecord("s1", "P-1")

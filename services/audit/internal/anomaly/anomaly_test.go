@@ -62,6 +62,7 @@ func records() []index.Record {
 		indextest.Event("mismatch", "system", "", 7, check("the first 10 records are not those that the checkpoint of 2026-11-22T00:00:00Z signs")),
 		indextest.Event("rule", "globex", "gus", 8, alert),
 		indextest.Event("clock", "system", "", 9, alert, func(ev *eventsv1.Event) { ev.Action = record.ClockStepped }),
+		indextest.Event("shorter", "acme", "root", 11, alert, func(ev *eventsv1.Event) { ev.Action = "audit-retention" }),
 		indextest.Event("kill", "acme", "sec", 10, alert, func(ev *eventsv1.Event) { ev.Action = "kill" }),
 	}
 }
@@ -87,12 +88,12 @@ func TestAlertsArePassedOnAndNothingElse(t *testing.T) {
 	want := []string{
 		"mass dev.headgate.anomaly.mass-change.v1", "stale dev.headgate.anomaly.fail-closed.v1", "drift dev.headgate.anomaly.definition-changed.v1",
 		"gap dev.headgate.anomaly.journal-gap.v1", "mismatch dev.headgate.anomaly.ledger.v1", "rule dev.headgate.anomaly.rule.v1",
-		"clock dev.headgate.anomaly.clock-stepped.v1", "kill dev.headgate.anomaly.stopped.v1",
+		"clock dev.headgate.anomaly.clock-stepped.v1", "shorter dev.headgate.anomaly.retention.v1", "kill dev.headgate.anomaly.stopped.v1",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("passed on %q, want %q", got, want)
 	}
-	if !slices.Equal(ids, []string{"mass", "stale", "drift", "gap", "mismatch", "rule", "clock", "kill"}) {
+	if !slices.Equal(ids, []string{"mass", "stale", "drift", "gap", "mismatch", "rule", "clock", "shorter", "kill"}) {
 		t.Errorf("stored %v", ids)
 	}
 }
@@ -110,7 +111,7 @@ func (second) Detect(ev *eventsv1.Event) string {
 func TestADetectorBesideAddsWhatItFinds(t *testing.T) {
 	topic := &place{}
 	road := &anomaly.Road{Detectors: []anomaly.Detector{anomaly.Recorded{}, second{}}, Topic: topic}
-	if err := road.Add(t.Context(), records()); err != nil || len(topic.messages) != 9 || string(topic.messages[0].Headers[2].Value) != "dev.headgate.anomaly.first-use.v1" {
+	if err := road.Add(t.Context(), records()); err != nil || len(topic.messages) != 10 || string(topic.messages[0].Headers[2].Value) != "dev.headgate.anomaly.first-use.v1" {
 		t.Errorf("%d messages, %v", len(topic.messages), err)
 	}
 }
@@ -140,10 +141,10 @@ func TestWhatTheTopicHasIsNotSentAgainForTheStore(t *testing.T) {
 		}
 	}
 	store.fail = false
-	if err := road.Add(t.Context(), records()); err != nil || len(topic.messages) != 8 || len(store.stored) != 8 {
+	if err := road.Add(t.Context(), records()); err != nil || len(topic.messages) != 9 || len(store.stored) != 9 {
 		t.Errorf("%d messages, %d stored, %v", len(topic.messages), len(store.stored), err)
 	}
-	if err := road.Add(t.Context(), records()); err != nil || len(topic.messages) != 16 {
+	if err := road.Add(t.Context(), records()); err != nil || len(topic.messages) != 18 {
 		t.Errorf("a later batch: %d messages, %v", len(topic.messages), err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
@@ -97,19 +96,16 @@ func severity(ev *eventsv1.Event) int {
 	}
 }
 
-// visible takes out what could end a line or steer a terminal, except for what escape keeps.
-func visible(text string, escape *strings.Replacer) string {
-	text = escape.Replace(strings.ToValidUTF8(text, "\uFFFD"))
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, text)
+// cefHead is text for the head of a line, without what could end a field or a line, or steer a terminal.
+func cefHead(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `|`, `\|`).Replace(seen(text))
 }
 
-func cefHead(text string) string { return visible(text, strings.NewReplacer(`\`, `\\`, `|`, `\|`)) }
-
+// cefValue is the same for a value, which may have lines.
 func cefValue(text string) string {
-	return visible(text, strings.NewReplacer(`\`, `\\`, `=`, `\=`, "\r\n", `\n`, "\n", `\n`, "\r", `\r`))
+	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text), "\n")
+	for i, text := range lines {
+		lines[i] = strings.NewReplacer(`\`, `\\`, `=`, `\=`).Replace(seen(text))
+	}
+	return strings.Join(lines, `\n`)
 }

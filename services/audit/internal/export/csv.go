@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/hidden"
 	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 )
@@ -49,22 +50,24 @@ func csvLine(cells []string) ([]byte, error) {
 	return b.Bytes(), w.Error()
 }
 
-// cell is text that a spreadsheet shows and never runs: what could begin a formula gets an apostrophe before it, and what is no visible character a space in its place.
+// cell is text that a spreadsheet shows and never runs. An apostrophe stands before what could begin a formula, also behind ; and |, which some spreadsheets take for the
+// end of a cell; what is no visible character is shown.
 func cell(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
+	var out strings.Builder
+	begins := true
+	for _, r := range strings.ToValidUTF8(text, "\uFFFD") {
+		switch {
+		case r == ';' || r == '|':
+			begins = true
+		case begins && strings.ContainsRune("=+-@＝＋－＠", r):
+			out.WriteByte('\'')
+			begins = false
+		case r != '"' && !unicode.IsSpace(r) && !unicode.IsControl(r):
+			begins = false
 		}
-		return r
-	}, strings.ToValidUTF8(text, "\uFFFD"))
-	switch first := strings.TrimLeftFunc(text, unicode.IsSpace); {
-	case first == "":
-		return text
-	case strings.ContainsRune("=+-@＝＋－＠", []rune(first)[0]):
-		return "'" + text
-	default:
-		return text
+		out.WriteRune(r)
 	}
+	return hidden.Shown(out.String())
 }
 
 type column struct {

@@ -24,6 +24,8 @@ type Proved struct {
 	Signer     note.Signer
 	// Next is the index from which on lines are emitted; 0 means all, with the first line.
 	Next int64
+	// Given is told of each record before its line is emitted; nil for nobody. Its error ends the export.
+	Given func(ev *eventsv1.Event) error
 }
 
 // Write emits the export: each record from the first to the last is in it, whole, as its head, or among hashes.
@@ -156,7 +158,14 @@ func (w *writer) one(index int64) error {
 	if err := w.before(index, head); err != nil {
 		return err
 	}
-	return w.line(index, func() ([]byte, error) { return base.RecordLine(index, head, ev, data) })
+	return w.line(index, func() ([]byte, error) {
+		if w.p.Given != nil {
+			if err := w.p.Given(ev); err != nil {
+				return nil, err
+			}
+		}
+		return base.RecordLine(index, head, ev, data)
+	})
 }
 
 // head writes a record that is left out by its head.

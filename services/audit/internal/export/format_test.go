@@ -3,6 +3,7 @@ package export_test
 import (
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ func TestNothingThatAnAgentWroteRunsInASpreadsheet(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, formula := range []string{
-		`=HYPERLINK("http://evil.example","x")`, `+1+1`, `-1+1`, `@SUM(A1)`, "\t=1+1", "\r=1+1", "\n=1+1", " =1+1", `＝1+1`, `=cmd|' /C calc'!A0`, "\x00=1", "plain", `a "quoted", comma`,
+		`=HYPERLINK("http://evil.example","x")`, `+1+1`, `-1+1`, `@SUM(A1)`, "\t=1+1", "\r=1+1", "\n=1+1", " =1+1", `＝1+1`, `=cmd|' /C calc'!A0`, "\x00=1", "plain", "a;=1+1", "a; =1+1", `a;"=1+1"`, "a|@SUM(A1)", "a|\t＋1", ";;-1", "\u202e=1+1", `a "quoted", comma`,
 	} {
 		row := line(t, f, event(func(ev *eventsv1.Event) {
 			ev.Target.Resource, ev.Decision.Sentence, ev.Principal.Agent, ev.Principal.DisplayName = formula, formula, formula, formula
@@ -60,6 +61,11 @@ func TestNothingThatAnAgentWroteRunsInASpreadsheet(t *testing.T) {
 			if trimmed := strings.TrimSpace(cell); trimmed != "" && strings.ContainsAny(trimmed[:1], "=+-@") || strings.HasPrefix(trimmed, "＝") || strings.ContainsAny(cell, "\t\r\n\x00") {
 				t.Errorf("%q stands as %q in %s", formula, cell, rows[0][i])
 			}
+			for _, part := range strings.FieldsFunc(cell, func(r rune) bool { return r == ';' || r == '|' }) {
+				if part = strings.Trim(part, ` "`); part != "" && strings.ContainsRune("=+-@＝＋－＠", []rune(part)[0]) {
+					t.Errorf("%q has the cell %q where its separator ends one, in %s", formula, part, rows[0][i])
+				}
+			}
 		}
 	}
 }
@@ -69,10 +75,24 @@ func TestCEFKeepsItsFieldsApart(t *testing.T) {
 		ev.Action, ev.Target.Tool, ev.Decision.Sentence = `a|b\c`, "x|y\nz", "one=1 \\ two\r\nthree\u2028four\x1b[31m"
 	}))
 	const want = `CEF:0|Headgate|headgate|1|a\|b\\c|a\|b\\c tickets.x\|y z|6|rt=1795348800005 externalId=0197a3c4 suid=ana suser=ana@acme.example src=192.0.2.1 act=block outcome=failure ` +
-		`reason=rule msg=one\=1 \\ two\nthree four [31m requestClientApplication=client:claude dvchost=edge cs1=acme cs1Label=tenant cs2=tickets cs2Label=server cs3=x|y\nz cs3Label=tool ` +
+		`reason=rule msg=one\=1 \\ two\nthree\\u{2028}four [31m requestClientApplication=client:claude dvchost=edge cs1=acme cs1Label=tenant cs2=tickets cs2Label=server cs3=x|y\nz cs3Label=tool ` +
 		`cs4=tickets/no cs4Label=rule cs5=call_1 cs5Label=callId cs6=final cs6Label=phase cn1=7 cn1Label=sequence headgateDefinitionHash=abc headgateActors=client:claude headgateWriter=edge-1` + "\n"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestNoTextTurnsOrBreaksAnother(t *testing.T) {
+	for _, r := range "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029\u061c\u200b\ufeff\U000e0041" {
+		ev := event(func(ev *eventsv1.Event) {
+			ev.Action, ev.Target.Tool, ev.Decision.Sentence = "a"+string(r)+"b", "a"+string(r)+"b", "a"+string(r)+"b"
+		})
+		shown := fmt.Sprintf(`u{%X}`, r)
+		for name, f := range map[string]export.Format{"CSV": export.CSV(), "CEF": export.CEF()} {
+			if got := line(t, f, ev); strings.ContainsRune(got, r) || strings.Count(got, shown) < 3 {
+				t.Errorf("%s: %+q", name, got)
+			}
+		}
 	}
 }
 

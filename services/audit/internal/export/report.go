@@ -65,10 +65,11 @@ func Policies() Report {
 	return Report{Title: "Changes of policies", Asks: "SOC 2 CC8.1, 21 CFR 11.10(e), PCI DSS 10.2.7", Wants: func(ev *eventsv1.Event) bool { return ev.GetChange().GetKind() == "Policy" }}
 }
 
-// Access is who got or lost which right.
+// Access is who got or lost which right: every record that says so, and every change of what rights come from.
 func Access() Report {
 	return Report{Title: "Changes of access", Asks: "SOC 2 CC6.2 and CC6.3, HIPAA 164.308(a)(4)", Wants: func(ev *eventsv1.Event) bool {
-		return slices.Contains([]string{"person", "group", "role", "agent", "tenant", "token"}, strings.ToLower(ev.GetChange().GetKind()))
+		kinds := []string{"person", "group", "role", "agent", "tenant", "token", "relations", "resourcerelations", "relationsmodel"}
+		return len(ev.GetGrants()) > 0 || slices.Contains(kinds, strings.ToLower(ev.GetChange().GetKind()))
 	}}
 }
 
@@ -218,7 +219,13 @@ func pageColumns() []column {
 		{"Rule", func(ev *eventsv1.Event) string { return ev.GetDecision().GetRule() }},
 		{"Change", func(ev *eventsv1.Event) string {
 			c := ev.GetChange()
-			return strings.TrimSpace(c.GetAction() + " " + c.GetKind() + " " + c.GetName())
+			text := strings.TrimSpace(c.GetAction() + " " + c.GetKind() + " " + c.GetName())
+			for _, what := range []string{record.GrantTaken, record.GrantGiven, record.GrantChanged} {
+				if moved := rights(ev, what); moved != "" {
+					text += "; " + what + ": " + moved
+				}
+			}
+			return strings.TrimPrefix(text, "; ")
 		}},
 		{"Reason", record.Reason},
 		{"Repeats", func(ev *eventsv1.Event) string { return positive(ev.GetRepeats()) }},

@@ -102,12 +102,7 @@ func (r Rule) check() error {
 	return nil
 }
 
-// lowers says what of the rule that is in force another would take away; empty when nothing.
-func (r Rule) lowers(next Rule) string {
-	for _, name := range r.Classes {
-		if !slices.Contains(next.Classes, name) {
-			return name
-		}
-	}
-	return ""
+// Lowers reports whether another rule in its place would take away a class or have records go earlier.
+func (r Rule) Lowers(next Rule) bool {
+	return next.Days != 0 && (r.Days == 0 || next.Days < r.Days) || slices.ContainsFunc(r.Classes, func(name string) bool { return !slices.Contains(next.Classes, name) })
 }

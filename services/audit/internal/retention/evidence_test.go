@@ -63,7 +63,7 @@ func TestAClockThatWasSetForwardDropsNothing(t *testing.T) {
 
 func TestWhatIsNotDroppedForTheClockIsAnAlert(t *testing.T) {
 	each(t, retention.Config{}, func(t *testing.T, s *retention.Store) {
-		if _, err := set(t, s, "acme", retention.Rule{Days: 400}, false); err != nil {
+		if _, err := set(t, s, "acme", retention.Change{Days: 400}); err != nil {
 			t.Fatal(err)
 		}
 		h := &hands{wall: today}

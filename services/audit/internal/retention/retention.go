@@ -93,14 +93,25 @@ func (s *Store) with(classes []string) []string {
 	return slices.Compact(all)
 }
 
-// Set gives a tenant another rule. Less than its classes ask for is refused, and so is taking a class away unless operator is set. What is in force and what will
-// be is told to first before anything changes; nothing changes when that fails.
-func (s *Store) Set(ctx context.Context, tenant string, next Rule, by string, operator bool, first func(before, next Rule) error) (Rule, error) {
+// Change is what somebody wants of a tenant's rule. Classes that it does not name stay.
+type Change struct {
+	Add, Drop []string
+	Days      int
+	By        string
+	// Operator says that the platform's administrator wants it, who alone may take a class away.
+	Operator bool
+	Reason   string
+}
+
+// Set changes a tenant's rule. Less than its classes ask for is refused, and so is taking a class away unless an operator does; an operator who lowers says why. What
+// is in force and what will be is told to first before anything changes; nothing changes when that fails.
+func (s *Store) Set(ctx context.Context, tenant string, change Change, first func(before, next Rule) error) (Rule, error) {
 	before, err := s.Rule(ctx, tenant)
 	if err != nil {
 		return Rule{}, err
 	}
-	if next, err = s.next(before, next, operator); err != nil {
+	next, err := s.next(before, change)
+	if err != nil {
 		return Rule{}, err
 	}
 	if err := first(before, next); err != nil {
@@ -108,7 +119,7 @@ func (s *Store) Set(ctx context.Context, tenant string, next Rule, by string, op
 	}
 	_, err = s.db.Exec(ctx, "INSERT INTO retention (tenant, classes, days, set_by, set_at) VALUES (?, ?, ?, ?, ?) "+
 		"ON CONFLICT (tenant) DO UPDATE SET classes = excluded.classes, days = excluded.days, set_by = excluded.set_by, set_at = excluded.set_at",
-		tenant, strings.Join(next.Classes, " "), next.Days, by, sqlstore.Time(s.now()))
+		tenant, strings.Join(next.Classes, " "), next.Days, change.By, sqlstore.Time(s.now()))
 	if err != nil {
 		return Rule{}, fmt.Errorf("keep the retention of %s: %w", tenant, err)
 	}
@@ -116,16 +127,42 @@ func (s *Store) Set(ctx context.Context, tenant string, next Rule, by string, op
 }
 
 // next is the rule that one in force may become.
-func (s *Store) next(now, next Rule, operator bool) (Rule, error) {
+func (s *Store) next(now Rule, c Change) (Rule, error) {
+	next := Rule{Classes: s.with(c.Add), Days: c.Days}
+	for _, class := range c.Drop {
+		if err := s.mayDrop(class, now, next, c.Operator); err != nil {
+			return Rule{}, err
+		}
+	}
+	for _, class := range now.Classes {
+		if !slices.Contains(c.Drop, class) {
+			next.Classes = append(next.Classes, class)
+		}
+	}
 	next.Classes = s.with(next.Classes)
 	if err := next.check(); err != nil {
 		return Rule{}, err
 	}
-	if class := now.lowers(next); class != "" && !operator {
-		return Rule{}, fault.New(faultv1.Reason_REASON_ROLE_REQUIRED,
-			"The tenant's records are under %s, and its administrators cannot take that away: name it among the classes, or ask the platform's administrator.", class)
+	if c.Operator && now.Lowers(next) && strings.TrimSpace(c.Reason) == "" {
+		return Rule{}, fault.Invalid("reason: the tenant's records would be kept for less time than until now. Say why; it is recorded, and an alert.")
 	}
 	return next, nil
+}
+
+// mayDrop says why a class cannot be taken away.
+func (s *Store) mayDrop(class string, now, added Rule, operator bool) error {
+	switch {
+	case !operator:
+		return fault.New(faultv1.Reason_REASON_ROLE_REQUIRED, "A tenant's administrators cannot take away %s, that its records are under: ask the platform's administrator.", class)
+	case slices.Contains(s.cfg.everyones(), class):
+		return fault.Invalid("dropClasses: %s holds for all tenants, by retention.classes in audit's configuration; it cannot be taken away from one", class)
+	case slices.Contains(added.Classes, class):
+		return fault.Invalid("dropClasses: %s is added and taken away at once; leave it out of one of them", class)
+	case !slices.Contains(now.Classes, class):
+		return fault.Invalid("dropClasses: the tenant's records are not under %q; they are under: %s", class, strings.Join(now.Classes, ", "))
+	default:
+		return nil
+	}
 }
 
 // Hold keeps a tenant's records, and the key of one subject or of all.

@@ -36,20 +36,20 @@ func each(t *testing.T, cfg retention.Config, run func(t *testing.T, s *retentio
 }
 
 // set gives a tenant a rule and wants what is told before to be what then holds.
-func set(t *testing.T, s *retention.Store, tenant string, rule retention.Rule, operator bool) (retention.Rule, error) {
+func set(t *testing.T, s *retention.Store, tenant string, change retention.Change) (retention.Rule, error) {
 	t.Helper()
 	var told []retention.Rule
 	held, err := s.Rule(t.Context(), tenant)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Set(t.Context(), tenant, rule, "adam", operator, func(_, _ retention.Rule) error { return errUnrecorded }); !errors.Is(err, errUnrecorded) && fault.From(err).Reason == 0 {
+	if _, err := s.Set(t.Context(), tenant, change, func(_, _ retention.Rule) error { return errUnrecorded }); !errors.Is(err, errUnrecorded) && fault.From(err).Reason == 0 {
 		t.Errorf("set without a record: %v", err)
 	}
 	if now, err := s.Rule(t.Context(), tenant); err != nil || now.Days != held.Days || !slices.Equal(now.Classes, held.Classes) {
 		t.Errorf("changed without a record: %+v, %v", now, err)
 	}
-	next, err := s.Set(t.Context(), tenant, rule, "adam", operator, func(before, next retention.Rule) error {
+	next, err := s.Set(t.Context(), tenant, change, func(before, next retention.Rule) error {
 		told = append(told, before, next)
 		return nil
 	})
@@ -75,28 +75,33 @@ func TestNothingGoesUnlessATenantSaysSo(t *testing.T) {
 
 func TestFloorsCannotBeLowered(t *testing.T) {
 	each(t, retention.Config{Classes: []string{"soc2"}}, func(t *testing.T, s *retention.Store) {
-		give := func(days int, operator bool, classes ...string) error {
-			_, err := set(t, s, "acme", retention.Rule{Classes: classes, Days: days}, operator)
-			return err
-		}
 		for _, c := range []struct {
-			name     string
-			days     int
-			operator bool
-			classes  []string
-			want     faultv1.Reason
-			says     string
+			name   string
+			change retention.Change
+			want   faultv1.Reason
+			says   string
 		}{
-			{"below what the operator wants of all", 100, false, nil, faultv1.Reason_REASON_INVALID, "soc2"},
-			{"below a class of its own", 700, false, []string{"hipaa"}, faultv1.Reason_REASON_INVALID, "six years"},
-			{"below a class, by the operator", 700, true, []string{"hipaa"}, faultv1.Reason_REASON_INVALID, "hipaa"},
-			{"a class that is none", 0, false, []string{"gdpr"}, faultv1.Reason_REASON_INVALID, "there is no class"},
-			{"enough", 2555, false, []string{"hipaa"}, 0, ""},
-			{"without the class, by an administrator", 400, false, nil, faultv1.Reason_REASON_ROLE_REQUIRED, "cannot take that away"},
-			{"for good, without the class", 0, false, []string{"eu-ai-act"}, faultv1.Reason_REASON_ROLE_REQUIRED, "hipaa"},
-			{"without the class, by the operator", 400, true, nil, 0, ""},
+			{"below what the operator wants of all", retention.Change{Days: 100}, faultv1.Reason_REASON_INVALID, "soc2"},
+			{"below a class of its own", retention.Change{Days: 700, Add: []string{"hipaa"}}, faultv1.Reason_REASON_INVALID, "six years"},
+			{"below a class, by the operator", retention.Change{Days: 700, Add: []string{"hipaa"}, Operator: true, Reason: "cost"}, faultv1.Reason_REASON_INVALID, "hipaa"},
+			{"a class that is none", retention.Change{Add: []string{"gdpr"}}, faultv1.Reason_REASON_INVALID, "there is no class"},
+			{"enough", retention.Change{Days: 2555, Add: []string{"hipaa"}}, 0, ""},
+			{"without naming the class, by an administrator", retention.Change{Days: 400}, faultv1.Reason_REASON_INVALID, "hipaa"},
+			{"without naming the class, by the operator", retention.Change{Days: 400, Operator: true, Reason: "cost"}, faultv1.Reason_REASON_INVALID, "hipaa"},
+			{"without the class, by an administrator", retention.Change{Days: 400, Drop: []string{"hipaa"}, Reason: "cost"}, faultv1.Reason_REASON_ROLE_REQUIRED, "cannot take away hipaa"},
+			{"for good, without the class, by an administrator", retention.Change{Drop: []string{"hipaa"}}, faultv1.Reason_REASON_ROLE_REQUIRED, "hipaa"},
+			{"without the class, by the operator, without a reason", retention.Change{Days: 400, Drop: []string{"hipaa"}, Operator: true}, faultv1.Reason_REASON_INVALID, "Say why"},
+			{"for good, without the class, without a reason", retention.Change{Drop: []string{"hipaa"}, Operator: true, Reason: " "}, faultv1.Reason_REASON_INVALID, "Say why"},
+			{"a class that the tenant is not under", retention.Change{Drop: []string{"part-11"}, Operator: true, Reason: "cost"}, faultv1.Reason_REASON_INVALID, "are under: hipaa, soc2"},
+			{"a class of all", retention.Change{Drop: []string{"soc2"}, Operator: true, Reason: "cost"}, faultv1.Reason_REASON_INVALID, "holds for all tenants"},
+			{"a class that is added at once", retention.Change{Add: []string{"hipaa"}, Drop: []string{"hipaa"}, Operator: true, Reason: "cost"}, faultv1.Reason_REASON_INVALID, "at once"},
+			{"less by the operator, without a reason", retention.Change{Days: 2400, Operator: true}, faultv1.Reason_REASON_INVALID, "Say why"},
+			{"more by the operator", retention.Change{Days: 2600, Operator: true}, 0, ""},
+			{"for good by the operator", retention.Change{Operator: true}, 0, ""},
+			{"less than for good by the operator, without a reason", retention.Change{Days: 2600, Operator: true}, faultv1.Reason_REASON_INVALID, "Say why"},
+			{"without the class, by the operator", retention.Change{Days: 400, Drop: []string{"hipaa"}, Operator: true, Reason: "cost"}, 0, ""},
 		} {
-			err := give(c.days, c.operator, c.classes...)
+			_, err := set(t, s, "acme", c.change)
 			if c.want == 0 && err != nil || c.want != 0 && (!fault.Is(err, c.want) || !strings.Contains(err.Error(), c.says)) {
 				t.Errorf("%s: %v", c.name, err)
 			}
@@ -119,7 +124,7 @@ func TestHalfAYearIsTheFloorWhereAnOperatorSaysNothing(t *testing.T) {
 	} {
 		each(t, c.cfg, func(t *testing.T, s *retention.Store) {
 			for _, operator := range []bool{false, true} {
-				if _, err := set(t, s, "acme", retention.Rule{Days: c.days}, operator); (err == nil) != c.taken || err != nil && !strings.Contains(err.Error(), "eu-ai-act") {
+				if _, err := set(t, s, "acme", retention.Change{Days: c.days, Operator: operator, Reason: "cost"}); (err == nil) != c.taken || err != nil && !strings.Contains(err.Error(), "eu-ai-act") {
 					t.Errorf("%s, operator %t: %v", name, operator, err)
 				}
 			}
@@ -162,7 +167,7 @@ func (s *sink) Append(ev *eventsv1.Event, _ journal.Mode) error {
 func TestWhatMayGoIsDroppedAndThatIsRecorded(t *testing.T) {
 	each(t, retention.Config{}, func(t *testing.T, s *retention.Store) {
 		for tenant, days := range map[string]int{"acme": 400, "forever": 0, "held": 400} {
-			if _, err := set(t, s, tenant, retention.Rule{Classes: []string{"soc2"}, Days: days}, false); err != nil {
+			if _, err := set(t, s, tenant, retention.Change{Add: []string{"soc2"}, Days: days}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -35,14 +35,16 @@ func (h *Handler) Export(ctx context.Context, in *connect.Request[auditv1.Export
 	if err != nil {
 		return err
 	}
-	if err := h.note(ctx, "audit-export", f, strings.ToLower(strings.TrimPrefix(r.GetFormat().String(), "FORMAT_"))); err != nil {
+	form := strings.ToLower(strings.TrimPrefix(r.GetFormat().String(), "FORMAT_"))
+	if err := h.note(ctx, "audit-export", f, form); err != nil {
 		return err
 	}
+	given := h.given(ctx, "audit-export", f, form)
 	if r.GetFormat() != auditv1.Format_FORMAT_JSONL {
-		return h.plain(ctx, f, r, stream.Send)
+		return h.plain(ctx, f, r, given, stream.Send)
 	}
 	out := &parcels{send: func(lines []byte, _ int64) error { return stream.Send(&auditv1.ExportResponse{Lines: lines}) }}
-	if err := h.proved(ctx, f, r.GetSize(), r.GetNextIndex(), out.add); err != nil {
+	if err := h.proved(ctx, f, r.GetSize(), r.GetNextIndex(), given, out.add); err != nil {
 		return err
 	}
 	return out.flush()
@@ -86,6 +88,26 @@ func (h *Handler) note(ctx context.Context, action string, f base.Filter, form s
 	}), journal.Spool)
 }
 
+// taker is told of each record that is given out, before it leaves.
+type taker = func(ev *eventsv1.Event) error
+
+// given records a reading of the records of all tenants in each tenant whose records are given out, once: who may read that tenant's record finds who else did.
+func (h *Handler) given(ctx context.Context, action string, f base.Filter, form string) taker {
+	if f.Tenant != "" {
+		return func(*eventsv1.Event) error { return nil }
+	}
+	told := map[string]bool{"": true, rpc.CallerFrom(ctx).Person.GetTenant(): true}
+	return func(ev *eventsv1.Event) error {
+		if told[ev.GetTenant()] {
+			return nil
+		}
+		told[ev.GetTenant()] = true
+		one := f
+		one.Tenant = ev.GetTenant()
+		return h.note(ctx, action, one, form)
+	}
+}
+
 // described says which records a filter is for.
 func described(f base.Filter) string {
 	parts := []string{}
@@ -97,7 +119,7 @@ func described(f base.Filter) string {
 }
 
 // proved writes an export with proofs of the log as it was last signed, or of the size that an earlier one had.
-func (h *Handler) proved(ctx context.Context, f base.Filter, size, next int64, emit export.Emit) error {
+func (h *Handler) proved(ctx context.Context, f base.Filter, size, next int64, given taker, emit export.Emit) error {
 	if err := h.Ledger.Sign(); err != nil {
 		return err
 	}
@@ -117,13 +139,13 @@ func (h *Handler) proved(ctx context.Context, f base.Filter, size, next int64, e
 	}
 	_, handovers := h.Ledger.PublicKey()
 	return export.Proved{
-		View: view, Filter: f, Checkpoint: at.Note, Handovers: handovers, Signer: h.Ledger.Signer(), Next: next,
+		View: view, Filter: f, Checkpoint: at.Note, Handovers: handovers, Signer: h.Ledger.Signer(), Next: next, Given: given,
 		Statement: base.Statement{Origin: at.Origin, Size: at.Size, Settled: h.Ledger.Settled(at.At.Add(-settle)), Made: h.Now().UTC(), By: rpc.CallerFrom(ctx).Person.GetName()},
 	}.Write(ctx, emit)
 }
 
 // plain writes an export without proofs: of the ledger as it is, or as it was when what is continued began.
-func (h *Handler) plain(ctx context.Context, f base.Filter, r *auditv1.ExportRequest, send func(*auditv1.ExportResponse) error) error {
+func (h *Handler) plain(ctx context.Context, f base.Filter, r *auditv1.ExportRequest, given taker, send func(*auditv1.ExportResponse) error) error {
 	form, known := map[auditv1.Format]export.Format{
 		auditv1.Format_FORMAT_CSV: export.CSV(), auditv1.Format_FORMAT_OCSF: export.OCSF(), auditv1.Format_FORMAT_CEF: export.CEF(),
 	}[r.GetFormat()]
@@ -154,6 +176,9 @@ func (h *Handler) plain(ctx context.Context, f base.Filter, r *auditv1.ExportReq
 		out.some = head
 	}
 	err = export.Plain(ctx, view, f, next, size, func(index int64, ev *eventsv1.Event) error {
+		if err := given(ev); err != nil {
+			return err
+		}
 		text, err := form.Line(ev)
 		if err != nil {
 			return err

@@ -29,6 +29,9 @@ func (h *Handler) Prove(ctx context.Context, in *connect.Request[auditv1.ProveRe
 	if err != nil {
 		return nil, err
 	}
+	if err := h.given(ctx, "audit-search", base.Filter{Tenant: in.Msg.GetTenant()}, "proof of event "+ev.GetId())(ev); err != nil {
+		return nil, err
+	}
 	if err := h.Ledger.Sign(); err != nil {
 		return nil, err
 	}
@@ -110,6 +113,7 @@ func (h *Handler) Tail(ctx context.Context, in *connect.Request[auditv1.TailRequ
 	if err := h.note(ctx, "audit-tail", f, "tail"); err != nil {
 		return err
 	}
+	given := h.given(ctx, "audit-tail", f, "tail")
 	at, err := h.since(f.Since)
 	if err != nil {
 		return err
@@ -128,7 +132,7 @@ func (h *Handler) Tail(ctx context.Context, in *connect.Request[auditv1.TailRequ
 				return err
 			}
 		case <-h.Ledger.Grown(at):
-			if at, err = h.follow(ctx, f, at, stream.Send); err != nil {
+			if at, err = h.follow(ctx, f, at, given, stream.Send); err != nil {
 				return err
 			}
 		}
@@ -149,13 +153,16 @@ func (h *Handler) since(instant time.Time) (int64, error) {
 }
 
 // follow sends the records from an index on, and returns how far it came.
-func (h *Handler) follow(ctx context.Context, f base.Filter, at int64, send func(*auditv1.TailResponse) error) (int64, error) {
+func (h *Handler) follow(ctx context.Context, f base.Filter, at int64, given taker, send func(*auditv1.TailResponse) error) (int64, error) {
 	view, err := h.Ledger.View(h.Ledger.Size())
 	if err != nil {
 		return at, err
 	}
 	out := &auditv1.TailResponse{}
 	err = export.Plain(ctx, view, f, at, view.Size, func(_ int64, ev *eventsv1.Event) error {
+		if err := given(ev); err != nil {
+			return err
+		}
 		out.Events = append(out.Events, ev)
 		if len(out.GetEvents()) < tailBatch {
 			return nil

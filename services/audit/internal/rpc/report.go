@@ -52,7 +52,7 @@ func (h *Handler) Report(ctx context.Context, in *connect.Request[auditv1.Report
 		layout = export.Table()
 	}
 	out := &parcels{send: func(part []byte, _ int64) error { return stream.Send(&auditv1.ReportResponse{Part: part}) }}
-	if err := h.render(ctx, cover, layout, out.add); err != nil {
+	if err := h.render(ctx, cover, layout, h.given(ctx, "audit-report", f, words), out.add); err != nil {
 		return err
 	}
 	return out.flush()
@@ -77,7 +77,7 @@ func reports() map[auditv1.ReportKind]export.Report {
 }
 
 // render writes a report as it reads.
-func (h *Handler) render(ctx context.Context, c export.Cover, layout export.Layout, emit export.Emit) error {
+func (h *Handler) render(ctx context.Context, c export.Cover, layout export.Layout, given taker, emit export.Emit) error {
 	put := func(text []byte, err error) error {
 		if err != nil {
 			return err
@@ -95,6 +95,9 @@ func (h *Handler) render(ctx context.Context, c export.Cover, layout export.Layo
 	err = export.Plain(ctx, view, c.Filter, 0, c.Size, func(_ int64, ev *eventsv1.Event) error {
 		if ev.GetPhase() == eventsv1.Phase_PHASE_STARTED || !c.Report.Wants(ev) {
 			return nil
+		}
+		if err := given(ev); err != nil {
+			return err
 		}
 		count.Add(ev)
 		return put(layout.Line(ev))

@@ -97,15 +97,31 @@ func (h *Handler) SetRetention(ctx context.Context, in *connect.Request[auditv1.
 		return nil, err
 	}
 	caller := rpc.CallerFrom(ctx)
-	wanted := retention.Rule{Classes: in.Msg.GetClasses(), Days: int(in.Msg.GetDays())}
-	rule, err := h.Retention.Set(ctx, tenant, wanted, caller.Person.GetName(), caller.Has(optionsv1.Role_ROLE_PLATFORM), func(before, next retention.Rule) error {
-		change := &eventsv1.Change{Kind: "retention", Name: tenant, Action: "set", Reason: said(before) + " until now; " + said(next) + " from now on"}
-		return h.did(ctx, "audit-retention", tenant, change, "how long records are kept is changed")
+	wanted := retention.Change{
+		Add: in.Msg.GetClasses(), Drop: in.Msg.GetDropClasses(), Days: int(in.Msg.GetDays()), By: caller.Person.GetName(), Operator: caller.Has(optionsv1.Role_ROLE_PLATFORM),
+		Reason: strings.TrimSpace(in.Msg.GetReason()),
+	}
+	rule, err := h.Retention.Set(ctx, tenant, wanted, func(before, next retention.Rule) error {
+		ev := did("audit-retention", tenant, &eventsv1.Change{Kind: "retention", Name: tenant, Action: "set", Reason: changed(before, next, wanted)}, "how long records are kept is changed")
+		ev.Alert = wanted.Operator && before.Lowers(next)
+		return h.keep(ctx, ev)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&auditv1.SetRetentionResponse{Retention: kept(tenant, rule)}), nil
+}
+
+// changed says in words what held, what holds from now on, what was taken away, and why.
+func changed(before, next retention.Rule, c retention.Change) string {
+	text := said(before) + " until now; " + said(next) + " from now on"
+	if len(c.Drop) > 0 {
+		text += "; taken away: " + strings.Join(c.Drop, ", ")
+	}
+	if c.Reason != "" {
+		text += "; because: " + c.Reason
+	}
+	return text
 }
 
 func said(r retention.Rule) string {

@@ -108,7 +108,17 @@ func (h *Handler) Erase(ctx context.Context, in *connect.Request[auditv1.EraseRe
 	if failed != nil {
 		return nil, failed
 	}
-	return connect.NewResponse(&auditv1.EraseResponse{Keys: int32(min(len(gone), 1<<30))}), nil
+	all, err := h.Keys.IDs(ctx, tenant, of.GetKind(), of.GetName())
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		change := &eventsv1.Change{Kind: "sealing-key", Name: name, Action: "not-found", Reason: reason}
+		if err := h.did(ctx, "audit-erase", tenant, change, "nothing is erased: the subject has no key, and never had one"); err != nil {
+			return nil, err
+		}
+	}
+	return connect.NewResponse(&auditv1.EraseResponse{Keys: int32(min(len(gone), 1<<30)), Earlier: int32(min(max(0, len(all)-len(gone)), 1<<30))}), nil
 }
 
 // asked is a request that names a tenant and says why.
@@ -136,12 +146,19 @@ func why(text string) (string, error) {
 
 // did records what the caller does with the record itself. Nothing happens when it cannot be recorded.
 func (h *Handler) did(ctx context.Context, action, tenant string, change *eventsv1.Change, sentence string) error {
-	err := h.Journal.Append(rpc.By(ctx).Sign(&eventsv1.Event{
+	return h.keep(ctx, did(action, tenant, change, sentence))
+}
+
+func did(action, tenant string, change *eventsv1.Change, sentence string) *eventsv1.Event {
+	return &eventsv1.Event{
 		Action: action, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Tenant: tenant, Change: change,
 		Decision: &eventsv1.Decision{Effect: record.Allow, Stage: "access", Sentence: sentence},
-	}), journal.Strict)
-	if err != nil {
-		return fmt.Errorf("record %s: %w", action, err)
+	}
+}
+
+func (h *Handler) keep(ctx context.Context, ev *eventsv1.Event) error {
+	if err := h.Journal.Append(rpc.By(ctx).Sign(ev), journal.Strict); err != nil {
+		return fmt.Errorf("record %s: %w", ev.GetAction(), err)
 	}
 	return nil
 }

@@ -59,7 +59,13 @@ func (h *Handler) Search(ctx context.Context, in *connect.Request[auditv1.Search
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&auditv1.SearchResponse{Events: page.Events, NextPageToken: token.make(page.Next)}), nil
+	given := h.given(ctx, "audit-search", q.Filter, "search")
+	for _, ev := range page.Events {
+		if err := given(ev); err != nil {
+			return nil, err
+		}
+	}
+	return connect.NewResponse(&auditv1.SearchResponse{Events: page.Events, NextPageToken: token.make(page.Next), AllTenants: q.Filter.Tenant == ""}), nil
 }
 
 // query is the request with what the caller may not see taken out and what they left open filled in.

@@ -67,7 +67,8 @@ func (f *filterFlags) read() (*auditv1.Filter, error) {
 
 func exportCommand(s *session) *cobra.Command {
 	var flags filterFlags
-	var format, out string
+	var format string
+	var out outFile
 	var resume bool
 	cmd := &cobra.Command{
 		Use:   "export --out FILE",
@@ -84,10 +85,10 @@ func exportCommand(s *session) *cobra.Command {
 			if form == auditv1.Format_FORMAT_UNSPECIFIED {
 				return usageError{fmt.Errorf("--format takes jsonl, csv, ocsf or cef, not %q", format)}
 			}
-			if out == "" {
+			if out.path == "" {
 				return usageError{errors.New("--out takes the file to write, or - for standard output")}
 			}
-			if resume && out == "-" {
+			if resume && out.path == "-" {
 				return usageError{errors.New("--resume continues a file, not what went to standard output")}
 			}
 			return s.export(cmd.Context(), &auditv1.ExportRequest{Tenant: s.saidTenant(), Filter: filter, Format: form}, out, resume)
@@ -95,13 +96,17 @@ func exportCommand(s *session) *cobra.Command {
 	}
 	flags.add(cmd)
 	cmd.Flags().StringVar(&format, "format", "jsonl", "jsonl (with proofs), csv, ocsf or cef")
-	cmd.Flags().StringVar(&out, "out", "", "the file to write; - is standard output")
+	out.add(cmd, "")
 	cmd.Flags().BoolVar(&resume, "resume", false, "go on with FILE.part, which an export that broke off left, with its own filter")
 	return cmd
 }
 
 // export writes into FILE.part and gives it its name when it is whole.
-func (s *session) export(ctx context.Context, request *auditv1.ExportRequest, path string, resume bool) error {
+func (s *session) export(ctx context.Context, request *auditv1.ExportRequest, out outFile, resume bool) error {
+	if err := out.free(); err != nil {
+		return err
+	}
+	path := out.path
 	audit, err := s.audit()
 	if err != nil {
 		return err
@@ -140,6 +145,9 @@ func (s *session) export(ctx context.Context, request *auditv1.ExportRequest, pa
 		}
 		_, _ = fmt.Fprintf(s.stdio.Err, "headgate: what arrived is in %s; go on with --resume\n", part)
 		return err
+	}
+	if err := out.free(); err != nil {
+		return errors.Join(err, fmt.Errorf("the whole export is in %s", part))
 	}
 	return errors.Join(os.Rename(part, path), keep.over())
 }

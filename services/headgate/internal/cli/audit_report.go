@@ -1,21 +1,19 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
-	"headgate.dev/libs/fault"
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
 )
 
 func reportCommand(s *session) *cobra.Command {
 	var flags filterFlags
-	var format, out, subject string
+	var format, subject string
+	var out outFile
 	cmd := &cobra.Command{
 		Use:   "report person|record|approvals|denied|policies|access",
 		Short: "Answer a question of a regulation, as a page to print or a table",
@@ -40,6 +38,9 @@ func reportCommand(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := out.free(); err != nil {
+				return err
+			}
 			audit, err := s.audit()
 			if err != nil {
 				return err
@@ -49,29 +50,14 @@ func reportCommand(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.keep(out, stream)
+			return out.write(s.stdio.Out, func(w io.Writer) error { return parts(stream, w) })
 		},
 	}
 	flags.add(cmd)
 	cmd.Flags().StringVar(&format, "format", "html", "html or csv")
 	cmd.Flags().StringVar(&subject, "subject", "", "of record: whom the calls are about, as patient:P-1029")
-	cmd.Flags().StringVar(&out, "out", "-", "the file to write; - is standard output")
+	out.add(cmd, "-")
 	return cmd
-}
-
-// keep writes a report where it belongs. A file that is not whole is removed: it would pass for a report.
-func (s *session) keep(path string, stream *connect.ServerStreamForClient[auditv1.ReportResponse]) error {
-	if path == "-" {
-		return parts(stream, s.stdio.Out)
-	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return errors.Join(fault.Invalid("The file %s cannot be written: %v. Name another with --out.", path, err), stream.Close())
-	}
-	if err := errors.Join(parts(stream, file), file.Sync(), file.Close()); err != nil {
-		return errors.Join(err, os.Remove(path))
-	}
-	return nil
 }
 
 func parts(stream *connect.ServerStreamForClient[auditv1.ReportResponse], out io.Writer) error {

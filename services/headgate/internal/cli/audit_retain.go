@@ -149,11 +149,13 @@ func showRetention(s *session) *cobra.Command {
 func setRetention(s *session) *cobra.Command {
 	var request auditv1.SetRetentionRequest
 	cmd := &cobra.Command{
-		Use:     "set --class NAME... --days N",
-		Short:   "Change how long a tenant's records are kept; less than its classes ask for is refused",
-		Long:    "Change how long a tenant's records are kept. The classes are eu-ai-act, soc2, part-11, hipaa and sec-17a-4; --days 0 keeps records for good.",
-		Example: "  headgate audit retention set --class hipaa --class soc2 --days 2555",
-		Args:    usageArgs(cobra.NoArgs),
+		Use:   "set --class NAME... --days N",
+		Short: "Change how long a tenant's records are kept; less than its classes ask for is refused",
+		Long: "Change how long a tenant's records are kept. The classes are eu-ai-act, soc2, part-11, hipaa and sec-17a-4; --days 0 keeps records for good. Classes that the tenant " +
+			"is under stay unless the platform's administrator takes one away with --drop-class.",
+		Example: "  headgate audit retention set --class hipaa --class soc2 --days 2555\n" +
+			"  headgate audit retention set --tenant acme --drop-class hipaa --days 400 --reason 'sold the clinic, contract 4711'",
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			audit, err := s.audit()
 			if err != nil {
@@ -167,7 +169,9 @@ func setRetention(s *session) *cobra.Command {
 			return s.retained(answer.Msg.GetRetention())
 		},
 	}
-	cmd.Flags().StringArrayVar(&request.Classes, "class", nil, "a regulation that the tenant is under; may be given again")
+	cmd.Flags().StringArrayVar(&request.Classes, "class", nil, "a regulation that the tenant is under from now on; may be given again")
+	cmd.Flags().StringArrayVar(&request.DropClasses, "drop-class", nil, "a regulation that the tenant is not under any more; may be given again, by the platform's administrator alone")
+	cmd.Flags().StringVar(&request.Reason, "reason", "", "why; it is recorded. Needed where the platform's administrator has records kept for less time")
 	cmd.Flags().Int32Var(&request.Days, "days", 0, "after how many days records are dropped from the index; 0 keeps them for good")
 	return cmd
 }

@@ -56,7 +56,8 @@ func eraseCommand(s *session) *cobra.Command {
 		Use:   "erase --subject KIND:NAME --reason TEXT",
 		Short: "Delete the key of everything that was sealed about a person, a patient or an account",
 		Long: "Delete the key of everything that was sealed about a subject: nobody can read it from then on, in the ledger, the index, Kafka, journals, exports and copies\n" +
-			"of them. The records stay, and every proof still holds. It takes the role security and cannot be taken back.",
+			"of them. The records stay, and every proof still holds. It takes the role security and cannot be taken back.\n" +
+			"Exit 5 says that there is no key of this subject.",
 		Example: "  headgate audit erase --subject patient:P-1029 --reason \"request of 3 May\"\n  headgate audit erase --subject person:ana --reason \"left the company\"",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -76,7 +77,14 @@ func eraseCommand(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.print(fmt.Appendf(nil, `{"keys":%d}`, answer.Msg.GetKeys()), [][]string{{"ERASED KEYS"}, {fmt.Sprint(answer.Msg.GetKeys())}})
+			now, earlier := answer.Msg.GetKeys(), answer.Msg.GetEarlier()
+			if err := s.print(fmt.Appendf(nil, `{"keys":%d,"earlier":%d}`, now, earlier), [][]string{{"ERASED KEYS", "ERASED BEFORE"}, {fmt.Sprint(now), fmt.Sprint(earlier)}}); err != nil {
+				return err
+			}
+			if now+earlier == 0 {
+				return nothingError{fmt.Errorf("nothing is erased: there is no key of %s. Nothing was sealed for it, or it is spelled otherwise in spec.record", subject)}
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&subject, "subject", "", "whom it is about, as person:ana or patient:P-1029")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,23 +81,30 @@ func (s *session) search(ctx context.Context, query *auditv1.SearchRequest, limi
 	}
 	items := []json.RawMessage{}
 	rows := [][]string{{"TIME", "ACTION", "OUTCOME", "EFFECT", "PERSON", "AGENT", "SERVER", "TOOL", "RULE", "REASON"}}
+	all, tenants := false, []string{"TENANT"}
 	for len(items) < limit {
 		query.PageSize = int32(min(searchPage, limit-len(items)))
 		answer, err := audit.Search(ctx, connect.NewRequest(query))
 		if err != nil {
 			return err
 		}
+		all = all || answer.Msg.GetAllTenants()
 		for _, event := range answer.Msg.GetEvents() {
 			encoded, err := json.Marshal(record.ECS(event))
 			if err != nil {
 				return fault.Invalid("the record %s cannot be printed", event.GetId()).Because(err)
 			}
 			items = append(items, encoded)
-			rows = append(rows, eventRow(event))
+			rows, tenants = append(rows, eventRow(event)), append(tenants, event.GetTenant())
 		}
 		query.PageToken = answer.Msg.GetNextPageToken()
 		if query.GetPageToken() == "" {
 			break
+		}
+	}
+	if all {
+		for i, tenant := range tenants {
+			rows[i] = slices.Insert(rows[i], 1, tenant)
 		}
 	}
 	if err := s.print(join(items), rows); err != nil || query.GetPageToken() == "" {

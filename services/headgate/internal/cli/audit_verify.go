@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -121,13 +122,16 @@ func (s *session) report(name string, r *ledger.Report) error {
 }
 
 func proveCommand(s *session) *cobra.Command {
-	var out string
+	var out outFile
 	cmd := &cobra.Command{
 		Use:     "prove EVENT",
 		Short:   "Write a record with the proof that it is in the log, for audit verify",
 		Example: "  headgate audit prove 0197a3c4-0001-7000-8000-000000000001 --out proof.json",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := out.free(); err != nil {
+				return err
+			}
 			audit, err := s.audit()
 			if err != nil {
 				return err
@@ -136,22 +140,14 @@ func proveCommand(s *session) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.write(out, answer.Msg.GetProof())
+			return out.write(s.stdio.Out, func(w io.Writer) error {
+				_, err := w.Write(answer.Msg.GetProof())
+				return err
+			})
 		},
 	}
-	cmd.Flags().StringVar(&out, "out", "-", "the file to write; - is standard output")
+	out.add(cmd, "-")
 	return cmd
-}
-
-func (s *session) write(path string, data []byte) error {
-	if path == "-" {
-		_, err := s.stdio.Out.Write(data)
-		return err
-	}
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		return fault.Invalid("The file %s cannot be written: %v. Name another with --out.", path, err)
-	}
-	return nil
 }
 
 // logCommand prints one thing that the log says of itself.
@@ -171,7 +167,8 @@ func logCommand(s *session, use, short string, pick func(*auditv1.GetLogResponse
 			if text == "" {
 				return fault.NotFound("The log was not signed yet. Ask again in some seconds.")
 			}
-			return s.write("-", []byte(strings.TrimSuffix(text, "\n")+"\n"))
+			_, err = fmt.Fprintln(s.stdio.Out, strings.TrimSuffix(text, "\n"))
+			return err
 		},
 	}
 }

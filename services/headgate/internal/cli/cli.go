@@ -23,6 +23,7 @@ const (
 	exitForbidden   = 4
 	exitOpen        = 5
 	exitUnreachable = 6
+	exitNothing     = 7
 )
 
 // IO is where a command reads, writes and finds its environment.
@@ -37,6 +38,9 @@ var errNo = errors.New("no")
 
 // errOpen is the answer "it cannot be said": some recorded calls could not be judged.
 var errOpen = errors.New("open")
+
+// nothingError says that there was nothing to do it to.
+type nothingError struct{ error }
 
 // usageError is a call whose words are off.
 type usageError struct{ error }
@@ -57,6 +61,7 @@ func Run(ctx context.Context, args []string, stdio IO) int {
 
 func exitCode(err error) int {
 	var usage usageError
+	var nothing nothingError
 	switch {
 	case err == nil:
 		return exitDone
@@ -66,6 +71,8 @@ func exitCode(err error) int {
 		return exitOpen
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &nothing):
+		return exitNothing
 	case fault.Is(err, faultv1.Reason_REASON_ROLE_REQUIRED), fault.Is(err, faultv1.Reason_REASON_WRONG_TENANT), fault.Is(err, faultv1.Reason_REASON_UNAUTHENTICATED),
 		fault.Is(err, faultv1.Reason_REASON_KILLED):
 		return exitForbidden

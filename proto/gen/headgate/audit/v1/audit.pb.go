@@ -1155,7 +1155,9 @@ func (x *EraseRequest) GetReason() string {
 type EraseResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many keys are gone.
-	Keys          int32 `protobuf:"varint,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	Keys int32 `protobuf:"varint,1,opt,name=keys,proto3" json:"keys,omitempty"`
+	// How many were gone before. When both are 0, nothing was ever sealed for this subject, as it is spelled.
+	Earlier       int32 `protobuf:"varint,2,opt,name=earlier,proto3" json:"earlier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1193,6 +1195,13 @@ func (*EraseResponse) Descriptor() ([]byte, []int) {
 func (x *EraseResponse) GetKeys() int32 {
 	if x != nil {
 		return x.Keys
+	}
+	return 0
+}
+
+func (x *EraseResponse) GetEarlier() int32 {
+	if x != nil {
+		return x.Earlier
 	}
 	return 0
 }
@@ -1741,10 +1750,15 @@ func (x *GetRetentionResponse) GetRetention() *Retention {
 }
 
 type SetRetentionRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Classes       []string               `protobuf:"bytes,2,rep,name=classes,proto3" json:"classes,omitempty"`
-	Days          int32                  `protobuf:"varint,3,opt,name=days,proto3" json:"days,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Regulations that are added; those that the tenant is under stay.
+	Classes []string `protobuf:"bytes,2,rep,name=classes,proto3" json:"classes,omitempty"`
+	Days    int32    `protobuf:"varint,3,opt,name=days,proto3" json:"days,omitempty"`
+	// Regulations that are taken away; for the platform's administrator alone.
+	DropClasses []string `protobuf:"bytes,4,rep,name=drop_classes,json=dropClasses,proto3" json:"drop_classes,omitempty"`
+	// Why; it is recorded. Needed where the platform's administrator has records kept for less time than until now.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1798,6 +1812,20 @@ func (x *SetRetentionRequest) GetDays() int32 {
 		return x.Days
 	}
 	return 0
+}
+
+func (x *SetRetentionRequest) GetDropClasses() []string {
+	if x != nil {
+		return x.DropClasses
+	}
+	return nil
+}
+
+func (x *SetRetentionRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 type SetRetentionResponse struct {
@@ -2255,6 +2283,8 @@ type SearchResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Events        []*v1.Event            `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// The records are of whichever tenant.
+	AllTenants    bool `protobuf:"varint,3,opt,name=all_tenants,json=allTenants,proto3" json:"all_tenants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2301,6 +2331,13 @@ func (x *SearchResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+func (x *SearchResponse) GetAllTenants() bool {
+	if x != nil {
+		return x.AllTenants
+	}
+	return false
 }
 
 type ListUsesRequest struct {
@@ -2574,9 +2611,10 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12<\n" +
 	"\asubject\x18\x02 \x01(\v2\x1a.headgate.audit.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\x12\"\n" +
 	"\x06reason\x18\x03 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x03\x18\xf4\x03R\x06reason\"#\n" +
+	"\xbaH\ar\x05\x10\x03\x18\xf4\x03R\x06reason\"=\n" +
 	"\rEraseResponse\x12\x12\n" +
-	"\x04keys\x18\x01 \x01(\x05R\x04keys\"\xb8\x01\n" +
+	"\x04keys\x18\x01 \x01(\x05R\x04keys\x12\x18\n" +
+	"\aearlier\x18\x02 \x01(\x05R\aearlier\"\xb8\x01\n" +
 	"\x04Hold\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x124\n" +
@@ -2610,12 +2648,15 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"\x13GetRetentionRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\"R\n" +
 	"\x14GetRetentionResponse\x12:\n" +
-	"\tretention\x18\x01 \x01(\v2\x1c.headgate.audit.v1.RetentionR\tretention\"\x83\x01\n" +
+	"\tretention\x18\x01 \x01(\v2\x1c.headgate.audit.v1.RetentionR\tretention\"\xda\x01\n" +
 	"\x13SetRetentionRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12*\n" +
 	"\aclasses\x18\x02 \x03(\tB\x10\xbaH\r\x92\x01\n" +
 	"\x10\x10\x18\x01\"\x04r\x02\x18 R\aclasses\x12\x1f\n" +
-	"\x04days\x18\x03 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xf8\x9d\x02(\x00R\x04days\"R\n" +
+	"\x04days\x18\x03 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xf8\x9d\x02(\x00R\x04days\x123\n" +
+	"\fdrop_classes\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10\x10\x18\x01\"\x04r\x02\x18 R\vdropClasses\x12 \n" +
+	"\x06reason\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xf4\x03R\x06reason\"R\n" +
 	"\x14SetRetentionResponse\x12:\n" +
 	"\tretention\x18\x01 \x01(\v2\x1c.headgate.audit.v1.RetentionR\tretention\"N\n" +
 	"\x10RotateKeyRequest\x12:\n" +
@@ -2656,10 +2697,12 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"\x04rule\x18\x10 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x04rule\x12\x1b\n" +
 	"\x04code\x18\x11 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04code\x12!\n" +
 	"\acall_id\x18\x12 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06callId\x12\"\n" +
-	"\btrace_id\x18\x13 \x01(\tB\a\xbaH\x04r\x02\x18@R\atraceId\"k\n" +
+	"\btrace_id\x18\x13 \x01(\tB\a\xbaH\x04r\x02\x18@R\atraceId\"\x8c\x01\n" +
 	"\x0eSearchResponse\x121\n" +
 	"\x06events\x18\x01 \x03(\v2\x19.headgate.events.v1.EventR\x06events\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"l\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1f\n" +
+	"\vall_tenants\x18\x03 \x01(\bR\n" +
+	"allTenants\"l\n" +
 	"\x0fListUsesRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x128\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05since\"r\n" +

@@ -99,7 +99,7 @@ type AuditServiceClient interface {
 	ReleaseHold(context.Context, *connect.Request[v1.ReleaseHoldRequest]) (*connect.Response[v1.ReleaseHoldResponse], error)
 	// GetRetention tells how long a tenant's records are kept, and why at least so long.
 	GetRetention(context.Context, *connect.Request[v1.GetRetentionRequest]) (*connect.Response[v1.GetRetentionResponse], error)
-	// SetRetention changes it. Less than the tenant's classes ask for is refused; only the platform's administrator takes a class away.
+	// SetRetention changes it. Less than the tenant's classes ask for is refused; only the platform's administrator takes a class away, by its name and with a reason.
 	SetRetention(context.Context, *connect.Request[v1.SetRetentionRequest]) (*connect.Response[v1.SetRetentionResponse], error)
 	// RotateKey replaces the key that the log is signed with, or the one that wraps the keys of sealed records.
 	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)
@@ -354,7 +354,7 @@ type AuditServiceHandler interface {
 	ReleaseHold(context.Context, *connect.Request[v1.ReleaseHoldRequest]) (*connect.Response[v1.ReleaseHoldResponse], error)
 	// GetRetention tells how long a tenant's records are kept, and why at least so long.
 	GetRetention(context.Context, *connect.Request[v1.GetRetentionRequest]) (*connect.Response[v1.GetRetentionResponse], error)
-	// SetRetention changes it. Less than the tenant's classes ask for is refused; only the platform's administrator takes a class away.
+	// SetRetention changes it. Less than the tenant's classes ask for is refused; only the platform's administrator takes a class away, by its name and with a reason.
 	SetRetention(context.Context, *connect.Request[v1.SetRetentionRequest]) (*connect.Response[v1.SetRetentionResponse], error)
 	// RotateKey replaces the key that the log is signed with, or the one that wraps the keys of sealed records.
 	RotateKey(context.Context, *connect.Request[v1.RotateKeyRequest]) (*connect.Response[v1.RotateKeyResponse], error)

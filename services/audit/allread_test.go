@@ -1,0 +1,45 @@
+package audit_test
+
+import (
+	"testing"
+
+	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+)
+
+// Whoever may read a tenant's record finds that the platform's administrator read it among those of all.
+func TestAReadingOfAllTenantsIsRecordedInEachWhoseRecordsAreGivenOut(t *testing.T) {
+	h := start(t)
+	h.record("a1", "acme", "ana")
+	h.record("a2", "acme", "ana")
+	h.record("g1", "globex", "gus")
+	h.eventually("admin", &auditv1.SearchRequest{Tenant: "acme", Action: "tool-call"}, "a2", "a1")
+	h.eventually("admin", &auditv1.SearchRequest{Tenant: "globex", Action: "tool-call"}, "g1")
+	calls := &auditv1.Filter{Action: "tool-call"}
+	if answer, err := h.search("admin", &auditv1.SearchRequest{Action: "tool-call"}); err != nil || !answer.GetAllTenants() || len(answer.GetEvents()) != 3 {
+		t.Fatalf("%v, %v", answer, err)
+	}
+	h.mustExport("admin", &auditv1.ExportRequest{Filter: calls})
+	h.mustExport("admin", &auditv1.ExportRequest{Filter: calls, Format: auditv1.Format_FORMAT_CSV})
+	if _, err := h.report("admin", &auditv1.ReportRequest{Kind: auditv1.ReportKind_REPORT_KIND_PERSON, Filter: &auditv1.Filter{Person: "ana"}}); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := h.search("sofia", &auditv1.SearchRequest{}); err != nil || answer.GetAllTenants() {
+		t.Errorf("one tenant's search: %v, %v", answer, err)
+	}
+	for reader, want := range map[string]map[string]int{
+		"sofia": {"audit-search": 1, "audit-export": 2, "audit-report": 1},
+		"gus":   {"audit-search": 1, "audit-export": 2, "audit-report": 0},
+	} {
+		for action, count := range want {
+			h.await(reader, &auditv1.SearchRequest{Action: action}, func(all []*eventsv1.Event) bool {
+				for _, ev := range all {
+					if ev.GetPrincipal().GetPerson() != "admin" {
+						t.Errorf("%s finds %v", reader, ev)
+					}
+				}
+				return len(all) == count
+			})
+		}
+	}
+}
