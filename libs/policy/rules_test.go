@@ -52,7 +52,8 @@ func TestWhatRulesSee(t *testing.T) {
 		`args.whole == 3`, `args.whole + 1 == 4`, `args.e == 1000`, `args.n > 1.5`, `args.list.all(x, x > 0)`, `2 in args.list`, `args.list.size() == 3`,
 		`args.o.a.b == null`, `has(args.o.a) && !has(args.o.x)`, `args.force == true`, `args["id"] == "T-1"`, `"id" in args`, `args.exists(k, k == "force")`,
 		`args.map(k, k)[0] == "big"`, `args.id.matches("^T-[0-9]+$")`, `args.id.lowerAscii() == "t-1"`, `math.greatest(args.list) == 3`,
-		`sql(args.q).readOnly`, `sql(args.q).tables == ["users"]`, `sql(args.q).hasWhere && sql(args.q).statements == 1`, `sql(args.q).functions.size() == 0`, `sql(args.q).columns.exists(c, c in ["ssn", "*"])`,
+		`sql(args.q).readOnly`, `sql(args.q).tables == ["users"]`, `sql(args.q).hasWhere && sql(args.q).statements == 1`, `sql(args.q).functions.size() == 0`,
+		`sql(args.q).columns.exists(c, c in ["ssn", "*"])`,
 		`!sql("DELETE FROM t").readOnly`, `sql("PRAGMA x").why != ""`, `!sql("PRAGMA x").understood`, `type(args.n) == int`,
 		`args.list.map(x, x * 2) == [2, 4, 6]`,
 	} {

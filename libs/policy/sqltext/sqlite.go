@@ -103,7 +103,7 @@ func (w *sqliteWalker) topSQLite(s sql.Statement) {
 		for part := s; part != nil; part = part.Compound {
 			if part.Select.IsValid() {
 				w.selects++
-				if speaksOfColumn(part.WhereExpr) {
+				if restrictsSQLite(part.WhereExpr) {
 					w.selectsWhere++
 				}
 			}
@@ -126,53 +126,9 @@ func (w *sqliteWalker) topSQLite(s sql.Statement) {
 
 func (w *sqliteWalker) write(where sql.Expr) {
 	w.writes++
-	if speaksOfColumn(where) {
+	if restrictsSQLite(where) {
 		w.writesWhere++
 	}
-}
-
-// speaksOfColumn says whether a WHERE has a column. A name in quotes may be a text for SQLite, and counts as none.
-func speaksOfColumn(where sql.Expr) bool {
-	if where == nil {
-		return false
-	}
-	found := false
-	var look func(v reflect.Value)
-	look = func(v reflect.Value) {
-		switch v.Kind() {
-		case reflect.Pointer, reflect.Interface:
-			if v.IsNil() || !v.CanInterface() {
-				return
-			}
-			switch node := v.Interface().(type) {
-			case *sql.QualifiedRef:
-				found = true
-				return
-			case *sql.Ident:
-				found = found || !node.Quoted
-				return
-			case *sql.Call:
-				look(reflect.ValueOf(node.Args))
-				return
-			case *sql.CastExpr:
-				look(reflect.ValueOf(&node.X).Elem())
-				return
-			case *sql.SelectStatement:
-				return
-			}
-			look(v.Elem())
-		case reflect.Slice:
-			for i := range v.Len() {
-				look(v.Index(i))
-			}
-		case reflect.Struct:
-			for _, value := range v.Fields() {
-				look(value)
-			}
-		}
-	}
-	look(reflect.ValueOf(&where).Elem())
-	return found
 }
 
 func (w *sqliteWalker) table(schema, name string) {

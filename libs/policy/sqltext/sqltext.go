@@ -37,7 +37,8 @@ type Statement struct {
 	// Columns names, in lower case and in order, every column that is read, written or compared, with what is written before it and without. It has * where
 	// more may be meant than is named: a star, NATURAL JOIN, a whole row, an INSERT without columns, columns that get other names, other statements.
 	Columns []string
-	// HasWhere is true when every UPDATE and DELETE has a WHERE that speaks of a column or, where there is none of them, every SELECT at the top.
+	// HasWhere is true when every UPDATE and DELETE has a WHERE that speaks of a column or, where there is none of them, every SELECT at the top. A
+	// condition that may hold for all rows by its form, as id = id or id = 1 OR true, is no WHERE.
 	HasWhere bool
 	// Why says in a few words why ReadOnly is false.
 	Why string

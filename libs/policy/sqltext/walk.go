@@ -94,27 +94,6 @@ func (w *walker) top(s tree.Statement) {
 	}
 }
 
-// restricts says whether a WHERE speaks of a column: WHERE true restricts nothing.
-func restricts(where *tree.Where) bool {
-	if where == nil {
-		return false
-	}
-	var found columnFinder
-	tree.WalkExprConst(&found, where.Expr)
-	return bool(found)
-}
-
-type columnFinder bool
-
-func (f *columnFinder) VisitPre(e tree.Expr) (bool, tree.Expr) {
-	if _, ok := e.(*tree.UnresolvedName); ok {
-		*f = true
-	}
-	return !bool(*f), e
-}
-
-func (f *columnFinder) VisitPost(e tree.Expr) tree.Expr { return e }
-
 // walk visits a value of the tree and all below it.
 func (w *walker) walk(v reflect.Value) {
 	if w.depth++; w.depth > maxDepth {
