@@ -51,6 +51,47 @@ func TestARoleThatDoesNotExistIsNamedWithTheNearest(t *testing.T) {
 	}
 }
 
+func TestAGroupThatDoesNotExistIsNamedWithTheNearest(t *testing.T) {
+	p := parse(t, "p", rulesOf(`{"name":"a","when":"\"carre\" in principal.groups || \"x\" in principal.roles","effect":"allow"},
+		{"name":"b","when":"args.n > 1","effect":"escalate","approval":{"by":"group:leeds"}},{"name":"c","when":"\"care\" in principal.groups","effect":"block"}`))
+	found := policy.UnknownGroups(p, []string{"care", "leads"})
+	want := []string{`Rule a: the group "carre" is not known; the nearest is "care".`, `Rule b: the group "leeds" is not known; the nearest is "leads".`}
+	if strings.Join(found, "\n") != strings.Join(want, "\n") {
+		t.Errorf("%v", found)
+	}
+}
+
+func TestAnApprovalThatNobodyCanGiveIsAWarning(t *testing.T) {
+	asks := func(by string, quorum int) string {
+		p := parse(t, "p", rulesOf(fmt.Sprintf(`{"name":"a","when":"args.n > 1","effect":"escalate","approval":{"by":%q,"quorum":%d}}`, by, quorum)))
+		c, err := policy.Compile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, w := range policy.Warnings([]*policy.Compiled{c}, policy.Surroundings{
+			Roles: []string{"lead"}, Groups: []string{"care", "new"}, People: []string{"ana"},
+			Approvers: func(_, name string) (int, bool) { return 2, name != "new" },
+		}) {
+			all = append(all, w.GetSentence())
+		}
+		return strings.Join(all, "\n")
+	}
+	for _, c := range []struct {
+		by     string
+		quorum int
+		says   string
+	}{
+		{"person:ana", 2, "Rule a is never approved: it wants 2 approvals of person ana, who can give one."}, {"person:ana", 1, ""},
+		{"group:care", 3, "Rule a is never approved: it wants 3 approvals of group care, and 2 can give one today."}, {"group:care", 2, ""},
+		{"role:lead", 3, "wants 3 approvals of role lead"}, {"group:new", 3, ""},
+	} {
+		if got := asks(c.by, c.quorum); (c.says == "") == strings.Contains(got, "never approved") || !strings.Contains(got, c.says) {
+			t.Errorf("%s, %d: %s", c.by, c.quorum, got)
+		}
+	}
+}
+
 func TestTenThousandRulesAreCompiledAndJudgedAndOneBrokenOneIsFound(t *testing.T) {
 	rules := make([]string, 10_000)
 	for i := range rules {

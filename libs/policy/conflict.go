@@ -92,19 +92,29 @@ func overlap(a, b *authzv1.Match) bool {
 
 // UnknownRoles names the roles that a policy speaks of and that are not among the known ones: a misspelt role is held by nobody. A sentence each.
 func UnknownRoles(p *authzv1.Policy, known []string) []string {
+	return unknownMembers(p, "role", "roles", known)
+}
+
+// UnknownGroups names the groups likewise: nobody is in a misspelt one.
+func UnknownGroups(p *authzv1.Policy, known []string) []string {
+	return unknownMembers(p, "group", "groups", known)
+}
+
+// unknownMembers looks in the rules for names of a kind that approve, or that a person has in a list.
+func unknownMembers(p *authzv1.Policy, kind, list string, known []string) []string {
 	env, err := environment()
 	if err != nil {
 		return nil
 	}
 	var found []string
-	say := func(rule, role string) {
-		if !slices.Contains(known, role) {
-			found = append(found, fmt.Sprintf("Rule %s: %s.", rule, unknownName("role", role, known)))
+	say := func(rule, name string) {
+		if !slices.Contains(known, name) {
+			found = append(found, fmt.Sprintf("Rule %s: %s.", rule, unknownName(kind, name, known)))
 		}
 	}
 	for _, r := range p.GetSpec().GetRules() {
-		if role, ok := strings.CutPrefix(r.GetApproval().GetBy(), "role:"); ok {
-			say(r.GetName(), role)
+		if name, ok := strings.CutPrefix(r.GetApproval().GetBy(), kind+":"); ok {
+			say(r.GetName(), name)
 		}
 		parsed, issues := env.Parse(r.GetWhen())
 		if issues.Err() != nil {
@@ -115,8 +125,8 @@ func UnknownRoles(p *authzv1.Policy, known []string) []string {
 				return
 			}
 			of := e.AsCall().Args()[1]
-			if role, ok := constant(e.AsCall().Args()[0]); ok && of.Kind() == ast.SelectKind && of.AsSelect().FieldName() == "roles" {
-				say(r.GetName(), role)
+			if name, ok := constant(e.AsCall().Args()[0]); ok && of.Kind() == ast.SelectKind && of.AsSelect().FieldName() == list {
+				say(r.GetName(), name)
 			}
 		}))
 	}

@@ -53,6 +53,9 @@ func (l *linter) rule(env *cel.Env, r *authzv1.Rule) {
 	if r.GetEffect() == Escalate && r.GetApproval().GetBy() == "" {
 		l.warn("Rule %s asks for an approval and does not say by whom: give approval.by.", r.GetName())
 	}
+	if person, ok := strings.CutPrefix(r.GetApproval().GetBy(), "person:"); ok && r.GetApproval().GetQuorum() > 1 {
+		l.warn("Rule %s is never approved: it wants %d approvals of person %s, who can give one.", r.GetName(), r.GetApproval().GetQuorum(), person)
+	}
 	parsed, issues := env.Parse(r.GetWhen())
 	if issues.Err() != nil {
 		return

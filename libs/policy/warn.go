@@ -15,6 +15,8 @@ import (
 type Surroundings struct {
 	// Roles, Groups and People are those of the directory.
 	Roles, Groups, People []string
+	// Approvers counts the people who are in a group or hold a role today, by kind and name; false where that is not known. It may be nil.
+	Approvers func(kind, name string) (int, bool)
 	// Servers are those that are declared, each with its approved tools; none where nothing of it is approved yet.
 	Servers map[string]map[string]Definition
 	// InForce are the policies in force.
@@ -42,12 +44,17 @@ func Warnings(fresh []*Compiled, around Surroundings) []*authzv1.Warning {
 
 // strangers are the roles, and the approvers, that nobody knows.
 func (s *Surroundings) strangers(p *authzv1.Policy) []string {
-	found := UnknownRoles(p, s.Roles)
+	found := append(UnknownRoles(p, s.Roles), UnknownGroups(p, s.Groups)...)
 	for _, r := range p.GetSpec().GetRules() {
 		kind, name, _ := strings.Cut(r.GetApproval().GetBy(), ":")
-		known := map[string][]string{"group": s.Groups, "person": s.People}[kind]
-		if kind != "" && kind != "role" && !slices.Contains(known, name) {
-			found = append(found, fmt.Sprintf("Rule %s: %s.", r.GetName(), unknownName(kind, name, known)))
+		if kind == "person" && !slices.Contains(s.People, name) {
+			found = append(found, fmt.Sprintf("Rule %s: %s.", r.GetName(), unknownName(kind, name, s.People)))
+		}
+		if kind == "" || kind == "person" || s.Approvers == nil { // Lint counts the one person
+			continue
+		}
+		if there, known := s.Approvers(kind, name); known && int(r.GetApproval().GetQuorum()) > there {
+			found = append(found, fmt.Sprintf("Rule %s is never approved: it wants %d approvals of %s %s, and %d can give one today.", r.GetName(), r.GetApproval().GetQuorum(), kind, name, there))
 		}
 	}
 	return found

@@ -319,6 +319,9 @@ func TestApplyingSaysWhatIsProbablyAMistake(t *testing.T) {
 		{`{server: "*"}`, `{name: r, when: "args.idd == 1", effect: block}`, `rule r, line 1, column 5: the argument "idd" is not known`},
 		{"{server: tickets}", `{name: r, when: "\"suppport\" in principal.roles", effect: block}`, `acme/p: Rule r: the role "suppport" is not known; the nearest is "support".`},
 		{"{server: tickets}", `{name: r, when: "args.id == \"y\"", effect: escalate, approval: {by: "role:no-such-role"}}`, `Rule r: the role "no-such-role" is not known`},
+		{"{server: tickets}", `{name: r, when: "\"carre\" in principal.groups", effect: block}`, `acme/p: Rule r: the group "carre" is not known; the nearest is "care".`},
+		{"{server: tickets}", `{name: r, when: "args.id == \"y\"", effect: escalate, approval: {by: "group:care", quorum: 2}}`, `Rule r is never approved: it wants 2 approvals of group care, and 1 can give one today.`},
+		{"{server: tickets}", `{name: r, when: "args.id == \"y\"", effect: escalate, approval: {by: "person:ana", quorum: 2}}`, `Rule r is never approved: it wants 2 approvals of person ana`},
 		{"{server: tickets}", `{name: r, when: "args.id == \"y\"", effect: escalate, approval: {by: "person:nobody"}}`, `Rule r: the person "nobody" is not known`},
 		{"{server: tickets}", `{name: r, when: "args.id == \"y\"", effect: allow}, {name: b, when: "true", effect: block}`, "Rule r never decides: rule b (block)"},
 		{"{server: tickets}", `{name: r, when: "args.id == \"x\"", effect: allow}`, "acme/: Policies p and stops fight: what rule p/r lets pass (allow), rule stops/stop always refuses"},
@@ -331,8 +334,8 @@ func TestApplyingSaysWhatIsProbablyAMistake(t *testing.T) {
 	if got := apply(dated, nil); !strings.Contains(got, "Rule off never decides: rule b (block)") {
 		t.Errorf("a policy with a calendar of the tenant: %s", got)
 	}
-	got := apply(doc("p", "{server: crm2}", `{name: r, when: "\"new\" in principal.roles", effect: block}`), func(r *authzv1.ApplyRequest) {
-		r.Roles, r.Servers = []string{"new"}, []string{"crm2"}
+	got := apply(doc("p", "{server: crm2}", `{name: r, when: "\"new\" in principal.roles || \"newer\" in principal.groups", effect: block}`), func(r *authzv1.ApplyRequest) {
+		r.Roles, r.Servers, r.Groups = []string{"new"}, []string{"crm2"}, []string{"newer"}
 	})
 	if strings.Contains(got, "not known") {
 		t.Errorf("what is declared along is not there: %s", got)

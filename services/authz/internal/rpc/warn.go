@@ -1,8 +1,11 @@
 package rpc
 
 import (
+	"slices"
+
 	"headgate.dev/libs/policy"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
+	"headgate.dev/services/authz/internal/directory"
 )
 
 // mostWarnings is how many of them an answer has.
@@ -26,10 +29,11 @@ func (h *Handler) warnings(given []*policy.Compiled, inForce []*authzv1.Policy, 
 }
 
 func (h *Handler) surroundings(tenant string, inForce []*authzv1.Policy, asked *authzv1.ApplyRequest) policy.Surroundings {
-	around := policy.Surroundings{Roles: asked.GetRoles(), Servers: h.Catalogue.Servers(tenant)}
+	around := policy.Surroundings{Roles: asked.GetRoles(), Groups: asked.GetGroups(), Servers: h.Catalogue.Servers(tenant)}
 	if known, ok := h.Tenants.View().Tenant(tenant); ok {
 		around.Roles = append(known.Roles(), around.Roles...)
-		around.Groups, around.People = known.Groups(), known.People()
+		around.Groups, around.People = append(known.Groups(), around.Groups...), known.People()
+		around.Approvers = approvers(known, asked)
 	}
 	for _, name := range asked.GetServers() {
 		if _, known := around.Servers[name]; !known {
@@ -42,4 +46,17 @@ func (h *Handler) surroundings(tenant string, inForce []*authzv1.Policy, asked *
 		}
 	}
 	return around
+}
+
+// approvers counts who can approve today. Of what is declared along, nobody knows yet who that will be.
+func approvers(known *directory.Tenant, asked *authzv1.ApplyRequest) func(kind, name string) (int, bool) {
+	return func(kind, name string) (int, bool) {
+		switch {
+		case kind == "group" && known.Declared("group", name) && !slices.Contains(asked.GetGroups(), name):
+			return len(known.Members(name)), true
+		case kind == "role" && slices.Contains(known.Roles(), name) && !slices.Contains(asked.GetRoles(), name):
+			return len(known.Holders(name)), true
+		}
+		return 0, false
+	}
 }

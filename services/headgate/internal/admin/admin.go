@@ -165,7 +165,7 @@ func (o *Owner) apply(ctx context.Context, objects []resource.Object, r request,
 	}
 	fill := map[protoreflect.Name]any{"resources": wrapped, "dry_run": r.dryRun, "owner": r.claim.Owner, "take_over": r.claim.TakeOver}
 	input := o.service.Methods().ByName("Apply").Input().Fields()
-	for field, kind := range map[protoreflect.Name]string{"roles": "Role", "servers": "Server"} {
+	for field, kind := range map[protoreflect.Name]string{"roles": "Role", "servers": "Server", "groups": "Group"} {
 		if input.ByName(field) != nil { // an owner that warns of names wants to know those that come along
 			fill[field] = r.named(kind)
 		}

@@ -123,20 +123,22 @@ func TestWhatIsInstalledInElasticsearchIsShownWithoutIt(t *testing.T) {
 	}
 }
 
-func TestPolicyTestWarnsOfPoliciesThatFightAndOfRolesThatNobodyDeclares(t *testing.T) {
+func TestPolicyTestWarnsOfPoliciesThatFightAndOfRolesAndGroupsThatNobodyDeclares(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "fight.yaml")
 	policy := func(name, when, effect string) string {
 		return "{apiVersion: headgate/v1, kind: Policy, metadata: {name: " + name + ", tenant: acme}, spec: {match: {server: s, tools: [t]}, default: allow, rules: [{name: r, when: '" +
 			when + "', effect: " + effect + "}], tests: [{name: x, as: {roles: [support2]}, expect: " + effect + "}]}}\n---\n"
 	}
 	text := policy("opens", `"support2" in principal.roles`, "allow") + policy("shuts", `"support2" in principal.roles`, "block") +
-		"{apiVersion: headgate/v1, kind: Role, metadata: {name: support, tenant: acme}, spec: {}}\n"
+		policy("grouped", `"carre" in principal.groups`, "allow") +
+		"{apiVersion: headgate/v1, kind: Role, metadata: {name: support, tenant: acme}, spec: {}}\n---\n{apiVersion: headgate/v1, kind: Group, metadata: {name: care, tenant: acme}, spec: {}}\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	code, _, words := run(t, "policy", "test", "-f", file)
 	for _, says := range []string{
-		`opens: Rule r: the role "support2" is not known; the nearest is "support".`, "Policies opens and shuts fight: what rule opens/r lets pass (allow), rule shuts/r always refuses",
+		`opens: Rule r: the role "support2" is not known; the nearest is "support".`, `grouped: Rule r: the group "carre" is not known; the nearest is "care".`,
+		"Policies opens and shuts fight: what rule opens/r lets pass (allow), rule shuts/r always refuses",
 	} {
 		if code != 0 || !strings.Contains(words, says) {
 			t.Errorf("exit %d, does not say %q: %s", code, says, words)

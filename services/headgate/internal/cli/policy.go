@@ -93,14 +93,16 @@ func calendarsOf(objects []resource.Object) (map[string]policy.Calendars, error)
 	return calendars, nil
 }
 
-// warn says what is allowed in the files and is probably a mistake. Roles are held against the files' own where they declare some.
+// warn says what is allowed in the files and is probably a mistake. Roles and groups are held against the files' own where they declare some.
 func (s *session) warn(objects []resource.Object) {
-	roles := map[string][]string{}
+	roles, groups := map[string][]string{}, map[string][]string{}
 	var policies []*authzv1.Policy
 	for _, object := range objects {
 		switch one := object.(type) {
 		case *identityv1.Role:
 			roles[one.GetMetadata().GetTenant()] = append(roles[one.GetMetadata().GetTenant()], one.GetMetadata().GetName())
+		case *identityv1.Group:
+			groups[one.GetMetadata().GetTenant()] = append(groups[one.GetMetadata().GetTenant()], one.GetMetadata().GetName())
 		case *authzv1.Policy:
 			policies = append(policies, one)
 		}
@@ -116,6 +118,9 @@ func (s *session) warn(objects []resource.Object) {
 		}
 		if known := roles[p.GetMetadata().GetTenant()]; len(known) > 0 {
 			warnings = append(warnings, policy.UnknownRoles(p, known)...)
+		}
+		if known := groups[p.GetMetadata().GetTenant()]; len(known) > 0 {
+			warnings = append(warnings, policy.UnknownGroups(p, known)...)
 		}
 		for _, warning := range warnings {
 			_, _ = fmt.Fprintf(s.stdio.Err, "%s: %s\n", p.GetMetadata().GetName(), warning)

@@ -120,9 +120,10 @@ type ApplyRequest struct {
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Change also what another source declares.
 	TakeOver bool `protobuf:"varint,4,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
-	// Roles and servers that the caller declares along with these policies, so that nobody is warned of them.
+	// Roles, servers, groups and people that the caller declares along with these policies, so that nobody is warned of them.
 	Roles         []string `protobuf:"bytes,5,rep,name=roles,proto3" json:"roles,omitempty"`
 	Servers       []string `protobuf:"bytes,6,rep,name=servers,proto3" json:"servers,omitempty"`
+	Groups        []string `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +196,13 @@ func (x *ApplyRequest) GetRoles() []string {
 func (x *ApplyRequest) GetServers() []string {
 	if x != nil {
 		return x.Servers
+	}
+	return nil
+}
+
+func (x *ApplyRequest) GetGroups() []string {
+	if x != nil {
+		return x.Groups
 	}
 	return nil
 }
@@ -2438,14 +2446,15 @@ const file_headgate_authz_v1_authz_proto_rawDesc = "" +
 	"\bResource\x123\n" +
 	"\x06policy\x18\x01 \x01(\v2\x19.headgate.authz.v1.PolicyH\x00R\x06policy\x129\n" +
 	"\bcalendar\x18\x02 \x01(\v2\x1b.headgate.authz.v1.CalendarH\x00R\bcalendarB\r\n" +
-	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xfd\x01\n" +
+	"\x04kind\x12\x05\xbaH\x02\b\x01\"\xa6\x02\n" +
 	"\fApplyRequest\x12F\n" +
 	"\tresources\x18\x01 \x03(\v2\x1b.headgate.authz.v1.ResourceB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\tresources\x12\x17\n" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x1d\n" +
 	"\x05owner\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05owner\x12\x1b\n" +
 	"\ttake_over\x18\x04 \x01(\bR\btakeOver\x12%\n" +
 	"\x05roles\x18\x05 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18?R\x05roles\x12)\n" +
-	"\aservers\x18\x06 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18?R\aservers\"\x9b\x01\n" +
+	"\aservers\x18\x06 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18?R\aservers\x12'\n" +
+	"\x06groups\x18\a \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x90N\"\x04r\x02\x18?R\x06groups\"\x9b\x01\n" +
 	"\rApplyResponse\x126\n" +
 	"\achanges\x18\x01 \x03(\v2\x1c.headgate.resource.v1.ChangeR\achanges\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x126\n" +
