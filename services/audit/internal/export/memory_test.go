@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +34,12 @@ func filled(tb testing.TB, count int) *ledger.Ledger {
 
 func filledIn(tb testing.TB, dir string, count int) *ledger.Ledger {
 	tb.Helper()
+	return filledWith(tb, dir, count, "")
+}
+
+// filledWith has a copy of the arguments in each record.
+func filledWith(tb testing.TB, dir string, count int, document string) *ledger.Ledger {
+	tb.Helper()
 	l, err := ledger.Open(ledger.Config{Dir: dir}, slog.New(slog.DiscardHandler), func() time.Time { return start })
 	if err != nil {
 		tb.Fatal(err)
@@ -45,7 +53,7 @@ func filledIn(tb testing.TB, dir string, count int) *ledger.Ledger {
 			Id: fmt.Sprintf("rec%09d", i), Action: "tool-call", Phase: eventsv1.Phase_PHASE_FINAL, Tenant: []string{"acme", "globex"}[i%2], Service: "edge",
 			Time: timestamppb.New(start.Add(time.Duration(i) * time.Millisecond)), Principal: &eventsv1.Principal{Person: fmt.Sprint("person-", i%100), Agent: "client:desk"},
 			Target: &eventsv1.Target{Server: "tickets", Tool: "close_ticket"}, Decision: &eventsv1.Decision{Effect: "allow", Rule: "tickets/support-may-close"},
-			Arguments: &eventsv1.Payload{Hmac: fmt.Sprintf("%064x", i), Bytes: 71},
+			Arguments: &eventsv1.Payload{Hmac: fmt.Sprintf("%064x", i), Bytes: 71, Document: document},
 			Writer:    fmt.Sprint("edge-", at), Sequence: uint64(i/len(previous)) + 1, PreviousHash: previous[at],
 		}
 		data, err := proto.Marshal(ev)
@@ -53,7 +61,7 @@ func filledIn(tb testing.TB, dir string, count int) *ledger.Ledger {
 			tb.Fatal(err)
 		}
 		previous[at] = record.Hash(data)
-		if batch = append(batch, index.Record{Event: ev, Bytes: data}); len(batch) == 5000 || i == count-1 {
+		if batch = append(batch, index.Record{Event: ev, Bytes: data}); len(batch) == 1000 || i == count-1 {
 			if refused, err := l.Append(tb.Context(), batch); err != nil || len(refused) > 0 {
 				tb.Fatal(refused, err)
 			}
@@ -133,20 +141,61 @@ func TestExportAndVerificationTakeNoMoreMemoryForMoreRecords(t *testing.T) {
 	}
 }
 
-// BenchmarkExport writes an export of HEADGATE_TEST_RECORDS records (20,000 without it) and verifies it as it comes.
+// BenchmarkExport writes an export of HEADGATE_TEST_RECORDS records (20,000 without it), each with a copy of HEADGATE_TEST_DOCUMENT bytes of arguments (none without it), and
+// verifies it as it comes. Beside the memory in use it tells the most that the process had of the machine's meanwhile.
 func BenchmarkExport(b *testing.B) {
-	count := 20_000
-	if text := os.Getenv("HEADGATE_TEST_RECORDS"); text != "" {
-		var err error
-		if count, err = strconv.Atoi(text); err != nil || count < 1000 {
-			b.Fatalf("HEADGATE_TEST_RECORDS must be a number of at least 1000, is %q", text)
-		}
+	count, size := number(b, "HEADGATE_TEST_RECORDS", 20_000, 1000), number(b, "HEADGATE_TEST_DOCUMENT", 0, 0)
+	document := ""
+	if size > 0 {
+		document = `{"note":"` + strings.Repeat("a", size) + `"}`
 	}
-	l := filled(b, count)
+	l := filledWith(b, b.TempDir(), count, document)
 	for b.Loop() {
+		resetResident(b)
 		p := pass(b, l, base.Filter{})
+		if p.records+p.leftOut != int64(count) || p.bytes < int64(count)*int64(size) {
+			b.Fatalf("not the whole log: %+v", p)
+		}
 		b.ReportMetric(float64(count)/p.took.Seconds(), "records/s")
 		b.ReportMetric(float64(p.bytes)/1e6, "MB")
 		b.ReportMetric(float64(p.heap)/1e6, "heap-MB")
+		b.ReportMetric(resident(b), "rss-MB")
 	}
+}
+
+func number(b *testing.B, name string, otherwise, least int) int {
+	b.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least {
+		b.Fatalf("%s must be a number of at least %d, is %q", name, least, text)
+	}
+	return n
+}
+
+// resetResident has Linux count the most that is resident from here on, after giving back what the filling took.
+func resetResident(b *testing.B) {
+	b.Helper()
+	debug.FreeOSMemory()
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// resident is the most megabytes that were resident since.
+func resident(b *testing.B) float64 {
+	b.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	kB, err := strconv.ParseFloat(strings.TrimSpace(strings.SplitN(after, "kB", 2)[0]), 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return kB * 1024 / 1e6
 }
