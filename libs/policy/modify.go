@@ -109,11 +109,11 @@ func (m *modification) apply(doc []byte) (out []byte, changed bool, err error) {
 		return nil, false, err
 	}
 	for _, tokens := range all {
-		did := false
-		if doc, did, err = m.at(doc, tokens); err != nil {
+		next, did, err := m.at(doc, tokens)
+		if err != nil {
 			return nil, false, err
 		}
-		changed = changed || did
+		doc, changed = next, changed || did
 	}
 	return doc, changed, nil
 }

@@ -72,7 +72,7 @@ func TestAChangeOfAPlaceThatNoToolHasIsRefused(t *testing.T) {
 		`{"path":"/amount","clamp":{"max":5}}`:     "",
 		`{"path":"/card/*","mask":"last4"}`:        "of the type string on the way to *",
 		`{"path":"/card/numbr","mask":"last4"}`:    "of the type string on the way to numbr",
-		`{"path":"/to/nmae","set":"x"}`:            `the argument "nmae" is not known; the nearest is "name"`,
+		`{"path":"/to/nam","set":"x"}`:             `the argument "nam" is not known; the nearest is "name"`,
 		`{"path":"/lines/card","mask":"last4"}`:    "name an element, or * for all of them",
 		`{"path":"/lines/*/crad","mask":"last4"}`:  `the nearest is "card"`,
 		`{"path":"/card","clamp":{"max":5}}`:       "of the type string there",

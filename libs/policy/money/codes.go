@@ -18,7 +18,7 @@ const (
 var digits = func() map[string]int {
 	all := map[string]int{}
 	for n, codes := range map[int]string{0: none, 2: two, 3: three, 4: four} {
-		for _, code := range strings.Fields(codes) {
+		for code := range strings.FieldsSeq(codes) {
 			all[code] = n
 		}
 	}

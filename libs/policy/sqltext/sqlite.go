@@ -161,8 +161,10 @@ func (w *sqliteWalker) visit(v reflect.Value) {
 		if v.IsNil() {
 			return
 		}
-		if name, ok := v.Interface().(*sql.Ident); ok && v.Kind() == reflect.Interface { // one that stands for a value; tables have fields of their own
-			w.column(name.Name)
+		if v.Kind() == reflect.Interface && v.CanInterface() { // a name that stands for a value; tables have fields of their own
+			if name, ok := reflect.TypeAssert[*sql.Ident](v); ok {
+				w.column(name.Name)
+			}
 		}
 		if v.Kind() == reflect.Pointer && v.CanInterface() {
 			if leave := w.enter(v.Interface()); leave != nil {

@@ -129,8 +129,7 @@ func nameList(v reflect.Value) (names tree.NameList, ok bool) {
 	if !v.CanInterface() {
 		return nil, false
 	}
-	names, ok = v.Interface().(tree.NameList)
-	return names, ok
+	return reflect.TypeAssert[tree.NameList](v)
 }
 
 // element walks one of a list; a list of names holds them by value.

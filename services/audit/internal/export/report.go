@@ -219,13 +219,13 @@ func pageColumns() []column {
 		{"Rule", func(ev *eventsv1.Event) string { return ev.GetDecision().GetRule() }},
 		{"Change", func(ev *eventsv1.Event) string {
 			c := ev.GetChange()
-			text := strings.TrimSpace(c.GetAction() + " " + c.GetKind() + " " + c.GetName())
+			said := []string{strings.TrimSpace(c.GetAction() + " " + c.GetKind() + " " + c.GetName())}
 			for _, what := range []string{record.GrantTaken, record.GrantGiven, record.GrantChanged} {
 				if moved := rights(ev, what); moved != "" {
-					text += "; " + what + ": " + moved
+					said = append(said, what+": "+moved)
 				}
 			}
-			return strings.TrimPrefix(text, "; ")
+			return strings.TrimPrefix(strings.Join(said, "; "), "; ")
 		}},
 		{"Reason", record.Reason},
 		{"Repeats", func(ev *eventsv1.Event) string { return positive(ev.GetRepeats()) }},

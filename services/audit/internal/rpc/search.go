@@ -65,7 +65,7 @@ func (h *Handler) Search(ctx context.Context, in *connect.Request[auditv1.Search
 			return nil, err
 		}
 	}
-	return connect.NewResponse(&auditv1.SearchResponse{Events: page.Events, NextPageToken: token.make(page.Next), AllTenants: q.Filter.Tenant == ""}), nil
+	return connect.NewResponse(&auditv1.SearchResponse{Events: page.Events, NextPageToken: token.make(page.Next), AllTenants: q.Tenant == ""}), nil
 }
 
 // query is the request with what the caller may not see taken out and what they left open filled in.

@@ -42,7 +42,7 @@ const (
 	CallGranted = "call_granted"
 	SeeGranted  = "see_granted"
 	CanActFor   = "can_act_for"
-	// By grants with conditions.
+	// ConditionalAll and ConditionalGranted are by grants with conditions.
 	ConditionalAll     = "conditional_all"
 	ConditionalGranted = "conditional_granted"
 )

@@ -61,7 +61,7 @@ func (h *Handler) declared(request *policy.Request) error {
 	if !ok {
 		return nil // the question found the tenant: it is going just now, and nobody has rights in it
 	}
-	said := ""
+	var said string
 	switch who, agent := request.Principal.Name, request.Agent.Name; {
 	case !known.Declared("person", who):
 		said = policy.Unknown("person", who, known.People())
