@@ -39,7 +39,7 @@ func Actions() []string {
 		"tool-call", "tool-list", "prompt-get", "prompt-list", "resource-read", "resource-list", "completion", "subscribe", "unsubscribe",
 		"task-get", "task-update", "task-cancel", "task-result", "request", "fact-read",
 		// People and programs, at the API.
-		"api-call", "resource-applied", "resource-deleted", "audit-export", "audit-report", "audit-tail", "audit-search", "audit-reveal", "audit-erase", "audit-hold",
+		"api-call", "resource-applied", "resource-deleted", "audit-export", "audit-report", "audit-tail", "audit-reveal", "audit-erase", "audit-hold",
 		"audit-retention", "audit-key-rotated", AuditReplay, RelationsModel, ResourceRelations, SignIn, "token-issued", "token-revoked", "key-rotated",
 		"credential-leased", CredentialRevoked, ApprovalRequest, ApprovalGrant, ApprovalDenial, "kill", "revive", "server-approved", "server-quarantined", "definition-approved",
 		// Services, by themselves.

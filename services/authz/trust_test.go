@@ -85,7 +85,7 @@ func (tr *trust) server(name string, labels []string, tools map[string]string) {
 func (tr *trust) usual() {
 	for name, tools := range map[string]string{
 		"tickets": "close_ticket get_ticket list_tickets anything x tool0 tool1 tool2 tool3 tool4 tool5 tool6 tool7 tool8 tool9",
-		"crm":     "read_customer delete_customer", "docs": "x", "phone": "ring", "wiki": "page",
+		"crm":     "read_customer delete_customer", "docs": "x", "phone": "ring", "wiki": "page", "pay": "transfer quote balance other", "books": "entry",
 		"s0": "t0 t1 t2 t3 t4 t5", "s1": "t0 t1 t2 t3 t4 t5 get_ticket", "s2": "t0 t1 t2 t3 t4 t5", "s3": "t0 t1 t2 t3 t4 t5", "s4": "t0 t1 t2 t3 t4 t5",
 	} {
 		defined := map[string]string{}
