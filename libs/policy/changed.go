@@ -50,7 +50,9 @@ func (e *evaluation) judgeRule(c *Compiled, r *rule, missing map[string]error, o
 	v := verdict{weight: weigh(r.effect), policy: c, rule: r, changed: true}
 	if err == nil && matched && !outcome.Matched {
 		outcome.Matched = true
-		err = e.holding(r, &v)
+		if err = e.holding(r, &v); err != nil && r.limit != nil {
+			err = errors.New("the calls of this limit were not counted for the arguments as they were asked, and a rule changed them so that it holds")
+		}
 	} else if err == nil {
 		return // it says nothing new
 	}
@@ -64,7 +66,7 @@ func (e *evaluation) judgeRule(c *Compiled, r *rule, missing map[string]error, o
 	if r.shadow {
 		return
 	}
-	e.outcome.Alert = e.outcome.Alert || r.effect == Alert || r.alert || err != nil
+	e.outcome.Alert = e.outcome.Alert || r.effect == Alert || r.alert || err != nil && v.reason != faultv1.Reason_REASON_FACT_UNAVAILABLE
 	switch {
 	case r.effect == Alert || v.weight == nothing:
 	case r.effect == Redact && v.problem == "":

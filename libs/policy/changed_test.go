@@ -48,6 +48,10 @@ func TestWhatARuleChangedIsJudgedAsWell(t *testing.T) {
 			rulesOf(`{"name":"no-secrets","when":"has(args.text) && args.text.contains(\"secret\")","effect":"block","shadow":true},` + set), `{"id":"T-1"}`,
 			policy.Modify, 0, "p/change", "",
 		},
+		"a limit that was not counted": {
+			rulesOf(`{"name":"few","when":"args.n <= 10","effect":"limit","limit":{"calls":5,"window":"1h"}},{"name":"cap","when":"args.n > 10","effect":"modify","modify":[{"path":"/n","clamp":{"max":10}}]}`),
+			`{"n":500}`, policy.Block, faultv1.Reason_REASON_RULE_ERROR, "p/few", "(the calls of this limit were not counted for the arguments as they were asked",
+		},
 		"a sum that would have been larger": {
 			`"match":{"server":"tickets"},"counters":{"spent":{"of":"args.n","window":"24h","per":["person"]}},"rules":[
 				{"name":"day","when":"counters.spent > 1000","effect":"block"},{"name":"more","when":"true","effect":"modify","modify":[{"path":"/n","set":900}]}]`, `{"n":5}`,

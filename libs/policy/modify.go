@@ -105,6 +105,9 @@ func (m *modification) apply(doc []byte) (out []byte, changed bool, err error) {
 		return m.at(doc, m.tokens)
 	}
 	all, err := places(doc, m.tokens)
+	if m.remove && errors.Is(err, errNoMembers) {
+		return doc, false, nil
+	}
 	if err != nil {
 		return nil, false, err
 	}

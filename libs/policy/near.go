@@ -49,8 +49,8 @@ func (k *conditions) of(c *Compiled, when string) ([]part, bool) {
 	return k.parts, k.any
 }
 
-// Near says, of a call that was refused, which rules did not match for one of their conditions alone, and that condition in the policy's own words. Rules in
-// shadow, those with alternatives and those of which something cannot be judged are left out. It is safe for concurrent use.
+// Near says, of a call that was refused, which rules did not match for one of their conditions alone, and that condition in the policy's own words. Rules that
+// only refuse, those in shadow, those with alternatives and those of which something cannot be judged are left out. It is safe for concurrent use.
 func (b *Bundle) Near(req *Request, d Decision) []string {
 	if d.Effect != Block || !req.Relation.Call || b == nil {
 		return nil
@@ -69,7 +69,7 @@ func (b *Bundle) Near(req *Request, d Decision) []string {
 			if len(said) > 0 && said[0].Rule == r.id {
 				o, said = said[0], said[1:]
 			}
-			if o.Rule == "" || o.Matched || o.Shadow || o.Error != "" {
+			if o.Rule == "" || o.Matched || o.Shadow || o.Error != "" || r.effect != Allow && r.effect != Modify && r.effect != Escalate {
 				continue
 			}
 			if tried++; tried > mostTried {

@@ -17,6 +17,7 @@ func TestARefusalSaysWhichRulesNearlyMatched(t *testing.T) {
 		{"name":"either","when":"args.id == \"T-1\" || args.id == \"T-2\"","effect":"allow"},
 		{"name":"tried","when":"\"support\" in principal.roles && args.id == \"T-2\"","effect":"allow","shadow":true},
 		{"name":"unknown","when":"\"admin\" in principal.roles && args.missing == 1","effect":"allow"},
+		{"name":"also-stopped","when":"\"support\" in principal.roles && args.id == \"T-3\"","effect":"block"},
 		{"name":"stopped","when":"\"support\" in principal.roles && args.id != \"T-1\"","effect":"block"},
 		{"name":"high","when":"args.id != \"T-1\" && request.ip == \"10.0.0.1\"","effect":"escalate"}`))
 	req := ana(`{"id":"` + secret + `"}`)

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -35,6 +36,9 @@ func places(doc []byte, tokens []string) ([][]string, error) {
 	return all, nil
 }
 
+// errNoMembers says that * stands where nothing has members or elements.
+var errNoMembers = errors.New("there is a value that is neither an object nor a list where * stands")
+
 // within are the tokens of the members of an object or the elements of an array; a member that is called * cannot be told from all of them.
 func within(value jsontext.Value) ([]string, error) {
 	var names []string
@@ -56,6 +60,9 @@ func within(value jsontext.Value) ([]string, error) {
 		if slices.Contains(names, every) {
 			return nil, fmt.Errorf("a member is called %s, which stands for all of them", every)
 		}
+	case 'n':
+	default:
+		return nil, errNoMembers
 	}
 	return names, nil
 }

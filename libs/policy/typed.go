@@ -99,7 +99,7 @@ func (t Tools) unfit(names, tokens, types []string) string {
 			return ""
 		}
 		for _, d := range t[name] {
-			if problem = unfitIn(d.Schema, tokens, types); problem == "" {
+			if problem = unfitIn(d.Schema, tokens, types, true); problem == "" {
 				return ""
 			}
 		}
@@ -108,7 +108,7 @@ func (t Tools) unfit(names, tokens, types []string) string {
 }
 
 // unfitIn follows a pointer through a schema as far as the schema says what is there.
-func unfitIn(schema json.RawMessage, tokens, types []string) string {
+func unfitIn(schema json.RawMessage, tokens, types []string, top bool) string {
 	var s struct {
 		Type       json.RawMessage            `json:"type"`
 		Properties map[string]json.RawMessage `json:"properties"`
@@ -129,17 +129,18 @@ func unfitIn(schema json.RawMessage, tokens, types []string) string {
 		if _, isIndex := arrayIndex(tokens[0]); !isIndex && tokens[0] != every && tokens[0] != "-" {
 			return "the tool has a list there; name an element, or * for all of them, not " + tokens[0]
 		}
-		return unfitIn(s.Items, tokens[1:], types)
+		return unfitIn(s.Items, tokens[1:], types, false)
 	case known && one != "object":
 		return "the tool has a value of the type " + one + " on the way to " + tokens[0]
 	case tokens[0] == every || s.Properties == nil:
 		return ""
 	}
 	names, closed := argumentsOf(schema)
+	closed = closed && (top || says(schema, "additionalProperties")) // an edge takes no other arguments, but what is within one is the schema's to say
 	next, there := s.Properties[tokens[0]]
 	switch {
 	case there:
-		return unfitIn(next, tokens[1:], types)
+		return unfitIn(next, tokens[1:], types, false)
 	case closed:
 		return unknownName("argument", tokens[0], names)
 	}
@@ -195,7 +196,7 @@ func argumentsOf(schema json.RawMessage) (names []string, closed bool) {
 func (c *Compiled) checkArguments(known []string) error {
 	for _, r := range c.source.GetSpec().GetRules() {
 		for _, m := range r.GetModify() {
-			if tokens, err := parsePointer(m.GetPath()); err == nil && !slices.Contains(known, tokens[0]) {
+			if tokens, err := parsePointer(m.GetPath()); err == nil && tokens[0] != every && !slices.Contains(known, tokens[0]) {
 				return c.invalid(r.GetName(), 0, 0, "modify "+m.GetPath()+": "+unknownName("argument", tokens[0], known))
 			}
 		}

@@ -25,8 +25,8 @@ func ticketTools() map[string]policy.Definition {
 		"open_ticket":  {Schema: schema(`{"title":{}}`)},
 		"any":          {Schema: json.RawMessage(`{"type":"object","properties":{"id":{}},"additionalProperties":true}`)},
 		"combined":     {Schema: json.RawMessage(`{"type":"object","allOf":[{"properties":{"x":{}}}]}`)},
-		"pay": {Schema: schema(`{"card":{"type":"string"},"amount":{"type":"number"},"to":{"type":"object","properties":{"name":{"type":"string"}}},
-			"lines":{"type":"array","items":{"type":"object","properties":{"card":{"type":"string"}}}},"free":{"type":"object"}}`)},
+		"pay": {Schema: schema(`{"card":{"type":"string"},"amount":{"type":"number"},"to":{"type":"object","properties":{"name":{"type":"string"}},"additionalProperties":false},
+			"lines":{"type":"array","items":{"type":"object","properties":{"card":{"type":"string"}}}},"more":{"type":"object","properties":{"name":{}}},"free":{"type":"object"}}`)},
 		"bare": {Schema: json.RawMessage(`{"type":"object"}`)},
 	}
 }
@@ -64,6 +64,8 @@ func TestAnArgumentThatNoToolHasIsRefused(t *testing.T) {
 
 func TestAChangeOfAPlaceThatNoToolHasIsRefused(t *testing.T) {
 	for change, says := range map[string]string{
+		`{"path":"/more/other","remove":true}`:     "",
+		`{"path":"/*/other","remove":true}`:        "",
 		`{"path":"/card","mask":"last4"}`:          "",
 		`{"path":"/lines/*/card","mask":"last4"}`:  "",
 		`{"path":"/lines/0/card","mask":"last4"}`:  "",
@@ -74,7 +76,7 @@ func TestAChangeOfAPlaceThatNoToolHasIsRefused(t *testing.T) {
 		`{"path":"/card/numbr","mask":"last4"}`:    "of the type string on the way to numbr",
 		`{"path":"/to/nam","set":"x"}`:             `the argument "nam" is not known; the nearest is "name"`,
 		`{"path":"/lines/card","mask":"last4"}`:    "name an element, or * for all of them",
-		`{"path":"/lines/*/crad","mask":"last4"}`:  `the nearest is "card"`,
+		`{"path":"/lines/*/crad","mask":"last4"}`:  "",
 		`{"path":"/card","clamp":{"max":5}}`:       "of the type string there",
 		`{"path":"/amount","mask":"last4"}`:        "of the type number there",
 		`{"path":"/lines/*","clamp":{"max":5}}`:    "of the type object there",

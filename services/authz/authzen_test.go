@@ -166,6 +166,15 @@ func TestAuthZENAnswersSeveralQuestions(t *testing.T) {
 			t.Errorf("%s: %d %s", options, code, said(got))
 		}
 	}
+	for name, common := range map[string]string{
+		"agnet": `"subject":{"type":"user","id":"ana","properties":{"agnet":"scout"}}`, "argumnets": `"action":{"name":"call","properties":{"argumnets":{}}}`, "fcats": `"context":{"fcats":{}}`,
+	} {
+		code, answer := z.post("/access/v1/evaluations", `{`+common+`,"evaluations":[
+			{"subject":{"type":"user","id":"ana"},"action":{"name":"call"},"context":{},"resource":{"type":"tool","id":"crm.read_customer"}}]}`)
+		if code != http.StatusBadRequest || !strings.Contains(answer, name) {
+			t.Errorf("%s, misspelt for all: %d %s", name, code, answer)
+		}
+	}
 	if code, _ := ask(`"options":{"evaluations_semantic":"some"},`); code != http.StatusBadRequest {
 		t.Errorf("an unknown semantic: %d", code)
 	}

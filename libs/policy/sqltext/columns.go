@@ -36,7 +36,8 @@ func (c *columns) star() { c.named[anyColumn] = true }
 func takesRow(name string) bool {
 	switch name {
 	case "row_to_json", "to_json", "to_jsonb", "json_agg", "jsonb_agg", "array_agg", "json_build_array", "jsonb_build_array", "json_build_object", "jsonb_build_object",
-		"concat", "concat_ws", "format", "max", "min", "mode", "first_value", "last_value", "any_value", "hstore", "xmlforest", "text", "varchar":
+		"concat", "concat_ws", "format", "max", "min", "mode", "first_value", "last_value", "any_value", "hstore", "xmlforest", "text", "varchar",
+		"quote_literal", "quote_nullable", "json_agg_strict", "jsonb_agg_strict", "json_object_agg_strict", "jsonb_object_agg_strict":
 		return true
 	}
 	return false

@@ -45,6 +45,7 @@ func TestColumnsThatAreNamed(t *testing.T) {
 		{"SELECT row_to_json(u) FROM users u", "* u", postgres},
 		{"SELECT to_jsonb(u)->>'ssn' FROM users u", "* u", postgres},
 		{"SELECT u.to_jsonb FROM users u", "* to_jsonb u.to_jsonb", postgres},
+		{"SELECT u.quote_literal FROM users u", "* quote_literal u.quote_literal", postgres},
 		{"SELECT (u).ssn FROM users u", "* ssn u", postgres},
 		{"SELECT (u.*) FROM users u", "*", postgres},
 		{"SELECT u::text FROM users u", "* u", postgres},

@@ -113,6 +113,9 @@ func (h *Handler) many(r *http.Request, body []byte) (any, error) {
 	case semantic != "" && semantic != executeAll && semantic != denyOnFirst && semantic != permitOnFirst:
 		return nil, fault.Invalid("There is no evaluations_semantic %q. Use %s, %s or %s.", semantic, executeAll, denyOnFirst, permitOnFirst)
 	}
+	if err := asked.exact(); err != nil { // what each has in common
+		return nil, err
+	}
 	answers := make([]answer, len(asked.Evaluations))
 	batch := &authzv1.BatchDecideRequest{}
 	var at []int

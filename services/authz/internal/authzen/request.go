@@ -84,11 +84,15 @@ func (o others) none(where string, known ...string) error {
 
 // exact refuses members that would be left out of the question.
 func (t *tuple) exact() error {
-	if err := t.Subject.Properties.Other.none("subject.properties", "agent"); err != nil {
-		return err
+	if t.Subject != nil {
+		if err := t.Subject.Properties.Other.none("subject.properties", "agent"); err != nil {
+			return err
+		}
 	}
-	if err := t.Action.Properties.Other.none("action.properties", "arguments"); err != nil {
-		return err
+	if t.Action != nil {
+		if err := t.Action.Properties.Other.none("action.properties", "arguments"); err != nil {
+			return err
+		}
 	}
 	if t.Context == nil {
 		return nil

@@ -57,7 +57,7 @@ func eraseCommand(s *session) *cobra.Command {
 		Short: "Delete the key of everything that was sealed about a person, a patient or an account",
 		Long: "Delete the key of everything that was sealed about a subject: nobody can read it from then on, in the ledger, the index, Kafka, journals, exports and copies\n" +
 			"of them. The records stay, and every proof still holds. It takes the role security and cannot be taken back.\n" +
-			"Exit 5 says that there is no key of this subject.",
+			"Exit 7 says that there is no key of this subject.",
 		Example: "  headgate audit erase --subject patient:P-1029 --reason \"request of 3 May\"\n  headgate audit erase --subject person:ana --reason \"left the company\"",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
