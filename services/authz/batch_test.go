@@ -33,12 +33,19 @@ func TestABatchSaysWhatDecideSays(t *testing.T) {
 		batch.Calls = append(batch.Calls, one)
 	}
 	app := h.as("acme", "desk", "app")
-	resp, err := app.BatchDecide(t.Context(), connect.NewRequest(batch))
-	if err != nil || len(resp.Msg.GetDecisions()) != requests {
-		t.Fatalf("%d decisions, %v", len(resp.Msg.GetDecisions()), err)
+	var decisions []*authzv1.Decision
+	for some := range slices.Chunk(batch.GetCalls(), 40) { // each within its time also on a machine that has little of it
+		resp, err := app.BatchDecide(t.Context(), connect.NewRequest(&authzv1.BatchDecideRequest{Tenant: "acme", Calls: some}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		decisions = append(decisions, resp.Msg.GetDecisions()...)
+	}
+	if len(decisions) != requests {
+		t.Fatalf("%d decisions", len(decisions))
 	}
 	ids := map[string]bool{}
-	for i, got := range resp.Msg.GetDecisions() {
+	for i, got := range decisions {
 		want, err := app.Decide(t.Context(), connect.NewRequest(batch.GetCalls()[i]))
 		if err != nil {
 			t.Fatal(err)

@@ -75,6 +75,17 @@ func (nowhere) Load(url string) (any, error) {
 	return nil, fmt.Errorf("schemas are not fetched: %s", url)
 }
 
+// check holds a value against the schema. The library stops with a panic at numbers that no rational has, as 1e10000000000 where a multiple is asked for; they
+// do not fit.
+func (s *schema) check(value any) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the value cannot be judged: %v", r)
+		}
+	}()
+	return s.compiled.Validate(value)
+}
+
 // Validate implements guard.Arguments. The sentence names places and rules, never values: those do not belong into records.
 func (s *schema) Validate(arguments json.RawMessage) (map[string]any, error) {
 	if s.problem != nil {
@@ -89,7 +100,7 @@ func (s *schema) Validate(arguments json.RawMessage) (map[string]any, error) {
 		return nil, fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: its arguments are not JSON.", s.tool).Because(err)
 	}
 	if !s.plain.fits(value) {
-		if err = s.compiled.Validate(value); err != nil {
+		if err = s.check(value); err != nil {
 			err = s.withoutNulls(value, err)
 		}
 		if refused := s.recased(value); err == nil && refused != nil {
@@ -139,7 +150,7 @@ func (s *schema) withoutNulls(value any, err error) error {
 	if !found {
 		return err
 	}
-	return s.compiled.Validate(object)
+	return s.check(object)
 }
 
 // withoutNull copies the objects on a path to a null, without it.

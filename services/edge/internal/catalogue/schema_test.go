@@ -61,6 +61,7 @@ func FuzzValidate(f *testing.F) {
 	s := compile("t", json.RawMessage(`{"type":"object","properties":{"id":{"type":"string","maxLength":5},"n":{"type":"number","multipleOf":0.01},"l":{"type":"array","uniqueItems":true}}}`), nil)
 	f.Add([]byte(`{"id":"a","n":1e400,"l":[1,1.0]}`))
 	f.Add([]byte(`{"n":0.30000000000000004}`))
+	f.Add([]byte(`{"n":0.30000E10000000000}`))
 	f.Fuzz(func(t *testing.T, arguments []byte) {
 		if _, err := s.Validate(arguments); err != nil && len(err.Error()) > 600 {
 			t.Fatalf("%d bytes: %s", len(err.Error()), err)
