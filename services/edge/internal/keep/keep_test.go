@@ -3,6 +3,7 @@ package keep_test
 import (
 	"context"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -224,8 +225,11 @@ func TestWhatIsTooLongHasItsHashAlone(t *testing.T) {
 }
 
 // FuzzRedacted holds that whatever strict JSON comes, the copy is JSON and has no secret of a known form.
+// bearing is a token behind the word that says so, which is none as the end of another word.
+var bearing = regexp.MustCompile(`(^|[^0-9A-Za-z_])Bearer abcdefghijklmnop`)
+
 func FuzzRedacted(f *testing.F) {
-	for _, seed := range []string{`{"a":"Bearer abcdefghijklmnop"}`, `{"t":"[{\"password\":1}]"}`, `[1.50,{"x":null}]`, `{"":{"":[[]]}}`, `"x"`} {
+	for _, seed := range []string{`{"a":"Bearer abcdefghijklmnop"}`, `{"t":"[{\"password\":1}]"}`, `[1.50,{"x":null}]`, `{"":{"":[[]]}}`, `"x"`, `{"a":"oBearer abcdefghijklmnop"}`} {
 		f.Add(seed)
 	}
 	keeper := keep.New(nil, tenants{}, inspect.Inspector{}, time.Now)
@@ -243,7 +247,7 @@ func FuzzRedacted(f *testing.F) {
 		if _, err := made.Arguments(&into, []byte(document), nil); err != nil {
 			return // refused, which is as good
 		}
-		if !valid(into.GetDocument()) || strings.Contains(into.GetDocument(), "Bearer abcdefghijklmnop") {
+		if !valid(into.GetDocument()) || bearing.MatchString(into.GetDocument()) {
 			t.Errorf("%q became %q", document, into.GetDocument())
 		}
 	})
