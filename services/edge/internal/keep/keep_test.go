@@ -224,10 +224,10 @@ func TestWhatIsTooLongHasItsHashAlone(t *testing.T) {
 	}
 }
 
-// FuzzRedacted holds that whatever strict JSON comes, the copy is JSON and has no secret of a known form.
 // bearing is a token behind the word that says so, which is none as the end of another word.
 var bearing = regexp.MustCompile(`(^|[^0-9A-Za-z_])Bearer abcdefghijklmnop`)
 
+// FuzzRedacted holds that whatever strict JSON comes, the copy is JSON and has no secret of a known form.
 func FuzzRedacted(f *testing.F) {
 	for _, seed := range []string{`{"a":"Bearer abcdefghijklmnop"}`, `{"t":"[{\"password\":1}]"}`, `[1.50,{"x":null}]`, `{"":{"":[[]]}}`, `"x"`, `{"a":"oBearer abcdefghijklmnop"}`} {
 		f.Add(seed)
