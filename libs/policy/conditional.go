@@ -32,18 +32,19 @@ func (c *callTerms) unmet(req *Request) string {
 	switch {
 	case c.unread != nil:
 		return "the gateway cannot read this condition"
-	case !c.terms.Admit(req.SourceIP) && req.SourceIP == "":
+	case c.terms.Admit(req.SourceIP):
+		return beyond(c.terms.Limit, req.Args)
+	case req.SourceIP == "":
 		return "it is not known where this call came from"
-	case !c.terms.Admit(req.SourceIP):
-		return "this call came from " + req.SourceIP
-	case c.terms.Limit == nil:
-		return ""
 	}
-	return beyond(c.terms.Limit, req.Args)
+	return "this call came from " + req.SourceIP
 }
 
-// beyond says why the amount of a call is not within a limit. What cannot be read exactly is not, nor what is negative.
+// beyond says why the amount of a call is not within a limit, if there is one. What cannot be read exactly is not, nor what is negative.
 func beyond(limit *terms.Limit, args json.RawMessage) string {
+	if limit == nil {
+		return ""
+	}
 	amount, ok := amountIn(limit, args)
 	if !ok {
 		return "the call has no amount in " + limit.Max.Currency + " at " + limit.Argument

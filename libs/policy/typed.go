@@ -150,7 +150,11 @@ func unfitIn(schema json.RawMessage, tokens, types []string, top bool) string {
 // says reports whether a schema has one of these keywords.
 func says(schema json.RawMessage, keywords ...string) bool {
 	var object map[string]json.RawMessage
-	return json.Unmarshal(schema, &object) == nil && slices.ContainsFunc(keywords, func(k string) bool { return object[k] != nil })
+	return json.Unmarshal(schema, &object) == nil && hasAny(object, keywords...)
+}
+
+func hasAny(object map[string]json.RawMessage, keywords ...string) bool {
+	return slices.ContainsFunc(keywords, func(k string) bool { return object[k] != nil })
 }
 
 // arguments are those of the tools of these names; closed is false when one of them takes others as well or is not known.
@@ -177,10 +181,8 @@ func argumentsOf(schema json.RawMessage) (names []string, closed bool) {
 	if json.Unmarshal(schema, &object) != nil {
 		return nil, false
 	}
-	for _, open := range []string{"allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "dependentSchemas", "patternProperties", "unevaluatedProperties"} {
-		if object[open] != nil {
-			return nil, false
-		}
+	if hasAny(object, "allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "dependentSchemas", "patternProperties", "unevaluatedProperties") {
+		return nil, false
 	}
 	if extra := object["additionalProperties"]; extra != nil && string(extra) != "false" {
 		return nil, false

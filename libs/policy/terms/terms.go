@@ -103,6 +103,14 @@ func Words(c *authzv1.CallCondition) string {
 	return strings.Join(words, " and ")
 }
 
+// Behind is Words with a blank before them, to stand behind what a grant gives; empty for none.
+func Behind(c *authzv1.CallCondition) string {
+	if c == nil {
+		return ""
+	}
+	return " " + Words(c)
+}
+
 // Admit reports whether an address is in one of the networks. Without networks every address is; one that is not known is in none.
 func (t Terms) Admit(address string) bool {
 	if len(t.Networks) == 0 {

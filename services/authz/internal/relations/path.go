@@ -79,10 +79,7 @@ func GrantPaths(from string, grants []*identityv1.Grant) []Path {
 	var paths []Path
 	for _, g := range grants {
 		p := Path{Server: g.GetServer(), Call: callable(g), If: terms.Of(g), Until: until(g)}
-		condition := ""
-		if p.If != nil {
-			condition = " " + terms.Words(p.If)
-		}
+		condition := terms.Behind(p.If)
 		if all(g) {
 			p.Tool, p.Via = AllTools, from+arrow+"server "+p.Server+condition
 			paths = append(paths, p)

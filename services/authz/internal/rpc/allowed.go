@@ -11,10 +11,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/policy"
 	"headgate.dev/libs/rpc"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
-	"headgate.dev/services/authz/internal/entitlement"
 )
 
 // usualPage is how many entries a page has when the request does not say.
@@ -108,7 +108,7 @@ func (h *Handler) allowed(ctx context.Context, w who, want listing) ([]*authzv1.
 }
 
 // allowedTool is nil for a tool that may not even be seen.
-func allowedTool(reach *entitlement.Reach, server, tool string, now time.Time) *authzv1.AllowedTool {
+func allowedTool(reach *policy.Reach, server, tool string, now time.Time) *authzv1.AllowedTool {
 	relation := reach.Lookup(server, tool, now)
 	if !relation.See {
 		return nil

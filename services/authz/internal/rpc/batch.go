@@ -15,7 +15,6 @@ import (
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/authz/internal/directory"
-	"headgate.dev/services/authz/internal/entitlement"
 )
 
 const (
@@ -64,7 +63,7 @@ type batch struct {
 	h       *Handler
 	calls   []who
 	tenants map[string]*domain
-	reaches map[who]*entitlement.Reach
+	reaches map[who]*policy.Reach
 }
 
 type who struct{ tenant, person, agent string }
@@ -87,7 +86,7 @@ func (h *Handler) batch(ctx context.Context, m *authzv1.BatchDecideRequest) (*ba
 	if err := h.servers(ctx); err != nil {
 		return nil, h.Alarm.Raise(tenant, err)
 	}
-	b := &batch{h: h, tenants: map[string]*domain{}, reaches: map[who]*entitlement.Reach{}}
+	b := &batch{h: h, tenants: map[string]*domain{}, reaches: map[who]*policy.Reach{}}
 	for _, call := range m.GetCalls() {
 		named := call.GetTenant()
 		if named == "" {
@@ -113,7 +112,7 @@ func (h *Handler) batch(ctx context.Context, m *authzv1.BatchDecideRequest) (*ba
 func (b *batch) resolve(ctx context.Context) error {
 	type found struct {
 		who   who
-		reach *entitlement.Reach
+		reach *policy.Reach
 	}
 	all := make(chan found, len(b.reaches))
 	asking, ctx := errgroup.WithContext(ctx)

@@ -3,7 +3,6 @@ package decide
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,40 +37,8 @@ type Agents interface {
 	Agent(tenant, name string) bool
 }
 
-// Reach is what one caller has relations to.
-type Reach struct {
-	person, agent *policy.Entitlements
-	acting        bool // through an agent
-	barred        bool // the agent may not act for the person
-}
-
 // Close ends the questions to authz that are under way and returns when they have ended. It is for after the last request.
 func (r *Relations) Close() { r.asking.Close() }
-
-// Lookup is the relation to one tool, by its server's name for it.
-func (r *Reach) Lookup(server, tool string, now time.Time) policy.Relation {
-	mine := r.person.Lookup(server, tool, now)
-	switch {
-	case !r.acting:
-		return mine
-	case r.barred:
-		return policy.Smaller(mine, policy.Relation{Reason: faultv1.Reason_REASON_AGENT})
-	}
-	return policy.Smaller(mine, r.agent.Lookup(server, tool, now))
-}
-
-// Servers names the servers that the caller has any relation to.
-func (r *Reach) Servers(now time.Time) []string {
-	mine := r.person.Servers(now)
-	switch {
-	case !r.acting:
-		return mine
-	case r.barred:
-		return nil
-	}
-	theirs := r.agent.Servers(now)
-	return slices.DeleteFunc(slices.Clone(mine), func(name string) bool { return !slices.Contains(theirs, name) })
-}
 
 // principal is a person or an agent of a tenant.
 type principal struct{ tenant, person, agent string }
@@ -90,17 +57,17 @@ type Relations struct {
 
 	mu      sync.RWMutex
 	known   map[principal]*resolved
-	reaches map[principal]*Reach
+	reaches map[principal]*policy.Reach
 	changes atomic.Int64
 }
 
 // NewRelations makes an empty memory.
 func NewRelations(authz Authz, agents Agents) *Relations {
-	return &Relations{authz: authz, agents: agents, holdings: policy.NewHoldings(), known: map[principal]*resolved{}, reaches: map[principal]*Reach{}}
+	return &Relations{authz: authz, agents: agents, holdings: policy.NewHoldings(), known: map[principal]*resolved{}, reaches: map[principal]*policy.Reach{}}
 }
 
 // Of resolves what a caller has relations to.
-func (r *Relations) Of(ctx context.Context, c *guard.Caller) (*Reach, error) {
+func (r *Relations) Of(ctx context.Context, c *guard.Caller) (*policy.Reach, error) {
 	who := principal{c.Tenant, c.Person, c.Agent}
 	if c.Agent == "" {
 		r.mu.RLock()
@@ -114,7 +81,7 @@ func (r *Relations) Of(ctx context.Context, c *guard.Caller) (*Reach, error) {
 	if err != nil {
 		return nil, err
 	}
-	reach := &Reach{person: person.entitlements}
+	reach := &policy.Reach{Person: person.entitlements}
 	if c.Agent == "" {
 		r.mu.Lock()
 		if r.known[who] == person { // nothing changed meanwhile
@@ -123,16 +90,16 @@ func (r *Relations) Of(ctx context.Context, c *guard.Caller) (*Reach, error) {
 		r.mu.Unlock()
 		return reach, nil
 	}
-	reach.acting = true
+	reach.Acting = true
 	if !r.agents.Agent(c.Tenant, c.Agent) {
-		reach.barred = true
+		reach.Barred = true
 		return reach, nil
 	}
 	agent, err := r.resolve(ctx, principal{tenant: c.Tenant, agent: c.Agent})
 	if err != nil {
 		return nil, err
 	}
-	reach.agent, reach.barred = agent.entitlements, !agent.delegators[c.Person]
+	reach.Agent, reach.Barred = agent.entitlements, !agent.delegators[c.Person]
 	return reach, nil
 }
 

@@ -40,10 +40,7 @@ func (r rights) give(holder, what string, until *timestamppb.Timestamp) {
 
 func (r rights) grants(holder string, grants []*identityv1.Grant) {
 	for _, g := range grants {
-		condition := ""
-		if c := terms.Of(g); c != nil {
-			condition = " " + terms.Words(c)
-		}
+		condition := terms.Behind(terms.Of(g))
 		for _, tool := range g.GetTools() {
 			r.give(holder, g.GetCan()+" "+g.GetServer()+"."+tool+condition, g.GetUntil())
 		}
