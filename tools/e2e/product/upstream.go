@@ -18,6 +18,7 @@ type Upstream struct {
 	tools []Tool
 	calls []Executed
 	heads []http.Header
+	brief bool
 	// OnCall answers a call; nil echoes the arguments.
 	OnCall func(call Executed) map[string]any
 }
@@ -64,6 +65,13 @@ func (u *Upstream) Show(tools ...Tool) {
 	u.tools = tools
 }
 
+// Forget has the server remember nothing from now on: who calls for minutes would else fill this process's memory with arguments.
+func (u *Upstream) Forget() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.brief, u.calls, u.heads = true, nil, nil
+}
+
 // Calls are the calls that were executed so far.
 func (u *Upstream) Calls() []Executed {
 	u.mu.Lock()
@@ -88,7 +96,9 @@ func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	u.mu.Lock()
-	u.heads = append(u.heads, r.Header.Clone())
+	if !u.brief {
+		u.heads = append(u.heads, r.Header.Clone())
+	}
 	u.mu.Unlock()
 	var message struct {
 		ID     json.RawMessage
@@ -142,7 +152,9 @@ func (u *Upstream) answer(method string, call Executed, w http.ResponseWriter) m
 		return map[string]any{"tools": u.tools, "ttlMs": 0, "cacheScope": "private"}
 	case "tools/call":
 		u.mu.Lock()
-		u.calls = append(u.calls, call)
+		if !u.brief {
+			u.calls = append(u.calls, call)
+		}
 		onCall := u.OnCall
 		u.mu.Unlock()
 		if onCall != nil {
