@@ -92,6 +92,40 @@ func TestAnApprovalThatNobodyCanGiveIsAWarning(t *testing.T) {
 	}
 }
 
+func TestARelationThatTheModelDoesNotHaveIsAWarning(t *testing.T) {
+	knows := func(object, relation string) error {
+		if !strings.HasPrefix(object, "role:") || relation != "assignee" {
+			return fault.Invalid("The relations know no %q of %q.", relation, object)
+		}
+		return nil
+	}
+	for when, says := range map[string]string{
+		`related("role:lead", "assignee")`:                   "",
+		`related("role:" + string(args.x), "assignee")`:      "",
+		`related(string(args.x), "ownr")`:                    "",
+		`related("role:lead", string(args.x))`:               "",
+		`true && related("role:lead", "asignee")`:            `line 1, column 16: The relations know no "asignee" of "role:lead"`,
+		`related("roles:" + string(args.x) + "/1", "owner")`: `The relations know no "owner" of "roles:"`,
+	} {
+		c, err := policy.Compile(parse(t, "p", rulesOf(fmt.Sprintf(`{"name":"a","when":%q,"effect":"block"}`, when))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, w := range policy.Warnings([]*policy.Compiled{c}, policy.Surroundings{Knows: knows}) {
+			if strings.Contains(w.GetSentence(), "No call gets past it") {
+				found = true
+				if says == "" || !strings.Contains(w.GetSentence(), says) {
+					t.Errorf("%s: %s", when, w.GetSentence())
+				}
+			}
+		}
+		if found != (says != "") {
+			t.Errorf("%s: %v", when, found)
+		}
+	}
+}
+
 func TestTenThousandRulesAreCompiledAndJudgedAndOneBrokenOneIsFound(t *testing.T) {
 	rules := make([]string, 10_000)
 	for i := range rules {

@@ -61,6 +61,9 @@ func (c *Compiled) CheckAgainst(tools Tools) error {
 			return err
 		}
 	}
+	if err := c.checkComparisons(tools, about); err != nil {
+		return err
+	}
 	return c.checkPlaces(tools, about)
 }
 
@@ -72,7 +75,7 @@ func (c *Compiled) checkPlaces(tools Tools, about []string) error {
 			if err != nil {
 				continue
 			}
-			if problem := tools.unfit(about, tokens, wants(m)); problem != "" {
+			if problem := tools.unfit(about, tokens, func(s schemaLeaf) string { return s.changes(wants(m)) }); problem != "" {
 				return c.invalid(r.GetName(), 0, 0, "modify "+m.GetPath()+": "+problem)
 			}
 		}
@@ -91,15 +94,15 @@ func wants(m *authzv1.Modification) []string {
 	return nil
 }
 
-// unfit says why a place is in none of the tools; empty when one may have it.
-func (t Tools) unfit(names, tokens, types []string) string {
+// unfit says why a place is in none of the tools, or why what leaf is told of it does not fit; empty when one may have it.
+func (t Tools) unfit(names, tokens []string, leaf func(schemaLeaf) string) string {
 	problem := ""
 	for _, name := range names {
 		if len(t[name]) == 0 {
 			return ""
 		}
 		for _, d := range t[name] {
-			if problem = unfitIn(d.Schema, tokens, types, true); problem == "" {
+			if problem = unfitIn(d.Schema, tokens, leaf, true); problem == "" {
 				return ""
 			}
 		}
@@ -108,11 +111,12 @@ func (t Tools) unfit(names, tokens, types []string) string {
 }
 
 // unfitIn follows a pointer through a schema as far as the schema says what is there.
-func unfitIn(schema json.RawMessage, tokens, types []string, top bool) string {
+func unfitIn(schema json.RawMessage, tokens []string, leaf func(schemaLeaf) string, top bool) string {
 	var s struct {
 		Type       json.RawMessage            `json:"type"`
 		Properties map[string]json.RawMessage `json:"properties"`
 		Items      json.RawMessage            `json:"items"`
+		Enum       []json.RawMessage          `json:"enum"`
 	}
 	if json.Unmarshal(schema, &s) != nil || says(schema, "allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "prefixItems") {
 		return ""
@@ -121,15 +125,12 @@ func unfitIn(schema json.RawMessage, tokens, types []string, top bool) string {
 	known := json.Unmarshal(s.Type, &one) == nil
 	switch {
 	case len(tokens) == 0:
-		if known && len(types) > 0 && !slices.Contains(types, one) {
-			return "the tool has a value of the type " + one + " there, which this does not change"
-		}
-		return ""
+		return leaf(schemaLeaf{one, s.Enum})
 	case known && one == "array":
 		if _, isIndex := arrayIndex(tokens[0]); !isIndex && tokens[0] != every && tokens[0] != "-" {
 			return "the tool has a list there; name an element, or * for all of them, not " + tokens[0]
 		}
-		return unfitIn(s.Items, tokens[1:], types, false)
+		return unfitIn(s.Items, tokens[1:], leaf, false)
 	case known && one != "object":
 		return "the tool has a value of the type " + one + " on the way to " + tokens[0]
 	case tokens[0] == every || s.Properties == nil:
@@ -140,7 +141,7 @@ func unfitIn(schema json.RawMessage, tokens, types []string, top bool) string {
 	next, there := s.Properties[tokens[0]]
 	switch {
 	case there:
-		return unfitIn(next, tokens[1:], types, false)
+		return unfitIn(next, tokens[1:], leaf, false)
 	case closed:
 		return unknownName("argument", tokens[0], names)
 	}

@@ -25,7 +25,7 @@ func ticketTools() map[string]policy.Definition {
 		"open_ticket":  {Schema: schema(`{"title":{}}`)},
 		"any":          {Schema: json.RawMessage(`{"type":"object","properties":{"id":{}},"additionalProperties":true}`)},
 		"combined":     {Schema: json.RawMessage(`{"type":"object","allOf":[{"properties":{"x":{}}}]}`)},
-		"pay": {Schema: schema(`{"card":{"type":"string"},"amount":{"type":"number"},"to":{"type":"object","properties":{"name":{"type":"string"}},"additionalProperties":false},
+		"pay": {Schema: schema(`{"card":{"type":"string"},"amount":{"type":"number"},"urgent":{"type":"boolean"},"state":{"enum":["open","closed"]},"both":{"type":["string","integer"]},"to":{"type":"object","properties":{"name":{"type":"string"}},"additionalProperties":false},
 			"lines":{"type":"array","items":{"type":"object","properties":{"card":{"type":"string"}}}},"more":{"type":"object","properties":{"name":{}}},"free":{"type":"object"}}`)},
 		"bare": {Schema: json.RawMessage(`{"type":"object"}`)},
 	}
@@ -59,6 +59,46 @@ func TestAnArgumentThatNoToolHasIsRefused(t *testing.T) {
 		if f == nil || f.Reason != faultv1.Reason_REASON_INVALID || !strings.Contains(f.Sentence, c.says) || f.About["line"] != c.line || f.About["column"] != c.column {
 			t.Errorf("%s: %v", c.rest, f)
 		}
+	}
+}
+
+func TestAComparisonWithWhatAnArgumentNeverIsIsRefused(t *testing.T) {
+	for when, says := range map[string]string{
+		`args.card == "4"`:                               "",
+		`args.amount > 1000`:                             "",
+		`args.amount == 10.5`:                            "",
+		`args.amount == null`:                            "",
+		`args.state == "open" && args.urgent`:            "",
+		`args.state in ["open", "closed"]`:               "",
+		`args.both == 5 || args.both == "5"`:             "",
+		`args.lines[0].card == "4"`:                      "",
+		`args.more.name == 5`:                            "",
+		`args.free.whatever == 5`:                        "",
+		`args.lines.exists(args, args.card == 5)`:        "",
+		`args.card == 5`:                                 "of the type string there, which is never a number",
+		`5 != args.card`:                                 "of the type string there, which is never a number",
+		`args["card"] < 5.5`:                             "of the type string there, which is never a number",
+		`args.amount == "1000"`:                          "of the type number there, which is never text",
+		`args.amount >= "1000"`:                          "of the type number there, which is never text",
+		`args.amount in [1, "2"]`:                        "of the type number there, which is never text",
+		`args.amount.startsWith("1")`:                    "of the type number there, which is never text",
+		`args.urgent == "true"`:                          "of the type boolean there, which is never text",
+		`args.amount == true`:                            "of the type number there, which is never true or false",
+		`args.state == "clsoed"`:                         `the value "clsoed" is not known; the nearest is "closed"`,
+		`has(args.state) && args.state in ["open", "x"]`: `the value "x" is not known`,
+		`args.to.nam == "x"`:                             `the argument "nam" is not known; the nearest is "name"`,
+		`args.lines[0].card == 4`:                        "of the type string there, which is never a number",
+		`args.to == "ana"`:                               "of the type object there, which is never text",
+	} {
+		err := compile(t, "p", typedSpec(`"pay"`, onRule(when))).CheckAgainst(tools())
+		f := fault.From(err)
+		if says == "" && err != nil || says != "" && (f == nil || f.About["line"] != "1" || !strings.Contains(f.Sentence, says)) {
+			t.Errorf("%s: %v", when, f)
+		}
+	}
+	// Of several tools, one in which it may be is enough.
+	if err := compile(t, "p", typedSpec(`"pay","close_ticket"`, onRule(`args.id == 5 || args.amount == 5`))).CheckAgainst(tools()); err != nil {
+		t.Error(err)
 	}
 }
 

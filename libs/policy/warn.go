@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/mcp"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
@@ -17,6 +20,8 @@ type Surroundings struct {
 	Roles, Groups, People []string
 	// Approvers counts the people who are in a group or hold a role today, by kind and name; false where that is not known. It may be nil.
 	Approvers func(kind, name string) (int, bool)
+	// Knows refuses a relation that objects of its kind do not have in the tenant's model, as ticket:T-1 and owner. It may be nil.
+	Knows func(object, relation string) error
 	// Servers are those that are declared, each with its approved tools; none where nothing of it is approved yet.
 	Servers map[string]map[string]Definition
 	// InForce are the policies in force.
@@ -32,7 +37,7 @@ func Warnings(fresh []*Compiled, around Surroundings) []*authzv1.Warning {
 		p := c.Source()
 		declared[i] = p
 		meta := p.GetMetadata()
-		for _, sentence := range slices.Concat(c.Lint(), around.strangers(p), around.places(p)) {
+		for _, sentence := range slices.Concat(c.Lint(), around.strangers(p), around.relations(c), around.places(p)) {
 			out = append(out, &authzv1.Warning{Tenant: meta.GetTenant(), Policy: meta.GetName(), Sentence: sentence})
 		}
 	}
@@ -58,6 +63,42 @@ func (s *Surroundings) strangers(p *authzv1.Policy) []string {
 		}
 	}
 	return found
+}
+
+// relations says which relation of the policy's rules the tenant's model does not have. It is no error: models are replaced, and a call that asks for it is blocked.
+func (s *Surroundings) relations(c *Compiled) []string {
+	if s.Knows == nil {
+		return nil
+	}
+	err := c.eachExpression(func(parsed *ast.AST) *placed {
+		i := inspector{info: parsed.SourceInfo()}
+		ast.PreOrderVisit(parsed.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+			if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != hiddenRelated {
+				return
+			}
+			object, begins := beginning(e.AsCall().Args()[0])
+			relation, written := constant(e.AsCall().Args()[1])
+			if !begins || !written || !strings.Contains(object, ":") {
+				return
+			}
+			if err := s.Knows(object, relation); err != nil {
+				i.fail(e, fault.From(err).Sentence)
+			}
+		}))
+		return i.problem
+	})
+	if err == nil {
+		return nil
+	}
+	return []string{"No call gets past it: " + fault.From(err).Sentence}
+}
+
+// beginning is the text that a text begins with, as far as the rule says it.
+func beginning(e ast.Expr) (string, bool) {
+	for e.Kind() == ast.CallKind && e.AsCall().FunctionName() == operators.Add {
+		e = e.AsCall().Args()[0]
+	}
+	return constant(e)
 }
 
 // places are the server and the tools that a policy is about and that are not there: nothing of it holds for those that were meant.

@@ -35,6 +35,9 @@ func (h *Handler) surroundings(tenant string, inForce []*authzv1.Policy, asked *
 		around.Groups, around.People = append(known.Groups(), around.Groups...), known.People()
 		around.Approvers = approvers(known, asked)
 	}
+	if state, err := h.Tenants.Get(tenant); err == nil && state.Store != nil {
+		around.Knows = state.Store.Knows
+	}
 	for _, name := range asked.GetServers() {
 		if _, known := around.Servers[name]; !known {
 			around.Servers[name] = nil

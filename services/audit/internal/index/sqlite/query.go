@@ -205,10 +205,18 @@ func (x *Index) lookup(ctx context.Context, q index.Query) (lookup, error) {
 	}
 }
 
-// match is the user's words as an FTS5 expression in which nothing but words has a meaning: each is a quoted string, all must occur.
+// match is the user's words as an FTS5 expression in which nothing but words has a meaning: each is a quoted string, all must occur. An address is asked for by
+// the word that it is by itself.
 func match(text string) (string, error) {
 	all := ""
 	for word := range strings.FieldsSeq(strings.ToValidUTF8(text, " ")) {
+		found := addresses(word)
+		for _, a := range found {
+			all = join(all, quote(addressWord(a)))
+		}
+		if len(found) == 1 && found[0].String() == word {
+			continue
+		}
 		if phrase := quote(word); phrase != "" {
 			all = join(all, phrase)
 		}

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// derivation is the version of what is derived from an event: its words and which alert it is. Who changes index.Text or record.Alert for events that may be in an
-	// index already adds one, and every index derives both again.
-	derivation = 1
+	// derivation is the version of what is derived from an event: its words and which alert it is. Who changes text, index.Text or record.Alert for events that may
+	// be in an index already adds one, and every index derives both again.
+	derivation = 2
 	// rereadBatch is how many records are read again in one transaction, so that others write in between.
 	rereadBatch = 1000
 )
@@ -128,7 +128,7 @@ func derive(rows *sql.Rows) (out []derived, err error) {
 		if err != nil {
 			return nil, err
 		}
-		one.text, one.alert = index.Text(ev), record.Alert(ev)
+		one.text, one.alert = text(ev), record.Alert(ev)
 		out = append(out, one)
 	}
 	return out, rows.Err()

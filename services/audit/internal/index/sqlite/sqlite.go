@@ -106,7 +106,7 @@ func (x *Index) insert(ctx context.Context, tx *sqlstore.Tx, records []index.Rec
 		if err != nil {
 			return err
 		}
-		if _, err := words.Exec(ctx, seq, index.Text(ev)); err != nil {
+		if _, err := words.Exec(ctx, seq, text(ev)); err != nil {
 			return err
 		}
 	}
