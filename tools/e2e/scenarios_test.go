@@ -299,6 +299,7 @@ func hoursAndPlaces(t *testing.T, c *company) {
 			t.Errorf("%v: exit %d: %s%s", want.args, code, out, words)
 		}
 	}
+	// That a client sees the same while the clock moves and while it travels is in TestSummerTimeAndPlacesHoldForClients.
 	// Where the gateway has no database of countries, nobody knows where a caller is.
 	refused(t, c.as(t, deskKinds()[0], c.Token("sue"), "desk"), "export_customer", map[string]any{"id": "C-1"}, "block", "desk-residency/data-of-the-union-stays-there")
 }

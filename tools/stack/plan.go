@@ -19,6 +19,7 @@ type plan struct {
 	elastic     string
 	journals    map[string]Journal
 	streams     int
+	countries   string
 	edges       []string // edge, edge2, ...
 	rpc         map[string]string
 	diagnostics map[string]string
@@ -39,7 +40,7 @@ func service(process string) string { return strings.TrimRight(process, "0123456
 
 // prepare takes ports, makes certificates and writes a configuration for each process.
 func prepare(cfg Config) (plan, error) {
-	p := plan{dir: cfg.Dir, elastic: cfg.Elasticsearch, journals: cfg.Journals, streams: cfg.Streams, rpc: map[string]string{}, diagnostics: map[string]string{}}
+	p := plan{dir: cfg.Dir, elastic: cfg.Elasticsearch, journals: cfg.Journals, streams: cfg.Streams, countries: cfg.Countries, rpc: map[string]string{}, diagnostics: map[string]string{}}
 	for i := range max(1, cfg.Edges) {
 		name := "edge"
 		if i > 0 {
@@ -164,6 +165,9 @@ func (p plan) service(name string, own func(...string) string) map[string]any {
 			"advertise": "https://" + p.rpc[name], "extAuthz": p.asks[index]}
 		if p.streams > 0 {
 			config["maxStreams"], config["maxStreamsOfOne"] = p.streams, p.streams
+		}
+		if p.countries != "" {
+			config["geoip"] = map[string]any{"file": p.countries}
 		}
 		return config
 	}

@@ -39,6 +39,8 @@ type Config struct {
 	Elasticsearch string
 	// Streams is how many streams an edge holds open at once, also of one caller; 0 means what it does by itself.
 	Streams int
+	// Countries is the file of a database of countries for the edges; empty means that no country is known.
+	Countries string
 	// Journals are where the journals of processes lie, by process; those that are not named lie in their own folder.
 	Journals map[string]Journal
 }
