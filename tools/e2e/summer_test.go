@@ -105,19 +105,15 @@ func zoneOf(t *testing.T, file string, begins, ends time.Time) {
 	if offset > week/2 {
 		offset -= week
 	}
-	standard := int32(offset / time.Second) //nolint:gosec // less than four days
+	standard := int64(offset / time.Second)
 	out := append([]byte("TZif"), make([]byte, 16)...)
-	for _, count := range []uint32{0, 0, 0, 2, 2, 8} { // no marks, no leap seconds, two changes, two kinds of time, eight bytes of names
-		out = binary.BigEndian.AppendUint32(out, count)
+	for _, count := range []int64{0, 0, 0, 2, 2, 8} { // no marks, no leap seconds, two changes, two kinds of time, eight bytes of names
+		out = fourBytes(t, out, count)
 	}
-	for _, at := range []time.Time{begins, ends} {
-		out = binary.BigEndian.AppendUint32(out, uint32(at.Unix())) //nolint:gosec // until 2038, as the format has it
-	}
-	out = append(out, 1, 0)
-	for kind, seconds := range []int32{standard, standard + 3600} {
-		out = binary.BigEndian.AppendUint32(out, uint32(seconds)) //nolint:gosec // its bits
-		out = append(out, byte(kind), byte(4*kind))
-	}
+	out = fourBytes(t, fourBytes(t, out, begins.Unix()), ends.Unix())
+	out = append(out, 1, 0) // to the second kind of time, and to the first
+	out = append(fourBytes(t, out, standard), 0, 0)
+	out = append(fourBytes(t, out, standard+3600), 1, 4)
 	out = append(out, "HGT\x00HGS\x00"...)
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		t.Fatal(err)
@@ -125,6 +121,16 @@ func zoneOf(t *testing.T, file string, begins, ends time.Time) {
 	if err := os.WriteFile(file, out, 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// fourBytes appends the lower half of a number.
+func fourBytes(t *testing.T, out []byte, number int64) []byte {
+	t.Helper()
+	wide, err := binary.Append(nil, binary.BigEndian, number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(out, wide[4:]...)
 }
 
 // callerLeaves reads a European customer from France, from the United States, and from France again.
