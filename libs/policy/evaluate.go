@@ -9,6 +9,7 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"google.golang.org/protobuf/proto"
 
+	"headgate.dev/libs/policy/dataclass"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
@@ -72,12 +73,18 @@ func (b *Bundle) Evaluate(req *Request) Decision {
 		return notGranted(req)
 	}
 	matching := b.matching(req.Server.Name, req.Tool.Name)
-	if len(matching) == 0 {
+	if len(matching) == 0 && !hides(req) {
 		return Decision{Effect: Allow, Via: req.Relation.Via, Sentence: "allowed by relation: " + orUnnamed(req.Relation.Via)}
 	}
 	e := b.begin(req, matching)
 	defer b.finish(e)
 	return e.run()
+}
+
+// hides reports whether something of the tool's results is not for the person.
+func hides(req *Request) bool {
+	must, may := dataclass.Hidden(req.Tool.Labels, req.Principal.Clearances)
+	return len(must)+len(may) > 0
 }
 
 // run lets every policy look at the call and decides.
@@ -115,16 +122,19 @@ func (b *Bundle) finish(e *evaluation) {
 	b.evaluations.Put(e)
 }
 
-// takeOut makes a call that passes one whose result is redacted.
+// takeOut makes a call that passes one whose result is redacted, by rules and by what its places are labelled with.
 func (e *evaluation) takeOut() {
-	if e.best.weight >= stepping || len(e.redact) == 0 {
+	must, may := dataclass.Hidden(e.req.Tool.Labels, e.req.Principal.Clearances)
+	if e.best.weight >= stepping || len(e.redact)+len(must)+len(may) == 0 {
 		return
 	}
-	var must, may []string
 	for _, v := range e.redact {
 		must, may = append(must, v.rule.redact...), append(may, v.rule.redactIfThere...)
 	}
-	e.consider(e.redact[0])
+	if len(e.redact) > 0 {
+		e.consider(e.redact[0])
+	}
+	e.best.weight = max(e.best.weight, modifying)
 	e.outcome.RedactIfThere = distinct(slices.DeleteFunc(may, func(path string) bool { return slices.Contains(must, path) }))
 	e.outcome.Redact = distinct(slices.Concat(must, e.outcome.RedactIfThere))
 	if e.outcome.Arguments == nil {
@@ -404,6 +414,9 @@ func (e *evaluation) decide() Decision {
 	v := &e.best
 	if v.policy == nil { // every rule was left out
 		d.Effect, d.Sentence = Allow, "allowed by relation: "+orUnnamed(e.req.Relation.Via)
+		if len(d.Redact) > 0 {
+			d.Effect, d.Sentence = Modify, d.Sentence+takesOut(e.req, &d)
+		}
 		return d
 	}
 	d.Policy, d.PolicyVersion, d.Reason = v.policy.name, v.policy.version, v.reason

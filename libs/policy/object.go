@@ -6,13 +6,13 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 
+	"headgate.dev/libs/policy/dataclass"
 	"headgate.dev/libs/policy/money"
 	"headgate.dev/libs/policy/pathtext"
 	"headgate.dev/libs/policy/sqltext"
@@ -47,7 +47,7 @@ func shapes() map[string]shape {
 		toolType: {
 			"name":        always(text, func(t *toolView) any { return t.req.Tool.Name }),
 			"labels":      always(list, func(t *toolView) any { return t.req.Tool.Labels }),
-			"classes":     always(list, func(t *toolView) any { return classesIn(slices.Concat(t.req.Server.Labels, t.req.Tool.Labels)) }),
+			"classes":     always(list, func(t *toolView) any { return dataclass.Of(slices.Concat(t.req.Server.Labels, t.req.Tool.Labels)) }),
 			"annotations": always(cel.MapType(text, cel.DynType), func(t *toolView) any { return t.read() }),
 		},
 		requestType: {
@@ -101,20 +101,6 @@ func readShapes() map[string]shape {
 			"currency": always(text, func(a *money.Amount) any { return a.Currency }),
 		},
 	}
-}
-
-// classPrefix begins the labels of servers and tools that name a class of data, as data:health.
-const classPrefix = "data:"
-
-// classesIn are the classes of data among labels.
-func classesIn(labels []string) []string {
-	out := []string{}
-	for _, label := range labels {
-		if class, ok := strings.CutPrefix(label, classPrefix); ok && !slices.Contains(out, class) {
-			out = append(out, class)
-		}
-	}
-	return out
 }
 
 // understood gives what a statement says or, when it was not understood, an error: what it touches is not known then, and an empty list would

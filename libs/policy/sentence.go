@@ -2,9 +2,11 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/policy/dataclass"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 )
@@ -44,6 +46,28 @@ func orUnnamed(s string) string {
 	return s
 }
 
+// allowed is what lets a call pass.
+func (v *verdict) allowed() string {
+	if v.rule == nil {
+		return v.policy.allowed
+	}
+	return v.rule.allowed
+}
+
+// takesOut says what is taken out of the result, by rules and for want of a clearance.
+func takesOut(req *Request, d *Decision) string {
+	must, may := dataclass.Hidden(req.Tool.Labels, req.Principal.Clearances)
+	labelled := distinct(slices.Concat(must, may))
+	if len(labelled) == 0 {
+		return "; it takes " + strings.Join(d.Redact, ", ") + " out of the result"
+	}
+	said := ""
+	if ruled := slices.DeleteFunc(slices.Clone(d.Redact), func(path string) bool { return slices.Contains(labelled, path) }); len(ruled) > 0 {
+		said = "; it takes " + strings.Join(ruled, ", ") + " out of the result"
+	}
+	return said + "; " + strings.Join(labelled, ", ") + " of the result needs a clearance that the person does not have"
+}
+
 // sentence says in one sentence what was decided, by what, and for a refusal what to do.
 func sentence(req *Request, v *verdict, d *Decision) string {
 	switch { // the ordinary call makes no sentence of its own
@@ -52,7 +76,7 @@ func sentence(req *Request, v *verdict, d *Decision) string {
 	case v.weight == allowing:
 		return v.rule.allowed
 	case v.weight == modifying && len(d.Redact) > 0 && len(d.Changed) == 0:
-		return v.rule.allowed + "; it takes " + strings.Join(d.Redact, ", ") + " out of the result"
+		return v.allowed() + takesOut(req, d)
 	case v.weight == modifying:
 		if len(d.Changed) == 0 {
 			return v.rule.allowed + "; it had nothing to change in the arguments"

@@ -4,6 +4,8 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+
+	"headgate.dev/libs/policy/dataclass"
 )
 
 // The fields that a view remembers, by their places in it.
@@ -93,6 +95,6 @@ func serverShape() shape {
 	return shape{
 		"name":    field(ownName, text, func(s *Server) ref.Val { return types.String(s.Name) }),
 		"labels":  field(ownLabels, list, func(s *Server) ref.Val { return texts(s.Labels) }),
-		"classes": field(ownClasses, list, func(s *Server) ref.Val { return texts(classesIn(s.Labels)) }),
+		"classes": field(ownClasses, list, func(s *Server) ref.Val { return texts(dataclass.Of(s.Labels)) }),
 	}
 }

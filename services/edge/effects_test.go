@@ -12,6 +12,8 @@ import (
 	"headgate.dev/libs/mcp"
 	authzv1 "headgate.dev/proto/gen/headgate/authz/v1"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
+	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
 )
 
 func TestALimitHoldsAndARefusedCallIsNotCounted(t *testing.T) {
@@ -108,6 +110,41 @@ func TestWhatARuleRedactsIsNotSeen(t *testing.T) {
 		ev := h.final(got.id)
 		if ev.GetDecision().GetEffect() != "modify" || !strings.Contains(strings.Join(ev.GetFindings().GetNotes(), " "), "redacted: /structuredContent/ssn") {
 			t.Errorf("%v", ev)
+		}
+	})
+}
+
+// A label says where a tool's results hold a class of data: without a policy, and for who has no clearance for it.
+func TestAPlaceThatALabelNamesIsSeenByThoseWhoAreClearedForIt(t *testing.T) {
+	eras(t, func(t *testing.T, modern bool) {
+		u := newUpstream(t, echoTool)
+		u.replies(func(w http.ResponseWriter, _ *http.Request, m *mcp.Message) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"jsonrpc":"2.0","id":`+string(m.ID)+`,"result":{"resultType":"complete","structuredContent":{"name":"Kim","diagnosis":"J45.909"},`+
+				`"content":[{"type":"text","text":"{\"name\":\"Kim\",\"diagnosis\":\"J45.909\"}"}]}}`)
+		})
+		w := newWorld(t)
+		w.person("ana", nil)
+		w.person("bob", func(p *identityv1.PersonSpec) { p.Clearances = []string{"health"} })
+		w.server("echo", u.url(), []string{echoTool}, func(s *trustv1.ServerState) {
+			s.Server.GetSpec().ToolLabels = map[string]*trustv1.Labels{"echo": {Labels: []string{"data:health@/structuredContent/diagnosis", "data:legal@?/structuredContent/case"}}}
+		})
+		w.grant("person/ana", "echo", "*", "call")
+		w.grant("person/bob", "echo", "*", "call")
+		h := start(t, w, nil)
+		got := h.client("ana", "/mcp/echo", modern).call("echo", `{"n":1}`)
+		if got.refused() || strings.Contains(string(got.body), "J45") || !strings.Contains(got.text(), "Kim") {
+			t.Fatalf("%s", got.body)
+		}
+		if redacted := string(mcp.Get(got.body, "result", "_meta", mcp.MetaDecision, "redacted")); redacted != `["/structuredContent/diagnosis"]` {
+			t.Errorf("%s", got.body)
+		}
+		ev := h.final(got.id)
+		if ev.GetDecision().GetEffect() != "modify" || ev.GetDecision().GetRule() != "" || !strings.Contains(strings.Join(ev.GetFindings().GetNotes(), " "), "redacted: /structuredContent/diagnosis") {
+			t.Errorf("%v", ev)
+		}
+		if got := h.client("bob", "/mcp/echo", modern).call("echo", `{"n":1}`); got.refused() || !strings.Contains(got.text(), "J45.909") {
+			t.Errorf("%s", got.body)
 		}
 	})
 }

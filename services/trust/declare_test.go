@@ -26,6 +26,9 @@ import (
 
 func TestAServerThatCannotBeIsRefused(t *testing.T) {
 	h := start(t, t.TempDir())
+	of := func(label string) map[string]*trustv1.Labels {
+		return map[string]*trustv1.Labels{"b": {Labels: []string{label}}}
+	}
 	for name, change := range map[string]func(*trustv1.ServerSpec){
 		"no host":            func(s *trustv1.ServerSpec) { s.Url = "http:///mcp" },
 		"another scheme":     func(s *trustv1.ServerSpec) { s.Url = "ftp://a.example/mcp" },
@@ -45,6 +48,12 @@ func TestAServerThatCannotBeIsRefused(t *testing.T) {
 		"a label with a blank":             func(s *trustv1.ServerSpec) { s.Labels = []string{"reads private"} },
 		"another approval":                 func(s *trustv1.ServerSpec) { s.Approve = "always" },
 		"a tool that is none":              func(s *trustv1.ServerSpec) { s.ToolLabels = map[string]*trustv1.Labels{"a b": {}} },
+		"a place of no class":              func(s *trustv1.ServerSpec) { s.ToolLabels = of("data:@/a") },
+		"a place that is no pointer":       func(s *trustv1.ServerSpec) { s.ToolLabels = of("data:health@a") },
+		"a place of a class with a blank":  func(s *trustv1.ServerSpec) { s.ToolLabels = of("data:he alth@/a") },
+		"a place with a line's end":        func(s *trustv1.ServerSpec) { s.ToolLabels = of("data:health@/a\nb") },
+		"a place that is too long":         func(s *trustv1.ServerSpec) { s.ToolLabels = of("data:health@/" + strings.Repeat("a", 256)) },
+		"a place of every tool":            func(s *trustv1.ServerSpec) { s.Labels = []string{"data:health@/a"} },
 	} {
 		err := h.apply(echo("https://a.example/mcp", func(s *trustv1.Server) { change(s.GetSpec()) }))
 		if !fault.Is(err, faultv1.Reason_REASON_INVALID) || strings.Contains(err.Error(), "secret") {
@@ -96,13 +105,13 @@ func TestLabelsOfAToolAreItsServersAndItsOwn(t *testing.T) {
 	h := start(t, t.TempDir())
 	u := serve(t, tool("a", "one"), tool("b", "two"))
 	h.mustApply(echo(u.url, initial, func(s *trustv1.Server) {
-		s.Spec.Labels, s.Spec.ToolLabels = []string{"reads-private"}, map[string]*trustv1.Labels{"b": {Labels: []string{"egress", "reads-private"}}}
+		s.Spec.Labels, s.Spec.ToolLabels = []string{"reads-private"}, map[string]*trustv1.Labels{"b": {Labels: []string{"egress", "reads-private", "data:health@?/structuredContent/a~1B"}}}
 	}))
 	h.edge.knows("approved: a:approved b:approved")
 	h.edge.mu.Lock()
 	defer h.edge.mu.Unlock()
 	d := h.edge.servers["acme/echo"].GetDefinitions()
-	if strings.Join(d[0].GetLabels(), " ") != "reads-private" || strings.Join(d[1].GetLabels(), " ") != "egress reads-private" {
+	if strings.Join(d[0].GetLabels(), " ") != "reads-private" || strings.Join(d[1].GetLabels(), " ") != "data:health@?/structuredContent/a~1B egress reads-private" {
 		t.Errorf("%v", d)
 	}
 }

@@ -35,12 +35,12 @@ func (e *Entry) redact(result []byte) ([]byte, error) {
 	}
 	if mcp.Get(result, "task") != nil || mcp.Get(result, "taskId") != nil {
 		return nil, fault.New(faultv1.Reason_REASON_INSPECTION,
-			"The server answers with a task whose result comes later, and rule %s takes something out of it. Make the call without a task.", e.decision.Rule)
+			"The server answers with a task whose result comes later, and a rule or a label of the tool takes something out of it. Make the call without a task.")
 	}
 	out, taken, err := policy.RedactResult(result, paths)
 	if err != nil {
 		return nil, fault.New(faultv1.Reason_REASON_INSPECTION,
-			"The result was withheld because rule %s takes something out of it and that could not be done. Tell your administrator.", e.decision.Rule).Because(err)
+			"The result was withheld because a rule or a label of the tool takes something out of it and that could not be done. Tell your administrator.").Because(err)
 	}
 	missed := slices.DeleteFunc(taken.Missed, func(path string) bool { return !slices.Contains(must, path) })
 	if len(missed) > 0 && e.isResult(result) {
@@ -69,10 +69,10 @@ func withheld(missed []string, failed bool) error {
 	places := strings.Join(missed, ", ")
 	if failed {
 		return fault.New(faultv1.Reason_REASON_INSPECTION,
-			"The server answered with an error, which was withheld: a rule takes %s out of results, and an error may hold it at another place. "+
-				"Check the arguments; your administrator finds out more, and can let errors pass by naming the place under redactIfThere.", places)
+			"The server answered with an error, which was withheld: a rule or a label of the tool takes %s out of results, and an error may hold it at another place. "+
+				"Check the arguments; your administrator finds out more, and can let errors pass by naming the place under redactIfThere, or with @? in the label.", places)
 	}
 	return fault.New(faultv1.Reason_REASON_INSPECTION,
-		"The result was withheld: a rule takes %s out of it, but it was not there, so it may stand at another place. "+
-			"Tell your administrator: the rule must name where this tool puts it, under redactIfThere if some results do without.", places)
+		"The result was withheld: a rule or a label of the tool takes %s out of it, but it was not there, so it may stand at another place. "+
+			"Tell your administrator: it must name where this tool puts it, under redactIfThere, or with @? in the label, if some results do without.", places)
 }

@@ -15,16 +15,21 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"headgate.dev/libs/egress"
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/mcp"
+	"headgate.dev/libs/policy/dataclass"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
 )
 
 const (
 	longestCall = 30 * time.Minute
 	mostLabel   = 63
+	// mostPlaceLabel is that of one with a place of results.
+	mostPlaceLabel = 256
 )
 
 // Check refuses a server that could not be reached or called as it is declared.
@@ -134,11 +139,27 @@ func labels(spec *trustv1.ServerSpec) (field, why string) {
 		if !mcp.ToolName(tool) {
 			return "spec.toolLabels", "names a tool with characters that no tool's name has"
 		}
-		if slices.ContainsFunc(of.GetLabels(), bad) {
+		var plain []string
+		for _, label := range of.GetLabels() {
+			place, is := dataclass.PlaceOf(label)
+			if !is {
+				plain = append(plain, label)
+				continue
+			}
+			if place.Check() != nil || bad(place.Class) || len(label) > mostPlaceLabel || !printable(label) {
+				return "spec.toolLabels", "holds a label of a place in results that is not a class and a JSON pointer of at most 256 bytes, as data:health@/structuredContent/diagnosis"
+			}
+		}
+		if slices.ContainsFunc(plain, bad) {
 			return "spec.toolLabels", "holds a label that is not 1 to 63 of a-z, 0-9, hyphen, underscore, dot, colon and slash"
 		}
 	}
 	return "", ""
+}
+
+// printable reports whether a text has no control characters and is UTF-8.
+func printable(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) })
 }
 
 // Labels are those of one tool: its server's and its own, sorted.
