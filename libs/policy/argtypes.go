@@ -6,27 +6,39 @@ import (
 	"strconv"
 
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 )
 
-// checkComparisons looks for arguments that are compared with what they never are in any of the tools, by type or by the schema's list of values: such a rule never
-// fires, or fails in each call.
+// adviceOfRules is what to do where a rule reads a list as if it were one value.
+const adviceOfRules = "read an element, as [0], or ask exists for all of them"
+
+// checkComparisons looks for arguments that are compared with what they never are in any of the tools, by type or by the schema's list of values: such a comparison
+// never holds, or fails in each call. What is negated holds then, and is left alone.
 func (c *Compiled) checkComparisons(tools Tools, about []string) error {
 	return c.eachExpression(func(parsed *ast.AST) *placed {
-		return unlikeArgument(parsed, func(tokens []string, leaf func(schemaLeaf) string) string { return tools.unfit(about, tokens, leaf) })
+		return unlikeArgument(parsed, func(tokens []string, leaf func(schemaLeaf) string) string {
+			return tools.unfit(about, tokens, adviceOfRules, leaf)
+		})
 	})
 }
 
 // unlikeArgument finds the first comparison that unfit has something to say about.
 func unlikeArgument(parsed *ast.AST, unfit func(tokens []string, leaf func(schemaLeaf) string) string) *placed {
 	i := inspector{info: parsed.SourceInfo()}
-	shadowed := false
+	shadowed, negated := false, map[int64]bool{}
 	ast.PreOrderVisit(parsed.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		switch e.Kind() {
 		case ast.ComprehensionKind:
 			shadowed = shadowed || e.AsComprehension().IterVar() == varArgs || e.AsComprehension().IterVar2() == varArgs
 		case ast.CallKind:
+			if e.AsCall().FunctionName() == operators.LogicalNot {
+				ast.PreOrderVisit(e, ast.NewExprVisitor(func(below ast.Expr) { negated[below.ID()] = true }))
+			}
+			if negated[e.ID()] {
+				return
+			}
 			compared(e.AsCall(), func(argument ast.Expr, leaf func(schemaLeaf) string) {
 				tokens := argumentPath(argument)
 				if len(tokens) == 0 {
@@ -48,26 +60,21 @@ func unlikeArgument(parsed *ast.AST, unfit func(tokens []string, leaf func(schem
 func compared(call ast.CallExpr, show func(side ast.Expr, leaf func(schemaLeaf) string)) {
 	args := call.Args()
 	switch call.FunctionName() {
-	case "_==_", "_!=_":
+	case operators.Equals:
 		for n := range args {
 			if other := args[1-n]; other.Kind() == ast.LiteralKind {
 				show(args[n], func(s schemaLeaf) string { return s.is(other.AsLiteral()) })
 			}
 		}
-	case "_<_", "_<=_", "_>_", "_>=_":
+	case operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
 		for n := range args {
 			if other := args[1-n]; other.Kind() == ast.LiteralKind {
 				show(args[n], func(s schemaLeaf) string { return s.comparesWith(other.AsLiteral()) })
 			}
 		}
-	case "@in":
-		if args[1].Kind() != ast.ListKind {
-			return
-		}
-		for _, one := range args[1].AsList().Elements() {
-			if one.Kind() == ast.LiteralKind {
-				show(args[0], func(s schemaLeaf) string { return s.is(one.AsLiteral()) })
-			}
+	case operators.In:
+		if args[1].Kind() == ast.ListKind {
+			show(args[0], func(s schemaLeaf) string { return s.among(args[1].AsList().Elements()) })
 		}
 	case "startsWith", "endsWith", "matches":
 		if call.IsMemberFunction() {
@@ -87,11 +94,14 @@ func argumentPath(e ast.Expr) []string {
 			}
 			tokens, e = append(tokens, e.AsSelect().FieldName()), e.AsSelect().Operand()
 		case ast.CallKind:
-			if e.AsCall().FunctionName() != "_[_]" || e.AsCall().Args()[1].Kind() != ast.LiteralKind {
+			if e.AsCall().FunctionName() != operators.Index || e.AsCall().Args()[1].Kind() != ast.LiteralKind {
 				return nil
 			}
 			switch key := e.AsCall().Args()[1].AsLiteral().(type) {
 			case types.String:
+				if key == every {
+					return nil // a name like any other here
+				}
 				tokens = append(tokens, string(key))
 			case types.Int:
 				tokens = append(tokens, strconv.FormatInt(int64(key), 10))
@@ -135,8 +145,25 @@ func (s schemaLeaf) is(constant ref.Val) string {
 	if slices.Contains(known, string(text)) {
 		return ""
 	}
+	if len(known) == 0 {
+		return "the tool has no text among its values there"
+	}
 	slices.Sort(known)
 	return unknownName("value", string(text), known)
+}
+
+// among says why the value is none of the elements; empty when it may be one.
+func (s schemaLeaf) among(elements []ast.Expr) string {
+	problem := ""
+	for _, one := range elements {
+		if one.Kind() != ast.LiteralKind {
+			return ""
+		}
+		if problem = s.is(one.AsLiteral()); problem == "" {
+			return ""
+		}
+	}
+	return problem
 }
 
 // comparesWith says why the value cannot be compared with the constant; empty when it may be.

@@ -75,7 +75,7 @@ func (c *Compiled) checkPlaces(tools Tools, about []string) error {
 			if err != nil {
 				continue
 			}
-			if problem := tools.unfit(about, tokens, func(s schemaLeaf) string { return s.changes(wants(m)) }); problem != "" {
+			if problem := tools.unfit(about, tokens, adviceOfPaths, func(s schemaLeaf) string { return s.changes(wants(m)) }); problem != "" {
 				return c.invalid(r.GetName(), 0, 0, "modify "+m.GetPath()+": "+problem)
 			}
 		}
@@ -95,14 +95,14 @@ func wants(m *authzv1.Modification) []string {
 }
 
 // unfit says why a place is in none of the tools, or why what leaf is told of it does not fit; empty when one may have it.
-func (t Tools) unfit(names, tokens []string, leaf func(schemaLeaf) string) string {
+func (t Tools) unfit(names, tokens []string, advice string, leaf func(schemaLeaf) string) string {
 	problem := ""
 	for _, name := range names {
 		if len(t[name]) == 0 {
 			return ""
 		}
 		for _, d := range t[name] {
-			if problem = unfitIn(d.Schema, tokens, leaf, true); problem == "" {
+			if problem = unfitIn(d.Schema, tokens, advice, leaf, true); problem == "" {
 				return ""
 			}
 		}
@@ -110,38 +110,40 @@ func (t Tools) unfit(names, tokens []string, leaf func(schemaLeaf) string) strin
 	return problem
 }
 
+// adviceOfPaths is what to do where a path goes through a list as if it were an object.
+const adviceOfPaths = "name an element, or * for all of them"
+
 // unfitIn follows a pointer through a schema as far as the schema says what is there.
-func unfitIn(schema json.RawMessage, tokens []string, leaf func(schemaLeaf) string, top bool) string {
-	var s struct {
-		Type       json.RawMessage            `json:"type"`
-		Properties map[string]json.RawMessage `json:"properties"`
-		Items      json.RawMessage            `json:"items"`
-		Enum       []json.RawMessage          `json:"enum"`
+func unfitIn(schema json.RawMessage, tokens []string, advice string, leaf func(schemaLeaf) string, top bool) string {
+	var s, properties map[string]json.RawMessage
+	if json.Unmarshal(schema, &s) != nil || hasAny(s, "allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "prefixItems") {
+		return ""
 	}
-	if json.Unmarshal(schema, &s) != nil || says(schema, "allOf", "anyOf", "oneOf", "if", "$ref", "$dynamicRef", "prefixItems") {
+	var values []json.RawMessage
+	if s["properties"] != nil && json.Unmarshal(s["properties"], &properties) != nil || s["enum"] != nil && json.Unmarshal(s["enum"], &values) != nil {
 		return ""
 	}
 	var one string
-	known := json.Unmarshal(s.Type, &one) == nil
+	known := json.Unmarshal(s["type"], &one) == nil
 	switch {
 	case len(tokens) == 0:
-		return leaf(schemaLeaf{one, s.Enum})
+		return leaf(schemaLeaf{one, values})
 	case known && one == "array":
 		if _, isIndex := arrayIndex(tokens[0]); !isIndex && tokens[0] != every && tokens[0] != "-" {
-			return "the tool has a list there; name an element, or * for all of them, not " + tokens[0]
+			return "the tool has a list there; " + advice + ", not " + tokens[0]
 		}
-		return unfitIn(s.Items, tokens[1:], leaf, false)
+		return unfitIn(s["items"], tokens[1:], advice, leaf, false)
 	case known && one != "object":
 		return "the tool has a value of the type " + one + " on the way to " + tokens[0]
-	case tokens[0] == every || s.Properties == nil:
+	case tokens[0] == every || properties == nil:
 		return ""
 	}
 	names, closed := argumentsOf(schema)
 	closed = closed && (top || says(schema, "additionalProperties")) // an edge takes no other arguments, but what is within one is the schema's to say
-	next, there := s.Properties[tokens[0]]
+	next, there := properties[tokens[0]]
 	switch {
 	case there:
-		return unfitIn(next, tokens[1:], leaf, false)
+		return unfitIn(next, tokens[1:], advice, leaf, false)
 	case closed:
 		return unknownName("argument", tokens[0], names)
 	}

@@ -65,32 +65,45 @@ func (s *Surroundings) strangers(p *authzv1.Policy) []string {
 	return found
 }
 
-// relations says which relation of the policy's rules the tenant's model does not have. It is no error: models are replaced, and a call that asks for it is blocked.
+// relations says which relation of the policy's rules the tenant's model does not have. It is no error: models are replaced, and a call that needs to know is blocked.
 func (s *Surroundings) relations(c *Compiled) []string {
 	if s.Knows == nil {
 		return nil
 	}
-	err := c.eachExpression(func(parsed *ast.AST) *placed {
-		i := inspector{info: parsed.SourceInfo()}
-		ast.PreOrderVisit(parsed.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-			if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != hiddenRelated {
-				return
-			}
-			object, begins := beginning(e.AsCall().Args()[0])
-			relation, written := constant(e.AsCall().Args()[1])
-			if !begins || !written || !strings.Contains(object, ":") {
-				return
-			}
-			if err := s.Knows(object, relation); err != nil {
-				i.fail(e, fault.From(err).Sentence)
-			}
-		}))
-		return i.problem
-	})
-	if err == nil {
-		return nil
+	env, err := environment()
+	if err != nil {
+		return nil // Compile has said so
 	}
-	return []string{"No call gets past it: " + fault.From(err).Sentence}
+	var found []string
+	for _, r := range c.source.GetSpec().GetRules() {
+		parsed, issues := env.Parse(r.GetWhen())
+		if issues.Err() != nil {
+			continue
+		}
+		if problem := s.unrelated(parsed.NativeRep()); problem != nil {
+			found = append(found, fmt.Sprintf("Rule %s cannot be judged where it asks for this, and blocks then unless it is in shadow: %s.", r.GetName(), problem.Error()))
+		}
+	}
+	return found
+}
+
+// unrelated is the first relation of an expression that is not known.
+func (s *Surroundings) unrelated(parsed *ast.AST) *placed {
+	i := inspector{info: parsed.SourceInfo()}
+	ast.PreOrderVisit(parsed.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.CallKind || e.AsCall().FunctionName() != hiddenRelated {
+			return
+		}
+		object, begins := beginning(e.AsCall().Args()[0])
+		relation, written := constant(e.AsCall().Args()[1])
+		if !begins || !written || !strings.Contains(object, ":") {
+			return
+		}
+		if err := s.Knows(object, relation); err != nil {
+			i.fail(e, strings.TrimSuffix(fault.From(err).Sentence, "."))
+		}
+	}))
+	return i.problem
 }
 
 // beginning is the text that a text begins with, as far as the rule says it.

@@ -205,17 +205,13 @@ func (x *Index) lookup(ctx context.Context, q index.Query) (lookup, error) {
 	}
 }
 
-// match is the user's words as an FTS5 expression in which nothing but words has a meaning: each is a quoted string, all must occur. An address is asked for by
-// the word that it is by itself.
+// match is the user's words as an FTS5 expression in which nothing but words has a meaning: each is a quoted string, all must occur. An address alone is asked
+// for by its own word.
 func match(text string) (string, error) {
 	all := ""
 	for word := range strings.FieldsSeq(strings.ToValidUTF8(text, " ")) {
-		found := addresses(word)
-		for _, a := range found {
-			all = join(all, quote(addressWord(a)))
-		}
-		if len(found) == 1 && found[0].String() == word {
-			continue
+		if found := addresses(word); len(found) == 1 && found[0].String() == word {
+			word = addressWord(found[0])
 		}
 		if phrase := quote(word); phrase != "" {
 			all = join(all, phrase)

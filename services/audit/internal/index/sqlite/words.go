@@ -4,8 +4,6 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	"headgate.dev/services/audit/internal/index"
@@ -27,34 +25,51 @@ func addressWord(a netip.Addr) string {
 	return "ip" + hex.EncodeToString(four[:])
 }
 
-// addresses are the IPv4 addresses that stand in a text by themselves, each once for every time that it stands there.
+// addresses are the IPv4 addresses that stand in a text: four numbers that follow each other with one sign between, also within a longer row of numbers and as part of a
+// host's name. Each is there once for every time that it stands in the text.
 func addresses(text string) []netip.Addr {
 	var out []netip.Addr
-	for from := 0; from < len(text); {
-		begin := strings.IndexAny(text[from:], "0123456789")
-		if begin < 0 {
-			break
-		}
-		begin += from
-		end := begin
-		for end < len(text) && (text[end] >= '0' && text[end] <= '9' || text[end] == '.') {
-			end++
-		}
-		from = end
-		before, _ := utf8.DecodeLastRuneInString(text[:begin])
-		after, _ := utf8.DecodeRuneInString(text[end:])
-		run := strings.TrimRight(text[begin:end], ".")
-		if strings.Count(run, ".") != 3 || worded(before) || run == text[begin:end] && worded(after) {
+	var row []byte // the numbers so far
+	for i := 0; i < len(text); {
+		if !digit(text[i]) {
+			if len(row) > 0 && !separates(text, i) {
+				row = row[:0]
+			}
+			i++
 			continue
 		}
-		if a, err := netip.ParseAddr(run); err == nil {
-			out = append(out, a)
+		end := i + 1
+		for end < len(text) && digit(text[end]) {
+			end++
 		}
+		number, ok := octet(text[i:end])
+		if !ok || i > 0 && letter(text[i-1]) || end < len(text) && letter(text[end]) {
+			row = row[:0]
+		} else if row = append(row, number); len(row) >= 4 {
+			out = append(out, netip.AddrFrom4([4]byte(row[len(row)-4:])))
+		}
+		i = end
 	}
 	return out
 }
 
-// worded is what would be one word with the number beside it.
-func worded(r rune) bool {
-	return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsNumber(r) || unicode.IsMark(r))
+// separates reports whether the sign stands alone between two numbers.
+func separates(text string, i int) bool {
+	return strings.IndexByte(".-_", text[i]) >= 0 && i > 0 && digit(text[i-1]) && i+1 < len(text) && digit(text[i+1])
 }
+
+// octet reads a number of an address, as netip does: without leading zeros. It is called for every number of every record.
+func octet(text string) (byte, bool) {
+	if len(text) > 3 || len(text) > 1 && text[0] == '0' || len(text) == 3 && text > "255" {
+		return 0, false
+	}
+	var n byte
+	for i := range len(text) {
+		n = 10*n + text[i] - '0'
+	}
+	return n, true
+}
+
+func digit(c byte) bool { return '0' <= c && c <= '9' }
+
+func letter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }

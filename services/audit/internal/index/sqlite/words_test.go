@@ -15,10 +15,18 @@ func TestAddressesOfAText(t *testing.T) {
 		"it was 10.1.7.77.":                    "ip0a01074d",
 		"10.1.7.77. Then":                      "ip0a01074d",
 		"v10.1.7.77":                           "",
-		"é10.1.7.77":                           "",
+		"é10.1.7.77":                           "ip0a01074d",
+		"ip-10-1-7-77.eu.internal":             "ip0a01074d",
+		"1.3.6.1.4.1.311":                      "ip01030601 ip03060104 ip06010401",
+		"10.1.7.77.443":                        "ip0a01074d",
+		"access.10.1.7.77.2024.log":            "ip0a01074d",
+		"[10,1,7,77]":                          "",
+		"10. 1. 7. 77":                         "",
+		"10..1.7.77":                           "",
+		"10.1.7.77 10.1.7.78":                  "ip0a01074d ip0a01074e",
 		"10.1.7.77th":                          "",
 		"10.1.7":                               "",
-		"10.1.7.77.8":                          "",
+		"10.1.7.77.8":                          "ip0a01074d ip01074d08",
 		"10.1.7.777":                           "",
 		"010.1.7.77":                           "",
 		"1 2 3 4":                              "",
@@ -39,11 +47,11 @@ func TestAddressesOfAText(t *testing.T) {
 func TestAWordWithAnAddressIsAskedForByItsOwnWord(t *testing.T) {
 	for text, want := range map[string]string{
 		"10.1.7.77":            `"ip0a01074d"`,
-		"10.1.7.77:443":        `"ip0a01074d" AND "10.1.7.77:443"`,
+		"10.1.7.77:443":        `"10.1.7.77:443"`,
 		"tickets 10.1.7.77":    `"tickets" AND "ip0a01074d"`,
 		"10.1.7.777":           `"10.1.7.777"`,
-		"10.0.0.1-10.0.0.2":    `"ip0a000001" AND "ip0a000002" AND "10.0.0.1-10.0.0.2"`,
-		`"10.1.7.77" OR words`: `"ip0a01074d" AND """10.1.7.77""" AND "OR" AND "words"`,
+		"10.0.0.1-10.0.0.2":    `"10.0.0.1-10.0.0.2"`,
+		`"10.1.7.77" OR words`: `"""10.1.7.77""" AND "OR" AND "words"`,
 	} {
 		if got, err := match(text); err != nil || got != want {
 			t.Errorf("%s: %s, not %s (%v)", text, got, want, err)
