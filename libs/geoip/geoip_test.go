@@ -16,14 +16,7 @@ import (
 
 func write(t *testing.T, name string, of map[string]string) {
 	t.Helper()
-	raw, err := geoiptest.Countries(of)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name+".new", raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(name+".new", name); err != nil {
+	if err := geoiptest.Replace(name, of); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -26,33 +26,30 @@ func (c *Compiled) checkComparisons(tools Tools, about []string) error {
 
 // unlikeArgument finds the first comparison that unfit has something to say about.
 func unlikeArgument(parsed *ast.AST, unfit func(tokens []string, leaf func(schemaLeaf) string) string) *placed {
-	i := inspector{info: parsed.SourceInfo()}
-	shadowed, negated := false, map[int64]bool{}
-	ast.PreOrderVisit(parsed.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		switch e.Kind() {
-		case ast.ComprehensionKind:
-			shadowed = shadowed || e.AsComprehension().IterVar() == varArgs || e.AsComprehension().IterVar2() == varArgs
-		case ast.CallKind:
-			if e.AsCall().FunctionName() == operators.LogicalNot {
-				ast.PreOrderVisit(e, ast.NewExprVisitor(func(below ast.Expr) { negated[below.ID()] = true }))
-			}
-			if negated[e.ID()] {
-				return
-			}
-			compared(e.AsCall(), func(argument ast.Expr, leaf func(schemaLeaf) string) {
-				tokens := argumentPath(argument)
-				if len(tokens) == 0 {
-					return
-				}
-				if problem := unfit(tokens, leaf); problem != "" {
-					i.fail(argument, problem)
-				}
-			})
-		}
-	}))
-	if shadowed {
+	if ownArgs(parsed) {
 		return nil
 	}
+	i, negated := inspector{info: parsed.SourceInfo()}, map[int64]bool{}
+	ast.PreOrderVisit(parsed.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.CallKind {
+			return
+		}
+		if e.AsCall().FunctionName() == operators.LogicalNot && !negated[e.ID()] {
+			ast.PreOrderVisit(e, ast.NewExprVisitor(func(below ast.Expr) { negated[below.ID()] = true }))
+		}
+		if negated[e.ID()] {
+			return
+		}
+		compared(e.AsCall(), func(argument ast.Expr, leaf func(schemaLeaf) string) {
+			tokens := argumentPath(argument)
+			if len(tokens) == 0 {
+				return
+			}
+			if problem := unfit(tokens, leaf); problem != "" {
+				i.fail(argument, problem)
+			}
+		})
+	}))
 	return i.problem
 }
 
@@ -60,16 +57,14 @@ func unlikeArgument(parsed *ast.AST, unfit func(tokens []string, leaf func(schem
 func compared(call ast.CallExpr, show func(side ast.Expr, leaf func(schemaLeaf) string)) {
 	args := call.Args()
 	switch call.FunctionName() {
-	case operators.Equals:
-		for n := range args {
-			if other := args[1-n]; other.Kind() == ast.LiteralKind {
-				show(args[n], func(s schemaLeaf) string { return s.is(other.AsLiteral()) })
-			}
+	case operators.Equals, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
+		judge := schemaLeaf.comparesWith
+		if call.FunctionName() == operators.Equals {
+			judge = schemaLeaf.is
 		}
-	case operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals:
 		for n := range args {
 			if other := args[1-n]; other.Kind() == ast.LiteralKind {
-				show(args[n], func(s schemaLeaf) string { return s.comparesWith(other.AsLiteral()) })
+				show(args[n], func(s schemaLeaf) string { return judge(s, other.AsLiteral()) })
 			}
 		}
 	case operators.In:

@@ -124,8 +124,11 @@ func (b *Bundle) finish(e *evaluation) {
 
 // takeOut makes a call that passes one whose result is redacted, by rules and by what its places are labelled with.
 func (e *evaluation) takeOut() {
+	if e.best.weight >= stepping {
+		return
+	}
 	must, may := dataclass.Hidden(e.req.Tool.Labels, e.req.Principal.Clearances)
-	if e.best.weight >= stepping || len(e.redact)+len(must)+len(may) == 0 {
+	if len(e.redact)+len(must)+len(may) == 0 {
 		return
 	}
 	for _, v := range e.redact {

@@ -222,18 +222,17 @@ func ordered[V any](m map[string]V) iter.Seq2[string, V] {
 
 // unknownArgument finds args.name, has(args.name), args["name"] and "name" in args for a name that is not known.
 func unknownArgument(parsed *ast.AST, known []string) *placed {
+	if ownArgs(parsed) {
+		return nil
+	}
 	i := inspector{info: parsed.SourceInfo()}
 	look := func(at ast.Expr, name string) {
 		if !slices.Contains(known, name) {
 			i.fail(at, unknownName("argument", name, known))
 		}
 	}
-	shadowed := map[string]bool{}
 	ast.PreOrderVisit(parsed.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		switch e.Kind() {
-		case ast.ComprehensionKind:
-			shadowed[e.AsComprehension().IterVar()] = true
-			shadowed[e.AsComprehension().IterVar2()] = true
 		case ast.SelectKind:
 			if isIdent(e.AsSelect().Operand(), varArgs) {
 				look(e, e.AsSelect().FieldName())
@@ -244,8 +243,16 @@ func unknownArgument(parsed *ast.AST, known []string) *placed {
 			}
 		}
 	}))
-	if shadowed[varArgs] {
-		return nil // args is the author's own name somewhere
-	}
 	return i.problem
+}
+
+// ownArgs reports whether args is the author's own name somewhere.
+func ownArgs(parsed *ast.AST) bool {
+	own := false
+	ast.PreOrderVisit(parsed.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() == ast.ComprehensionKind {
+			own = own || e.AsComprehension().IterVar() == varArgs || e.AsComprehension().IterVar2() == varArgs
+		}
+	}))
+	return own
 }

@@ -3,7 +3,6 @@ package edge_test
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -117,10 +116,7 @@ func TestRulesReadWhatTokenAndRequestSay(t *testing.T) {
 func TestTheCountryOfACallerIsThatOfTheDatabase(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "countries.mmdb")
 	place := func(country string) {
-		raw, err := geoiptest.Countries(map[string]string{"127.0.0.0/8": country})
-		must(t, err)
-		must(t, os.WriteFile(file+".new", raw, 0o600))
-		must(t, os.Rename(file+".new", file))
+		must(t, geoiptest.Replace(file, map[string]string{"127.0.0.0/8": country}))
 	}
 	place("DE")
 	for _, with := range []bool{true, false} {

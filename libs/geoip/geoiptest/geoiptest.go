@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"headgate.dev/libs/wholefile"
 )
 
 // separator stands between the tree and the data, marker before the metadata.
@@ -28,6 +30,15 @@ const (
 type node struct {
 	next    [2]*node
 	country [2]string
+}
+
+// Replace writes such a database in the place of a file.
+func Replace(file string, of map[string]string) error {
+	raw, err := Countries(of)
+	if err != nil {
+		return err
+	}
+	return wholefile.Replace(file, raw, 0o600)
 }
 
 // Countries is a database in which each network, of IPv4, is in a country. Networks must not overlap.

@@ -35,12 +35,12 @@ func (e *Entry) redact(result []byte) ([]byte, error) {
 	}
 	if mcp.Get(result, "task") != nil || mcp.Get(result, "taskId") != nil {
 		return nil, fault.New(faultv1.Reason_REASON_INSPECTION,
-			"The server answers with a task whose result comes later, and a rule or a label of the tool takes something out of it. Make the call without a task.")
+			"The server answers with a task whose result comes later, and %s takes something out of it. Make the call without a task.", e.taker())
 	}
 	out, taken, err := policy.RedactResult(result, paths)
 	if err != nil {
 		return nil, fault.New(faultv1.Reason_REASON_INSPECTION,
-			"The result was withheld because a rule or a label of the tool takes something out of it and that could not be done. Tell your administrator.").Because(err)
+			"The result was withheld because %s takes something out of it and that could not be done. Tell your administrator.", e.taker()).Because(err)
 	}
 	missed := slices.DeleteFunc(taken.Missed, func(path string) bool { return !slices.Contains(must, path) })
 	if len(missed) > 0 && e.isResult(result) {
@@ -54,6 +54,14 @@ func (e *Entry) redact(result []byte) ([]byte, error) {
 		findings.Notes = append(findings.Notes, "redacted: "+strings.Join(taken.Hit, ", "))
 	}
 	return out, nil
+}
+
+// taker is what takes something out of the result, as far as the decision says.
+func (e *Entry) taker() string {
+	if e.decision.Rule == "" {
+		return "a label of the tool"
+	}
+	return "rule " + e.decision.Rule + ", or a label of the tool,"
 }
 
 // isResult reports whether an answer is what the request was made for, and not a question to the client or word of a task that goes on.

@@ -139,19 +139,14 @@ func labels(spec *trustv1.ServerSpec) (field, why string) {
 		if !mcp.ToolName(tool) {
 			return "spec.toolLabels", "names a tool with characters that no tool's name has"
 		}
-		var plain []string
 		for _, label := range of.GetLabels() {
 			place, is := dataclass.PlaceOf(label)
-			if !is {
-				plain = append(plain, label)
-				continue
+			if !is && bad(label) {
+				return "spec.toolLabels", "holds a label that is not 1 to 63 of a-z, 0-9, hyphen, underscore, dot, colon and slash"
 			}
-			if place.Check() != nil || bad(place.Class) || len(label) > mostPlaceLabel || !printable(label) {
+			if is && (place.Check() != nil || bad(place.Class) || len(label) > mostPlaceLabel || !printable(label)) {
 				return "spec.toolLabels", "holds a label of a place in results that is not a class and a JSON pointer of at most 256 bytes, as data:health@/structuredContent/diagnosis"
 			}
-		}
-		if slices.ContainsFunc(plain, bad) {
-			return "spec.toolLabels", "holds a label that is not 1 to 63 of a-z, 0-9, hyphen, underscore, dot, colon and slash"
 		}
 	}
 	return "", ""

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"unicode"
@@ -210,8 +211,8 @@ func (x *Index) lookup(ctx context.Context, q index.Query) (lookup, error) {
 func match(text string) (string, error) {
 	all := ""
 	for word := range strings.FieldsSeq(strings.ToValidUTF8(text, " ")) {
-		if found := addresses(word); len(found) == 1 && found[0].String() == word {
-			word = addressWord(found[0])
+		if a, err := netip.ParseAddr(word); err == nil && a.Is4() {
+			word = addressWord(a)
 		}
 		if phrase := quote(word); phrase != "" {
 			all = join(all, phrase)
