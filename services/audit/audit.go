@@ -163,6 +163,11 @@ func New(cfg Config, deps Deps) (*Audit, error) {
 	if err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
+	if deps.Metrics != nil {
+		if err := kept.Register(deps.Metrics); err != nil {
+			return nil, errors.Join(err, opened.Close(), kept.Close())
+		}
+	}
 	tables, err := retention.Migrations()
 	if err != nil {
 		return nil, errors.Join(err, opened.Close(), kept.Close())
@@ -196,18 +201,18 @@ func (a *Audit) Register(mux *rpc.Mux) {
 // Run moves records from Kafka into the ledger and the index, passes alerts on, and signs and checks the ledger until ctx ends, and then closes all.
 func (a *Audit) Run(ctx context.Context) error {
 	signing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var signed, checked, passed, swept, shown error
+	var signed, checked, passed, swept error
 	var running sync.WaitGroup
 	running.Go(func() { signed = a.ledger.Run(signing) })
 	running.Go(func() { checked = a.ledger.Watch(ctx, a.journal) })
 	running.Go(func() { passed = a.alerts.run(ctx) })
-	running.Go(func() { shown = a.ledger.ShowWitnesses(ctx, a.journal) })
+	running.Go(func() { a.ledger.Show(ctx, a.journal) })
 	running.Go(func() { swept = a.sweeper.Run(ctx) })
 	running.Go(func() { a.reread(ctx) })
 	err := a.loop.Run(ctx)
 	stop() // only now, so that what was moved last is signed too
 	running.Wait()
-	return errors.Join(err, signed, checked, passed, swept, shown, a.reader.Close(), a.index.Close(), a.ledger.Close(), a.custody.Close())
+	return errors.Join(err, signed, checked, passed, swept, a.reader.Close(), a.index.Close(), a.ledger.Close(), a.custody.Close())
 }
 
 // rereadPause is how long a reading of older records that failed waits before it goes on.

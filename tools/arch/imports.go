@@ -75,15 +75,16 @@ func Never() map[string][]string {
 	// The drivers that stores are opened with. database/sql itself has none, and lib/pq comes with the SQL parser's error codes (docs/adr/003).
 	sql := []string{"modernc.org/sqlite", "github.com/jackc/pgx", "github.com/pressly/goose", "headgate.dev/libs/sqlstore", "headgate.dev/libs/resourcestore"}
 	search := []string{"github.com/elastic/go-elasticsearch", "github.com/elastic/elastic-transport-go", "github.com/opensearch-project"}
-	kms := []string{"github.com/tink-crypto", "github.com/aws/aws-sdk-go-v2", "github.com/hashicorp/vault"}
+	kms := []string{"github.com/tink-crypto", "github.com/hashicorp/vault", "github.com/aws/aws-sdk-go-v2/service/kms", "github.com/aws/aws-sdk-go-v2/service/secretsmanager"}
+	aws := []string{"github.com/aws"} // audit may, for the bucket of the ledger, and credentials
 	fga := []string{"github.com/openfga"}
 	broker := []string{"github.com/twmb/franz-go/pkg/kfake"}
 	return map[string][]string{
-		"edge":        join(sql, search, kms, fga, broker),
-		"identity":    join(search, kms, fga, broker),
-		"authz":       join(search, kms, broker),
+		"edge":        join(sql, search, kms, fga, broker, aws),
+		"identity":    join(search, kms, fga, broker, aws),
+		"authz":       join(search, kms, broker, aws),
 		"credentials": join(search, fga, broker),
-		"trust":       join(search, kms, fga, broker),
+		"trust":       join(search, kms, fga, broker, aws),
 		"audit":       join(kms, fga, broker),
 	}
 }

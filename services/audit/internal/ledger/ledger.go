@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -41,7 +42,9 @@ type Config struct {
 	CheckpointRecords int64         `yaml:"checkpointRecords"`
 	// Publish is a second directory for checkpoints, tiles and entry bundles, best where the ledger's administrator cannot write again: nobody can then show another log.
 	Publish string `yaml:"publish"`
-	// Witnesses are shown every checkpoint, beside Publish.
+	// Bucket gets the same files, in an object store.
+	Bucket BucketConfig `yaml:"bucket"`
+	// Witnesses are shown every checkpoint, beside Publish and Bucket.
 	Witnesses []WitnessConfig `yaml:"witnesses"`
 	// RotateAfter is how old the key may be before its successor is made; 0 means that keys stay.
 	RotateAfter time.Duration `yaml:"rotateAfter"`
@@ -68,6 +71,9 @@ func (c Config) Check() error {
 		if err := w.check(); err != nil {
 			return err
 		}
+	}
+	if err := c.Bucket.check(); err != nil {
+		return err
 	}
 	if c.Origin != "" {
 		if err := base.CheckOrigin(c.Origin); err != nil {
@@ -109,8 +115,10 @@ type Ledger struct {
 	keys     keys
 	history  []Signed
 
-	publishing sync.Mutex // of the places: one publisher at a time; taken before mu
-	places     []*place
+	publishing sync.Mutex // of the folders: one publisher at a time; taken before mu
+	folders    []folder
+	outside    []outsider
+	shown      *prometheus.GaugeVec
 
 	size atomic.Int64
 	// grown is closed and replaced when the log has grown; due asks for a checkpoint.
@@ -133,7 +141,7 @@ func Open(cfg Config, log *slog.Logger, now clock.Now) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{cfg: cfg, log: log, now: now, lock: lock, grown: make(chan struct{}), due: make(chan struct{}, 1), stood: make(chan error, 1)}
+	l := &Ledger{cfg: cfg, log: log, now: now, lock: lock, grown: make(chan struct{}), due: make(chan struct{}, 1), stood: make(chan error, 1), shown: newShown()}
 	if err := l.open(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -151,9 +159,12 @@ func (l *Ledger) open() error {
 	if err := l.recover(); err != nil {
 		return err
 	}
-	l.places = []*place{{dir: filepath.Join(l.cfg.Dir, publicDir)}}
+	l.folders = []folder{folder(filepath.Join(l.cfg.Dir, publicDir))}
 	if l.cfg.Publish != "" {
-		l.places = append(l.places, &place{dir: l.cfg.Publish})
+		l.folders = append(l.folders, folder(l.cfg.Publish))
+	}
+	if l.outside, err = l.outsiders(); err != nil {
+		return err
 	}
 	if err := l.agree(); err != nil || !l.keys.due {
 		return err
