@@ -212,6 +212,7 @@ func (a *Audit) Run(ctx context.Context) error {
 	err := a.loop.Run(ctx)
 	stop() // only now, so that what was moved last is signed too
 	running.Wait()
+	a.ledger.ShowLast(context.WithoutCancel(ctx))
 	return errors.Join(err, signed, checked, passed, swept, a.reader.Close(), a.index.Close(), a.ledger.Close(), a.custody.Close())
 }
 

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -246,14 +247,18 @@ func (s *said) Write(p []byte) (int, error) {
 	return s.text.Write(p)
 }
 
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
 // wait waits until all of these words were logged.
 func (s *said) wait(t *testing.T, words ...string) {
 	t.Helper()
 	var all string
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		s.mu.Lock()
-		all = s.text.String()
-		s.mu.Unlock()
+		all = s.String()
 		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(all, word) }) {
 			return
 		}
@@ -313,6 +318,50 @@ headgate_audit_checkpoint_records 303
 		t.Error(err)
 	}
 	o.fetched(bucket, "tile/0/000", "tile/entries/000", "tile/0/001.p/47")
+}
+
+func TestTheEndOfTheServiceWaitsForTheBucketButNotForever(t *testing.T) {
+	shelf := newShelf(t)
+	o := with(t, shelf.server.URL)
+	bucket := o.bucket(true)
+	l := open(t, ledger.Config{Dir: t.TempDir(), Bucket: bucket})
+	w := &writer{name: "edge"}
+	grown(t, l, w, 3)
+	l.ShowLast(t.Context())
+	o.until(bucket, 3)
+	shelf.set(func() { shelf.down = true })
+	grown(t, l, w, 3)
+	l.ShowLast(t.Context()) // returns
+	shelf.set(func() { shelf.down = false })
+	o.until(bucket, 3)
+}
+
+// A folder that knows another log is an alert, too, once.
+func TestAFolderThatKnowsAnotherLogIsAnAlert(t *testing.T) {
+	second := t.TempDir()
+	grown(t, open(t, ledger.Config{Dir: t.TempDir(), Publish: second, Origin: "bank.example/audit"}), &writer{name: "edge"}, 5)
+	var said said
+	l := openSaying(t, ledger.Config{Dir: t.TempDir(), Publish: second, Origin: "bank.example/audit", CheckpointEvery: 5 * time.Millisecond}, &said)
+	add(t, l, (&writer{name: "forger"}).many(7)...)
+	told := make(alerts, 10)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = l.Run(ctx) })
+	running.Go(func() { _ = l.Watch(ctx, told) })
+	defer running.Wait()
+	defer cancel()
+	select {
+	case ev := <-told:
+		if !ev.GetAlert() || !strings.Contains(ev.GetDecision().GetSentence(), second+": it knows another log: its checkpoint of 5 records") {
+			t.Errorf("%v", ev)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("nobody was told")
+	}
+	time.Sleep(100 * time.Millisecond) // twenty more tries
+	if len(told) > 0 || strings.Count(said.String(), "another log") != 1 {
+		t.Errorf("said more than once: %d alerts, %s", len(told), said.String())
+	}
 }
 
 // A store that takes a lock without a word and does not hold it is found out by asking.

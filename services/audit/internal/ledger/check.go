@@ -216,6 +216,10 @@ func (l *Ledger) Watch(ctx context.Context, journal record.Sink) error {
 				l.log.Error("that the ledger stands still could not be recorded", "cause", err)
 			}
 			continue
+		case why := <-l.other:
+			timer.Stop()
+			l.accused("every folder", why, journal)
+			continue
 		case <-timer.C:
 		}
 		if err := l.checkNow(ctx, journal); err != nil {

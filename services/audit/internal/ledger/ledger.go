@@ -126,6 +126,7 @@ type Ledger struct {
 	grown  chan struct{}
 	due    chan struct{}
 	stood  chan error // why the ledger began to stand still, until Watch has told it
+	other  chan error // that a folder has another log, likewise
 }
 
 // Open takes the directory, repairs what a crash left behind and makes sure that the records are those that the last checkpoint signs.
@@ -141,7 +142,7 @@ func Open(cfg Config, log *slog.Logger, now clock.Now) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{cfg: cfg, log: log, now: now, lock: lock, grown: make(chan struct{}), due: make(chan struct{}, 1), stood: make(chan error, 1), shown: newShown()}
+	l := &Ledger{cfg: cfg, log: log, now: now, lock: lock, grown: make(chan struct{}), due: make(chan struct{}, 1), stood: make(chan error, 1), other: make(chan error, 1), shown: newShown()}
 	if err := l.open(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -286,6 +287,7 @@ func (l *Ledger) grew(size int64) {
 func (l *Ledger) Run(ctx context.Context) error {
 	ticker := time.NewTicker(l.cfg.CheckpointEvery)
 	defer ticker.Stop()
+	var failed error // what was said last
 	for {
 		select {
 		case <-ctx.Done():
@@ -293,9 +295,23 @@ func (l *Ledger) Run(ctx context.Context) error {
 		case <-ticker.C:
 		case <-l.due:
 		}
-		if err := l.Checkpoint(); err != nil {
-			l.log.Error("the ledger could not be signed", "cause", err)
+		err := l.Checkpoint()
+		if err != nil && !alike(failed, err) {
+			l.log.Error("the ledger could not be signed, or not be published everywhere; that is tried again", "cause", err)
+			l.tell(err)
 		}
+		failed = err
+	}
+}
+
+// tell has Watch record that a folder has another log.
+func (l *Ledger) tell(why error) {
+	if !errors.Is(why, errOtherLog) {
+		return
+	}
+	select {
+	case l.other <- why:
+	default: // the one before is not recorded yet
 	}
 }
 

@@ -16,6 +16,8 @@ import (
 const (
 	// longestWait is the longest between two tries at one that does not take the checkpoint.
 	longestWait = 5 * time.Minute
+	// lastPatience is how long the end of the service waits for all outside.
+	lastPatience = 5 * time.Second
 	// otherLogAction is the event.action of what is recorded when somebody outside knows another log than this.
 	otherLogAction = "ledger-witness"
 )
@@ -63,6 +65,22 @@ func (l *Ledger) Show(ctx context.Context, sink record.Sink) {
 	running.Wait()
 }
 
+// ShowLast shows all outside the checkpoint that was signed last, once, when the service ends: until the next start nobody would.
+func (l *Ledger) ShowLast(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastPatience)
+	defer cancel()
+	var running sync.WaitGroup
+	for _, o := range l.outside {
+		running.Go(func() {
+			defer o.close()
+			if _, err := o.show(ctx); err != nil {
+				l.log.Warn("the log's last checkpoint was not taken outside; it is shown again at the next start", "by", o.String(), "cause", err)
+			}
+		})
+	}
+	running.Wait()
+}
+
 // newShown counts what everybody outside has.
 func newShown() *prometheus.GaugeVec {
 	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "headgate_audit_checkpoint_outside_records", Help: "Records below the last checkpoint that a witness or bucket took."}, []string{"by"})
@@ -89,7 +107,7 @@ func (l *Ledger) showAgain(ctx context.Context, o outsider, shown prometheus.Gau
 			wait = min(2*wait, longestWait)
 			if !alike(failed, err) {
 				l.log.Error("the log's checkpoint was not taken outside; it is tried again", "by", o.String(), "cause", err)
-				l.accused(o, err, sink)
+				l.accused(o.String(), err, sink)
 			}
 			failed = err
 		default:
@@ -119,13 +137,13 @@ func alike(before, now error) bool {
 }
 
 // accused records the word of somebody outside that this is another log: either this one was changed, or they were shown another.
-func (l *Ledger) accused(o outsider, why error, sink record.Sink) {
+func (l *Ledger) accused(by string, why error, sink record.Sink) {
 	if !errors.Is(why, errOtherLog) {
 		return
 	}
 	err := sink.Append(&eventsv1.Event{
 		Action: otherLogAction, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Tenant: ownTenant, Principal: record.Service("audit"), Alert: true,
-		Decision: &eventsv1.Decision{Stage: "witness", Sentence: "The log's checkpoint was not taken by " + o.String() + ": " + why.Error() + ". Keep the ledger's folder for an investigation and compare it with what was published."},
+		Decision: &eventsv1.Decision{Stage: "witness", Sentence: "The log's checkpoint was not taken by " + by + ": " + why.Error() + ". Keep the ledger's folder for an investigation and compare it with what was published."},
 	}, journal.Spool)
 	if err != nil {
 		l.log.Error("that somebody outside knows another log could not be recorded", "cause", err)
