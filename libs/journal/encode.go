@@ -65,6 +65,7 @@ func (e *encoder) principal(field protowire.Number, p *eventsv1.Principal) {
 	e.text(9, p.GetTokenId())
 	e.text(10, p.GetService())
 	e.texts(11, p.GetActors())
+	e.text(12, p.GetTenant())
 	e.end(at)
 }
 
@@ -129,6 +130,7 @@ func (e *encoder) decision(field protowire.Number, d *eventsv1.Decision) {
 		e.fact(15, f)
 	}
 	e.texts(16, d.GetNear())
+	e.flag(17, d.GetHidden())
 	e.end(at)
 }
 

@@ -14,6 +14,7 @@ import (
 // Filter says which records are wanted; empty fields narrow nothing. Its zero value wants all.
 type Filter struct {
 	Tenant string
+	// Person is as record.PersonOf has it.
 	Person string
 	Agent  string
 	Server string
@@ -24,6 +25,8 @@ type Filter struct {
 	Outcome, Rule, Code string
 	// Call is the id of a call, Trace of a trace.
 	Call, Trace string
+	// Own leaves out what the person, whose own records are wanted, was not told: calls of what they were told does not exist.
+	Own bool
 	// Text holds words that all must occur in the record, side by side where punctuation joins them.
 	Text         string
 	Since, Until time.Time
@@ -45,6 +48,9 @@ func (f Filter) Map() map[string]string {
 			out[name] = *value
 		}
 	}
+	if f.Own {
+		out["own"] = "true"
+	}
 	if !f.Since.IsZero() {
 		out["since"] = f.Since.UTC().Format(time.RFC3339Nano)
 	}
@@ -65,6 +71,8 @@ func ParseFilter(m map[string]string) (Filter, error) {
 			f.Since, err = time.Parse(time.RFC3339Nano, value)
 		case name == "until":
 			f.Until, err = time.Parse(time.RFC3339Nano, value)
+		case name == "own" && value == "true":
+			f.Own = true
 		case fields[name] != nil:
 			*fields[name] = value
 		default:
@@ -96,7 +104,7 @@ func (f Filter) Match(ev *eventsv1.Event) bool {
 // MatchFields is Match for all but the text and the time.
 func (f Filter) MatchFields(ev *eventsv1.Event) bool {
 	for _, c := range [][2]string{
-		{f.Tenant, ev.GetTenant()}, {f.Person, ev.GetPrincipal().GetPerson()}, {f.Agent, ev.GetPrincipal().GetAgent()}, {f.Server, ev.GetTarget().GetServer()},
+		{f.Tenant, ev.GetTenant()}, {f.Person, record.PersonOf(ev)}, {f.Agent, ev.GetPrincipal().GetAgent()}, {f.Server, ev.GetTarget().GetServer()},
 		{f.Tool, ev.GetTarget().GetTool()}, {f.Effect, ev.GetDecision().GetEffect()}, {f.Action, ev.GetAction()}, {f.Outcome, record.Outcome(ev)},
 		{f.Rule, ev.GetDecision().GetRule()}, {f.Code, record.Code(ev)}, {f.Call, ev.GetCallId()}, {f.Trace, ev.GetTrace().GetTraceId()},
 	} {
@@ -104,7 +112,7 @@ func (f Filter) MatchFields(ev *eventsv1.Event) bool {
 			return false
 		}
 	}
-	return true
+	return !f.Own || record.Told(ev)
 }
 
 // searchable is the words of an event that people look for.

@@ -249,7 +249,7 @@ func errorType(ev *eventsv1.Event) string {
 
 func (d document) principal(ev *eventsv1.Event) {
 	p, s := ev.GetPrincipal(), ev.GetSource()
-	id, name := p.GetPerson(), p.GetDisplayName()
+	id, name := PersonOf(ev), p.GetDisplayName()
 	if id == "" && p.GetService() != "" {
 		id = "service:" + p.GetService()
 	}
@@ -343,6 +343,7 @@ func (d document) decision(v *eventsv1.Decision) {
 	d.put("headgate.decision.matched", v.GetMatched())
 	d.put("headgate.decision.failed", v.GetFailed())
 	d.put("headgate.decision.near", v.GetNear())
+	d.put("headgate.decision.hidden", v.GetHidden())
 	d.put("headgate.decision.facts", factNames(v))
 	d.put("headgate.decision.authz_revision", v.GetAuthzRevision())
 }

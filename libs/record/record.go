@@ -10,6 +10,7 @@ import (
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/journal"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
 )
 
@@ -54,8 +55,28 @@ func Hash(data []byte) []byte {
 // Person is the principal of what a person does, through an agent or without one.
 func Person(c *identityv1.Caller) *eventsv1.Principal {
 	return &eventsv1.Principal{
-		Person: c.GetName(), Email: c.GetEmail(), DisplayName: c.GetDisplayName(), Roles: c.GetRoles(),
+		Tenant: c.GetTenant(), Person: c.GetName(), Email: c.GetEmail(), DisplayName: c.GetDisplayName(), Roles: c.GetRoles(),
 		Agent: c.GetAgent(), ClientId: c.GetClientId(), TokenId: c.GetTokenId(),
+	}
+}
+
+// PersonOf is who did it, by a name that nobody else has in the tenant's records: somebody of another tenant has that before theirs, as system/admin.
+func PersonOf(ev *eventsv1.Event) string {
+	p := ev.GetPrincipal()
+	if p.GetPerson() == "" || p.GetTenant() == "" || p.GetTenant() == ev.GetTenant() {
+		return p.GetPerson()
+	}
+	return p.GetTenant() + "/" + p.GetPerson()
+}
+
+// Told reports whether who called may read the record: they may not where they were told that what they called does not exist.
+func Told(ev *eventsv1.Event) bool {
+	d := ev.GetDecision()
+	switch d.GetReason() {
+	case faultv1.Reason_REASON_UNKNOWN_TOOL, faultv1.Reason_REASON_NOT_GRANTED: // records of before hidden was there
+		return false
+	default:
+		return !d.GetHidden()
 	}
 }
 

@@ -163,7 +163,7 @@ func TestAReportOnASubjectFindsTheCallsAboutIt(t *testing.T) {
 				t.Fatalf("the record names who was asked about: %v", ev)
 			}
 		}
-		return len(found) == 6 && strings.Contains(found[0].GetDecision().GetSentence(), "of keys "+key)
+		return len(found) == 6 && strings.Contains(found[0].GetDecision().GetSentence(), "of a subject by its keys "+key)
 	})
 	for name, r := range map[string]*auditv1.ReportRequest{
 		"another report": {Kind: auditv1.ReportKind_REPORT_KIND_DENIED, Subject: &auditv1.Subject{Kind: "patient", Name: "P-1"}},

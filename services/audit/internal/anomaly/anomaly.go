@@ -93,7 +93,7 @@ func (r *Road) kind(ev *eventsv1.Event) string {
 // message is the record as it was journaled, with what a CloudEvents reader needs to know of the alert (binary mode).
 func message(r index.Record, kind string) journal.Message {
 	ev := r.Event
-	who := ev.GetPrincipal().GetPerson()
+	who := record.PersonOf(ev)
 	if who == "" {
 		who = ev.GetPrincipal().GetService()
 	}

@@ -29,7 +29,7 @@ func CEF() Format {
 func cefFields(ev *eventsv1.Event) [][2]string {
 	p, t, d := ev.GetPrincipal(), ev.GetTarget(), ev.GetDecision()
 	fields := [][2]string{
-		{"rt", strconv.FormatInt(ev.GetTime().AsTime().UnixMilli(), 10)}, {"externalId", ev.GetId()}, {"suid", p.GetPerson()}, {"suser", p.GetEmail()}, {"src", ev.GetSource().GetIp()},
+		{"rt", strconv.FormatInt(ev.GetTime().AsTime().UnixMilli(), 10)}, {"externalId", ev.GetId()}, {"suid", record.PersonOf(ev)}, {"suser", p.GetEmail()}, {"src", ev.GetSource().GetIp()},
 		{"act", d.GetEffect()}, {"outcome", record.Outcome(ev)}, {"reason", reasonCode(ev)}, {"msg", record.Reason(ev)}, {"requestMethod", ev.GetRequest().GetMethod()}, {"request", t.GetResource()},
 		{"requestClientApplication", p.GetAgent()}, {"dvchost", ev.GetService()}, {"dhost", t.GetAddress()},
 	}

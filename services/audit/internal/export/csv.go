@@ -114,7 +114,7 @@ func earlier() []column {
 		{"outcome", record.Outcome},
 		{"tenant", (*eventsv1.Event).GetTenant},
 		{"service", (*eventsv1.Event).GetService},
-		{"person", func(ev *eventsv1.Event) string { return ev.GetPrincipal().GetPerson() }},
+		{"person", record.PersonOf},
 		{"email", func(ev *eventsv1.Event) string { return ev.GetPrincipal().GetEmail() }},
 		{"roles", func(ev *eventsv1.Event) string { return strings.Join(ev.GetPrincipal().GetRoles(), " ") }},
 		{"agent", func(ev *eventsv1.Event) string { return ev.GetPrincipal().GetAgent() }},

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"encoding/json"
 	"net"
 	"slices"
@@ -66,7 +67,7 @@ func ocsfActor(ev *eventsv1.Event) map[string]any {
 	switch {
 	case p.GetPerson() != "":
 		actor["user"] = prune(map[string]any{
-			"uid": p.GetPerson(), "name": p.GetPerson(), "full_name": p.GetDisplayName(), "email_addr": p.GetEmail(), "org": prune(map[string]any{"uid": ev.GetTenant()}),
+			"uid": record.PersonOf(ev), "name": p.GetPerson(), "full_name": p.GetDisplayName(), "email_addr": p.GetEmail(), "org": prune(map[string]any{"uid": cmp.Or(p.GetTenant(), ev.GetTenant())}),
 		})
 	case p.GetService() != "":
 		actor["app_name"] = p.GetService()

@@ -109,6 +109,9 @@ func (c Cover) Facts() [][2]string {
 		{"Completeness", fmt.Sprintf("Every record that fits period and filter among the first %d of the log %s, as its checkpoint below signs them. Started records are left out: each call has a final one. "+
 			"Check with headgate audit export and headgate audit verify.", c.Size, c.Origin)},
 	}
+	if c.Filter.Own {
+		facts = append(facts, [2]string{"Left out", "Calls of what the person was told does not exist; who may read others' records finds them."})
+	}
 	if c.Report.Subject != "" {
 		facts = append(facts, [2]string{"Subject", c.Report.Subject + ". Calls that were made are found by the id of its key in their record, also when the key was erased. Calls of tools whose recording (spec.record, spec.toolRecord) names no such subject are not among them."})
 	}
@@ -209,7 +212,7 @@ func pageColumns() []column {
 		{"Time (UTC)", func(ev *eventsv1.Event) string { return ev.GetTime().AsTime().UTC().Format("2006-01-02 15:04:05.000") }},
 		{"Action", (*eventsv1.Event).GetAction},
 		{"Outcome", record.Outcome},
-		{"Person", func(ev *eventsv1.Event) string { return ev.GetPrincipal().GetPerson() }},
+		{"Person", record.PersonOf},
 		{"Agent", func(ev *eventsv1.Event) string { return ev.GetPrincipal().GetAgent() }},
 		{"Server", func(ev *eventsv1.Event) string { return ev.GetTarget().GetServer() }},
 		{"Tool or resource", func(ev *eventsv1.Event) string {

@@ -56,12 +56,8 @@ func (h *Handler) filter(ctx context.Context, tenant string, f *auditv1.Filter) 
 	if err != nil {
 		return base.Filter{}, err
 	}
-	person, err := whose(rpc.CallerFrom(ctx), f.GetPerson())
-	if err != nil {
-		return base.Filter{}, err
-	}
 	out := base.Filter{
-		Tenant: tenant, Person: person, Agent: f.GetAgent(), Server: f.GetServer(), Tool: f.GetTool(), Effect: f.GetEffect(), Action: f.GetAction(), Text: strings.TrimSpace(f.GetText()),
+		Tenant: tenant, Person: f.GetPerson(), Agent: f.GetAgent(), Server: f.GetServer(), Tool: f.GetTool(), Effect: f.GetEffect(), Action: f.GetAction(), Text: strings.TrimSpace(f.GetText()),
 		Outcome: f.GetOutcome(), Rule: f.GetRule(), Code: f.GetCode(), Call: f.GetCallId(), Trace: f.GetTraceId(),
 	}
 	if f.GetSince() != nil {
@@ -73,7 +69,7 @@ func (h *Handler) filter(ctx context.Context, tenant string, f *auditv1.Filter) 
 	if f.GetSince() != nil && f.GetUntil() != nil && !out.Since.Before(out.Until) {
 		return base.Filter{}, fault.Invalid("since: must be before until")
 	}
-	return out, nil
+	return narrow(rpc.CallerFrom(ctx), out)
 }
 
 // note records that the caller reads the record, and which part of it.

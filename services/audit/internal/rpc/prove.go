@@ -70,11 +70,11 @@ func (h *Handler) find(ctx context.Context, tenant, id string) (*eventsv1.Event,
 	if err != nil {
 		return nil, err
 	}
-	person, err := whose(rpc.CallerFrom(ctx), "")
+	mine, err := narrow(rpc.CallerFrom(ctx), base.Filter{Tenant: tenant, Text: id, Since: time.Unix(0, 0), Until: h.Now().Add(defaultSince)})
 	if err != nil {
 		return nil, err
 	}
-	q := index.Query{Filter: base.Filter{Tenant: tenant, Person: person, Text: id, Since: time.Unix(0, 0), Until: h.Now().Add(defaultSince)}, Started: true, Limit: defaultPage}
+	q := index.Query{Filter: mine, Started: true, Limit: defaultPage}
 	for {
 		page, err := h.Index.Search(ctx, q)
 		if err != nil {

@@ -36,8 +36,11 @@ func (h *Handler) Report(ctx context.Context, in *connect.Request[auditv1.Report
 		return err
 	}
 	words := "report " + strings.ToLower(report.Title)
-	if r.GetSubject() != nil { // by its keys, not its name: what is recorded stays when the subject is erased
-		report, words = report.About(r.GetSubject().GetKind()+" "+r.GetSubject().GetName(), keys), strings.TrimSpace(words+", of keys "+strings.Join(keys, " "))
+	if r.GetSubject() != nil {
+		report, words = report.About(r.GetSubject().GetKind()+" "+r.GetSubject().GetName(), keys), words+", of a subject"
+		if reads(rpc.CallerFrom(ctx)) { // by its keys, not its name: what is recorded stays when the subject is erased. Who reads their own alone would learn whether there are any
+			words = strings.TrimSpace(words + " by its keys " + strings.Join(keys, " "))
+		}
 	}
 	if err := h.note(ctx, "audit-report", f, words); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
+	base "headgate.dev/libs/ledger"
 	"headgate.dev/libs/record"
 	"headgate.dev/libs/rpc"
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
@@ -85,23 +86,33 @@ func (h *Handler) query(ctx context.Context, r *auditv1.SearchRequest) (index.Qu
 	return q, nil
 }
 
-// whose is the person whose records may be searched; empty for everyone's. Who reads for others holds a right that says so.
-func whose(c rpc.Caller, requested string) (string, error) {
+// reads reports whether the caller may read others' records: who does holds a right that says so.
+func reads(c rpc.Caller) bool {
 	readers := []optionsv1.Role{optionsv1.Role_ROLE_AUDITOR, optionsv1.Role_ROLE_SECURITY, optionsv1.Role_ROLE_ADMIN, optionsv1.Role_ROLE_PLATFORM}
-	if c.Person == nil || slices.ContainsFunc(readers, c.Has) {
-		return requested, nil
+	return c.Person == nil || slices.ContainsFunc(readers, c.Has)
+}
+
+// narrow leaves of the records that are wanted those that the caller may read: their own, and for an agent what it did itself.
+func narrow(c rpc.Caller, wanted base.Filter) (base.Filter, error) {
+	if reads(c) {
+		return wanted, nil
 	}
-	own := c.Person.GetName()
+	own, agent := c.Person.GetName(), c.Person.GetAgent()
 	switch {
 	case own == "":
-		return "", fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token names no person, so no records are theirs. Sign in again.")
-	case requested != "" && requested != own:
-		return "", fault.New(faultv1.Reason_REASON_ROLE_REQUIRED,
+		return base.Filter{}, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The access token names no person, so no records are theirs. Sign in again.")
+	case agent != "" && wanted.Agent != "" && wanted.Agent != agent:
+		return base.Filter{}, fault.New(faultv1.Reason_REASON_ROLE_REQUIRED, "The agent %q may read the records of what it did itself only. Leave the agent out.", agent).With("agent", wanted.Agent)
+	case wanted.Person != "" && wanted.Person != own:
+		return base.Filter{}, fault.New(faultv1.Reason_REASON_ROLE_REQUIRED,
 			"You may read your own records only, not those of %q. Leave the person out, or ask for the role auditor, security or admin.",
-			requested).With("person", requested)
-	default:
-		return own, nil
+			wanted.Person).With("person", wanted.Person)
 	}
+	wanted.Person, wanted.Own = own, true
+	if agent != "" {
+		wanted.Agent = agent
+	}
+	return wanted, nil
 }
 
 // tokens makes page tokens that are good for one search only: with other filters the place in it means nothing.

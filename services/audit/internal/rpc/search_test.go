@@ -34,10 +34,20 @@ func TestOnlyReadersOfTheRecordSearchForOthers(t *testing.T) {
 		"administrator":               {person("adm", optionsv1.Role_ROLE_ADMIN), "bob", "bob", 0},
 		"administrator of everything": {person("root", optionsv1.Role_ROLE_PLATFORM), "bob", "bob", 0},
 	} {
-		got, err := whose(c.caller, c.requested)
-		if got != c.want || (err != nil) != (c.reason != 0) || err != nil && !fault.Is(err, c.reason) {
-			t.Errorf("%s: %q, %v", name, got, err)
+		got, err := narrow(c.caller, ledger.Filter{Person: c.requested})
+		if got.Person != c.want || got.Own != (c.want != "" && !reads(c.caller)) || (err != nil) != (c.reason != 0) || err != nil && !fault.Is(err, c.reason) {
+			t.Errorf("%s: %+v, %v", name, got, err)
 		}
+	}
+}
+
+func TestAnAgentReadsWhatItDidItself(t *testing.T) {
+	agent := rpc.Caller{Person: &identityv1.Caller{Tenant: "acme", Name: "ana", Agent: "triage", Rights: []optionsv1.Role{optionsv1.Role_ROLE_MEMBER}}}
+	if got, err := narrow(agent, ledger.Filter{Tool: "get"}); err != nil || got != (ledger.Filter{Person: "ana", Agent: "triage", Own: true, Tool: "get"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := narrow(agent, ledger.Filter{Agent: "other"}); !fault.Is(err, faultv1.Reason_REASON_ROLE_REQUIRED) {
+		t.Errorf("another agent's: %v", err)
 	}
 }
 

@@ -405,7 +405,7 @@ func (e *Entry) conclude(failure error) {
 	if !e.judged || e.stopped() {
 		d.Effect = effectBlock
 	}
-	d.Reason, d.Sentence, d.Stage = why.Reason, clip(why.Sentence, 1000), e.stage
+	d.Reason, d.Sentence, d.Stage, d.Hidden = why.Reason, clip(why.Sentence, 1000), e.stage, hidden(failure)
 	e.event.Alert = e.event.Alert || record.Alarming(why.Reason)
 	if d.GetEffect() == effectEscalate {
 		e.event.Approval = e.asked()

@@ -38,6 +38,12 @@ func Invisible(reason faultv1.Reason, format string, args ...any) error {
 	return &Refusal{Fault: fault.New(reason, format, args...), Hidden: true}
 }
 
+// hidden reports whether a refusal looks to the caller as if there were nothing.
+func hidden(err error) bool {
+	var known *Refusal
+	return errors.As(err, &known) && known.Hidden
+}
+
 // AtHTTP makes a refusal with an HTTP status of its own.
 func AtHTTP(status int, reason faultv1.Reason, format string, args ...any) *Refusal {
 	return &Refusal{Fault: fault.New(reason, format, args...), Status: status}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -116,8 +115,7 @@ func (g *Guard) task(ctx context.Context, in *Inbound, e *Entry) (Answer, error)
 
 // hiddenAs puts another refusal in the place of one that looks as if something were not there. A kill is said in words.
 func hiddenAs(err, as error) error {
-	var known *Refusal
-	if errors.As(err, &known) && known.Hidden {
+	if hidden(err) {
 		return as
 	}
 	return err

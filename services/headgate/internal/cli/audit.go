@@ -81,7 +81,7 @@ func (m *moment) at(now time.Time) time.Time {
 
 func eventRow(event *eventsv1.Event) []string {
 	decision, target, who := event.GetDecision(), event.GetTarget(), event.GetPrincipal()
-	return []string{event.GetTime().AsTime().Format("2006-01-02T15:04:05.000Z"), event.GetAction(), record.Outcome(event), decision.GetEffect(), who.GetPerson(), who.GetAgent(),
+	return []string{event.GetTime().AsTime().Format("2006-01-02T15:04:05.000Z"), event.GetAction(), record.Outcome(event), decision.GetEffect(), record.PersonOf(event), who.GetAgent(),
 		target.GetServer(), target.GetTool(), decision.GetRule(), cmp.Or(decision.GetSentence(), changed(event.GetChange()))}
 }
 

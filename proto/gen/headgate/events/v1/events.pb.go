@@ -437,7 +437,9 @@ type Principal struct {
 	// When a service acts by itself.
 	Service string `protobuf:"bytes,10,opt,name=service,proto3" json:"service,omitempty"`
 	// Who acts for the person, who speaks to Headgate last: the chain of act claims (RFC 8693). Empty where it is the agent and the client alone.
-	Actors        []string `protobuf:"bytes,11,rep,name=actors,proto3" json:"actors,omitempty"`
+	Actors []string `protobuf:"bytes,11,rep,name=actors,proto3" json:"actors,omitempty"`
+	// Whose person it is. Somebody of another tenant than the record's is another one, whatever the name: the platform's administrator is system's.
+	Tenant        string `protobuf:"bytes,12,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -547,6 +549,13 @@ func (x *Principal) GetActors() []string {
 		return x.Actors
 	}
 	return nil
+}
+
+func (x *Principal) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
 }
 
 type Source struct {
@@ -803,7 +812,9 @@ type Decision struct {
 	Facts []*Fact `protobuf:"bytes,15,rep,name=facts,proto3" json:"facts,omitempty"`
 	// Where the call was refused: rules that did not match for one of their conditions alone, and that condition as the policy says it, as
 	// "tickets/close: args.priority != \"high\"". The first 5.
-	Near          []string `protobuf:"bytes,16,rep,name=near,proto3" json:"near,omitempty"`
+	Near []string `protobuf:"bytes,16,rep,name=near,proto3" json:"near,omitempty"`
+	// The caller was told that this does not exist.
+	Hidden        bool `protobuf:"varint,17,opt,name=hidden,proto3" json:"hidden,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -948,6 +959,13 @@ func (x *Decision) GetNear() []string {
 		return x.Near
 	}
 	return nil
+}
+
+func (x *Decision) GetHidden() bool {
+	if x != nil {
+		return x.Hidden
+	}
+	return false
 }
 
 // Fact is one value that rules were judged by.
@@ -1796,7 +1814,7 @@ const file_headgate_events_v1_events_proto_rawDesc = "" +
 	"\x06grants\x18\x1b \x03(\v2\x19.headgate.events.v1.GrantR\x06grants\x12\x16\n" +
 	"\x06writer\x18d \x01(\tR\x06writer\x12\x1a\n" +
 	"\bsequence\x18e \x01(\x04R\bsequence\x12#\n" +
-	"\rprevious_hash\x18f \x01(\fR\fpreviousHash\"\xba\x02\n" +
+	"\rprevious_hash\x18f \x01(\fR\fpreviousHash\"\xd2\x02\n" +
 	"\tPrincipal\x12\x16\n" +
 	"\x06person\x18\x01 \x01(\tR\x06person\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12!\n" +
@@ -1810,7 +1828,8 @@ const file_headgate_events_v1_events_proto_rawDesc = "" +
 	"\btoken_id\x18\t \x01(\tR\atokenId\x12\x18\n" +
 	"\aservice\x18\n" +
 	" \x01(\tR\aservice\x12\x16\n" +
-	"\x06actors\x18\v \x03(\tR\x06actors\"7\n" +
+	"\x06actors\x18\v \x03(\tR\x06actors\x12\x16\n" +
+	"\x06tenant\x18\f \x01(\tR\x06tenant\"7\n" +
 	"\x06Source\x12\x0e\n" +
 	"\x02ip\x18\x01 \x01(\tR\x02ip\x12\x1d\n" +
 	"\n" +
@@ -1830,7 +1849,7 @@ const file_headgate_events_v1_events_proto_rawDesc = "" +
 	"\x0fdefinition_hash\x18\x03 \x01(\tR\x0edefinitionHash\x12\x18\n" +
 	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06labels\x18\x05 \x03(\tR\x06labels\x12\x1a\n" +
-	"\bresource\x18\x06 \x01(\tR\bresource\"\xcb\x03\n" +
+	"\bresource\x18\x06 \x01(\tR\bresource\"\xe3\x03\n" +
 	"\bDecision\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06effect\x18\x02 \x01(\tR\x06effect\x12\x12\n" +
@@ -1848,7 +1867,8 @@ const file_headgate_events_v1_events_proto_rawDesc = "" +
 	"\amatched\x18\r \x03(\tR\amatched\x12\x16\n" +
 	"\x06failed\x18\x0e \x03(\tR\x06failed\x12.\n" +
 	"\x05facts\x18\x0f \x03(\v2\x18.headgate.events.v1.FactR\x05facts\x12\x12\n" +
-	"\x04near\x18\x10 \x03(\tR\x04near\"i\n" +
+	"\x04near\x18\x10 \x03(\tR\x04near\x12\x16\n" +
+	"\x06hidden\x18\x11 \x01(\bR\x06hidden\"i\n" +
 	"\x04Fact\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bdeclared\x18\x02 \x01(\tR\bdeclared\x121\n" +

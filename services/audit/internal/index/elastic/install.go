@@ -16,7 +16,7 @@ import (
 )
 
 // schemaVersion is that of the mapping in files. It rises with every change of it.
-const schemaVersion = 3
+const schemaVersion = 4
 
 // The kinds of things that are installed, each a folder of files.
 const (
@@ -191,9 +191,9 @@ func (c *cluster) put(ctx context.Context, p Part) error {
 func (c *cluster) putComponent(ctx context.Context, p Part) error {
 	switch {
 	case strings.HasSuffix(p.Name, "@lifecycle") && c.withoutLifecycle:
-		p.Body = []byte(`{"_meta": {"managed_by": "headgate", "version": 3}, "template": {"lifecycle": {"data_retention": "2282d"}}}`)
+		p.Body = []byte(`{"_meta": {"managed_by": "headgate", "version": 4}, "template": {"lifecycle": {"data_retention": "2282d"}}}`)
 	case strings.HasSuffix(p.Name, "@ingest") && c.withoutPipeline:
-		p.Body = []byte(`{"_meta": {"managed_by": "headgate", "version": 3}, "template": {}}`)
+		p.Body = []byte(`{"_meta": {"managed_by": "headgate", "version": 4}, "template": {}}`)
 	}
 	err := c.send(ctx, p)
 	if lacks(err, "constant_keyword") {

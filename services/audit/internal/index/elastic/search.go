@@ -16,6 +16,7 @@ import (
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/audit/internal/index"
 )
 
@@ -109,8 +110,15 @@ func conditions(q index.Query) (map[string]any, error) {
 		filters = append(filters, words...)
 	}
 	out := map[string]any{"filter": filters}
+	never := []map[string]any{}
 	if !q.Started {
-		out["must_not"] = []map[string]any{term("headgate.call.phase", "started")}
+		never = append(never, term("headgate.call.phase", "started"))
+	}
+	if q.Own {
+		never = append(never, term("headgate.decision.hidden", "true"), term("event.code", fault.Code(faultv1.Reason_REASON_UNKNOWN_TOOL)), term("event.code", fault.Code(faultv1.Reason_REASON_NOT_GRANTED)))
+	}
+	if len(never) > 0 {
+		out["must_not"] = never
 	}
 	return out, nil
 }

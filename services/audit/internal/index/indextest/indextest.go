@@ -144,28 +144,39 @@ func narrows(t *testing.T, x index.Index) {
 		Event("b", "acme", "eve", 11, func(ev *eventsv1.Event) { // says in words what the one before is
 			ev.Decision.Sentence = "tickets/no call-a 4bf92f3577b34da6a3ce929d0e0e4736 role-required"
 		}),
+		Event("c", "acme", "zoe", 12, func(ev *eventsv1.Event) { ev.Principal.Tenant = "acme" }),
+		Event("d", "acme", "zoe", 13, func(ev *eventsv1.Event) { ev.Principal.Tenant = "system" }),
+		Event("e", "acme", "zoe", 14, func(ev *eventsv1.Event) {
+			ev.Decision = &eventsv1.Decision{Effect: "block", Reason: faultv1.Reason_REASON_QUARANTINED, Hidden: true}
+		}),
+		Event("f", "acme", "zoe", 15, func(ev *eventsv1.Event) { // of before Hidden was there
+			ev.Decision = &eventsv1.Decision{Effect: "block", Reason: faultv1.Reason_REASON_NOT_GRANTED}
+		}),
 	)
 	old := func(q *index.Query) { q.Until = noon.Add(10 * time.Second) }
 	for name, c := range map[string]struct {
 		set  func(q *index.Query)
 		want []string
 	}{
-		"everything": {func(q *index.Query) { old(q) }, []string{"9", "8", "7", "6", "5", "4", "3", "2", "1"}},
-		"finals":     {func(q *index.Query) { old(q); q.Started = false }, []string{"9", "8", "6", "5", "4", "3", "2", "1"}},
-		"tenant":     {func(q *index.Query) { q.Tenant = "globex" }, []string{"3"}},
-		"person":     {func(q *index.Query) { q.Person = "bob" }, []string{"2"}},
-		"both":       {func(q *index.Query) { q.Tenant, q.Person = "globex", "bob" }, nil},
-		"agent":      {func(q *index.Query) { q.Agent = "triage" }, []string{"2"}},
-		"server":     {func(q *index.Query) { q.Server = "crm" }, []string{"3"}},
-		"tool":       {func(q *index.Query) { q.Tool = "get_ticket" }, []string{"4"}},
-		"effect":     {func(q *index.Query) { q.Effect = "block" }, []string{"a", "5"}},
-		"outcome":    {func(q *index.Query) { q.Outcome = "failure" }, []string{"a"}},
-		"no outcome": {func(q *index.Query) { q.Outcome, q.Server = "unknown", "crm" }, []string{"3"}},
-		"rule":       {func(q *index.Query) { q.Rule = "tickets/no" }, []string{"a"}},
-		"no rule":    {func(q *index.Query) { q.Rule = "no" }, nil},
-		"code":       {func(q *index.Query) { q.Code = "role-required" }, []string{"a"}},
-		"call":       {func(q *index.Query) { q.Call = "call-a" }, []string{"a"}},
-		"trace":      {func(q *index.Query) { q.Trace = "4bf92f3577b34da6a3ce929d0e0e4736" }, []string{"a"}},
+		"everything":   {func(q *index.Query) { old(q) }, []string{"9", "8", "7", "6", "5", "4", "3", "2", "1"}},
+		"finals":       {func(q *index.Query) { old(q); q.Started = false }, []string{"9", "8", "6", "5", "4", "3", "2", "1"}},
+		"tenant":       {func(q *index.Query) { q.Tenant = "globex" }, []string{"3"}},
+		"person":       {func(q *index.Query) { q.Person = "bob" }, []string{"2"}},
+		"own":          {func(q *index.Query) { q.Person, q.Own = "zoe", true }, []string{"c"}},
+		"not told":     {func(q *index.Query) { q.Person = "zoe" }, []string{"f", "e", "c"}},
+		"from outside": {func(q *index.Query) { q.Person = "system/zoe" }, []string{"d"}},
+		"both":         {func(q *index.Query) { q.Tenant, q.Person = "globex", "bob" }, nil},
+		"agent":        {func(q *index.Query) { q.Agent = "triage" }, []string{"2"}},
+		"server":       {func(q *index.Query) { q.Server = "crm" }, []string{"3"}},
+		"tool":         {func(q *index.Query) { q.Tool = "get_ticket" }, []string{"4"}},
+		"effect":       {func(q *index.Query) { q.Effect = "block" }, []string{"f", "e", "a", "5"}},
+		"outcome":      {func(q *index.Query) { q.Outcome = "failure" }, []string{"a"}},
+		"no outcome":   {func(q *index.Query) { q.Outcome, q.Server = "unknown", "crm" }, []string{"3"}},
+		"rule":         {func(q *index.Query) { q.Rule = "tickets/no" }, []string{"a"}},
+		"no rule":      {func(q *index.Query) { q.Rule = "no" }, nil},
+		"code":         {func(q *index.Query) { q.Code = "role-required" }, []string{"a"}},
+		"call":         {func(q *index.Query) { q.Call = "call-a" }, []string{"a"}},
+		"trace":        {func(q *index.Query) { q.Trace = "4bf92f3577b34da6a3ce929d0e0e4736" }, []string{"a"}},
 		"all of it": {func(q *index.Query) {
 			q.Outcome, q.Rule, q.Code, q.Text = "failure", "tickets/no", "role-required", "tickets"
 		}, []string{"a"}},

@@ -91,7 +91,7 @@ func (x *Index) insert(ctx context.Context, tx *sqlstore.Tx, records []index.Rec
 	event, words := tx.Prepared(ctx, x.event), tx.Prepared(ctx, x.text)
 	for _, r := range records {
 		ev, started := r.Event, r.Event.GetPhase() == eventsv1.Phase_PHASE_STARTED
-		done, err := event.Exec(ctx, ev.GetId(), index.Nanos(ev.GetTime().AsTime()), ev.GetTenant(), ev.GetPrincipal().GetPerson(),
+		done, err := event.Exec(ctx, ev.GetId(), index.Nanos(ev.GetTime().AsTime()), ev.GetTenant(), record.PersonOf(ev),
 			ev.GetPrincipal().GetAgent(), ev.GetTarget().GetServer(), ev.GetTarget().GetTool(), ev.GetDecision().GetEffect(), ev.GetAction(), record.Alert(ev), started, r.Bytes)
 		if err != nil {
 			return err
