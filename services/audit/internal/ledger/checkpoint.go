@@ -78,14 +78,21 @@ func (l *Ledger) signedSize() int64 {
 
 // Checkpoint signs the log as it is, when it has grown, and publishes that everywhere. Where one place cannot be written, the others are, and the error says so.
 func (l *Ledger) Checkpoint() error {
-	if err := l.Sign(); err != nil {
+	if err := l.signGrown(); err != nil {
 		return err
 	}
-	return l.publish()
+	return l.publish(l.folders)
 }
 
-// Sign signs the log as it is, when it has grown.
+// Sign signs the log as it is, when it has grown, and publishes that below its own directory, so that both say the same; the other places have time until the next checkpoint.
 func (l *Ledger) Sign() error {
+	if err := l.signGrown(); err != nil {
+		return err
+	}
+	return l.publish(l.folders[:1])
+}
+
+func (l *Ledger) signGrown() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.files == nil || l.torn != nil || l.frontier.Size() == l.signedSize() {

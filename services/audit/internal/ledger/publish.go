@@ -54,8 +54,8 @@ func (f folder) dropParts(name string) error { return os.RemoveAll(f.path(name) 
 
 func (f folder) path(name string) string { return filepath.Join(string(f), filepath.FromSlash(name)) }
 
-// publish brings the last checkpoint and its tiles to every folder, whichever of them fail. Records are appended meanwhile: what a checkpoint signs stays as it is.
-func (l *Ledger) publish() error {
+// publish brings the last checkpoint and its tiles to these folders, whichever of them fail. Records are appended meanwhile: what a checkpoint signs stays as it is.
+func (l *Ledger) publish(to []folder) error {
 	l.publishing.Lock()
 	defer l.publishing.Unlock()
 	log, is := l.published()
@@ -63,7 +63,7 @@ func (l *Ledger) publish() error {
 		return nil
 	}
 	var errs []error
-	for _, f := range l.folders {
+	for _, f := range to {
 		if err := log.bring(context.Background(), f); err != nil {
 			errs = append(errs, fmt.Errorf("ledger: publish to %s: %w", f, err))
 		}
