@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"strings"
 	"testing"
 
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
@@ -42,4 +43,44 @@ func TestAReadingOfAllTenantsIsRecordedInEachWhoseRecordsAreGivenOut(t *testing.
 			})
 		}
 	}
+}
+
+// A search and a proof of all tenants leave a record in each tenant that they showed records of, and looking at these leaves no more.
+func TestASearchOfAllTenantsIsRecordedInEachThatItFoundRecordsOf(t *testing.T) {
+	h := start(t)
+	h.record("a1", "acme", "ana")
+	h.record("a2", "acme", "ana")
+	h.record("g1", "globex", "gus")
+	h.eventually("vera", &auditv1.SearchRequest{Action: "tool-call"}, "a2", "a1")
+	h.eventually("gus", &auditv1.SearchRequest{Action: "tool-call"}, "g1")
+	if _, err := h.search("admin", &auditv1.SearchRequest{Action: "tool-call", PageSize: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.search("admin", &auditv1.SearchRequest{Tenant: "globex"}); err != nil { // the call's own record is in globex
+		t.Fatal(err)
+	}
+	if _, err := h.client.Prove(t.Context(), bearer("admin", &auditv1.ProveRequest{EventId: "a1"})); err != nil {
+		t.Fatal(err)
+	}
+	said := func(reader string, want ...string) {
+		t.Helper()
+		h.await(reader, &auditv1.SearchRequest{Action: "audit-read"}, func(all []*eventsv1.Event) bool {
+			for i, ev := range all {
+				if ev.GetPrincipal().GetPerson() != "admin" || i < len(want) && !strings.HasPrefix(ev.GetDecision().GetSentence(), want[i]) {
+					t.Errorf("%s finds %v", reader, ev)
+				}
+			}
+			return len(all) == len(want)
+		})
+	}
+	said("vera", `proof of 1 of the records where tenant="acme", text="a1"`, `search found 2 of the records where action="tool-call", since=`)
+	said("gus", `search found 1 of the records where action="tool-call", since=`)
+	for range 3 {
+		if found, err := h.search("admin", &auditv1.SearchRequest{Action: "audit-read"}); err != nil || len(found.GetEvents()) != 3 {
+			t.Errorf("%v, %v", found, err)
+		}
+	}
+	h.record("last", "acme", "admin") // behind what the searches left in acme, in the same partition
+	h.eventually("vera", &auditv1.SearchRequest{Text: "last"}, "last")
+	said("vera", "proof", "search")
 }

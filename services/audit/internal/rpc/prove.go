@@ -61,6 +61,10 @@ func (h *Handler) Prove(ctx context.Context, in *connect.Request[auditv1.ProveRe
 	if err != nil {
 		return nil, err
 	}
+	read := base.Filter{Tenant: in.Msg.GetTenant(), Text: ev.GetId()}
+	if err := h.across(ctx, read, "proof of %d", []*eventsv1.Event{ev}); err != nil {
+		return nil, err
+	}
 	return connect.NewResponse(&auditv1.ProveResponse{Proof: line}), nil
 }
 
