@@ -84,3 +84,33 @@ func TestASearchOfAllTenantsIsRecordedInEachThatItFoundRecordsOf(t *testing.T) {
 	h.eventually("vera", &auditv1.SearchRequest{Text: "last"}, "last")
 	said("vera", "proof", "search")
 }
+
+// A tail of all tenants says that it is one, and is recorded once in each tenant however much of it comes.
+func TestATailOfAllTenantsIsRecordedOnceInEach(t *testing.T) {
+	h := start(t)
+	calls := &auditv1.Filter{Action: "tool-call"}
+	stream, err := h.client.Tail(t.Context(), bearer("admin", &auditv1.TailRequest{Filter: calls}))
+	if err != nil || !stream.Receive() || !stream.Msg().GetAllTenants() {
+		t.Fatal("a tail of all tenants does not say so", err, stream.Err())
+	}
+	defer func() { _ = stream.Close() }()
+	for _, id := range []string{"a1", "a2"} {
+		h.record(id, "acme", "ana")
+		for found := false; !found; {
+			if !stream.Receive() {
+				t.Fatal(stream.Err())
+			}
+			for _, ev := range stream.Msg().GetEvents() {
+				found = found || ev.GetId() == id
+			}
+		}
+	}
+	h.record("last", "acme", "admin") // behind what the tail left in acme, in the same partition
+	h.eventually("vera", &auditv1.SearchRequest{Text: "last"}, "last")
+	h.await("vera", &auditv1.SearchRequest{Action: "audit-tail"}, func(all []*eventsv1.Event) bool { return len(all) == 1 && all[0].GetPrincipal().GetPerson() == "admin" })
+	own, err := h.client.Tail(t.Context(), bearer("vera", &auditv1.TailRequest{Filter: calls}))
+	if err != nil || !own.Receive() || own.Msg().GetAllTenants() {
+		t.Error("a tail of one tenant says that it is of all", err)
+	}
+	_ = own.Close()
+}

@@ -119,7 +119,7 @@ func (h *Handler) Tail(ctx context.Context, in *connect.Request[auditv1.TailRequ
 	if err != nil {
 		return err
 	}
-	if err := stream.Send(&auditv1.TailResponse{}); err != nil { // so that the reader knows from when on
+	if err := stream.Send(&auditv1.TailResponse{AllTenants: f.Tenant == ""}); err != nil { // so that the reader knows from when on
 		return err
 	}
 	ticker := time.NewTicker(beat)

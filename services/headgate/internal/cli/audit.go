@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -84,6 +85,9 @@ func eventRow(event *eventsv1.Event) []string {
 	return []string{event.GetTime().AsTime().Format("2006-01-02T15:04:05.000Z"), event.GetAction(), record.Outcome(event), decision.GetEffect(), who.GetPerson(), who.GetAgent(),
 		target.GetServer(), target.GetTool(), decision.GetRule(), cmp.Or(decision.GetSentence(), changed(event.GetChange()))}
 }
+
+// inTenant says in a row whose record it is, where they are of several tenants.
+func inTenant(row []string, tenant string) []string { return slices.Insert(row, 1, tenant) }
 
 // changed says what an administrator did, as "killed person carl (laptop stolen)".
 func changed(change *eventsv1.Change) string {

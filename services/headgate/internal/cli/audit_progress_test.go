@@ -59,6 +59,14 @@ func (b *breaking) Search(_ context.Context, in *connect.Request[auditv1.SearchR
 	}), nil
 }
 
+// Tail sends the same records.
+func (b *breaking) Tail(_ context.Context, in *connect.Request[auditv1.TailRequest], stream *connect.ServerStream[auditv1.TailResponse]) error {
+	if err := stream.Send(&auditv1.TailResponse{AllTenants: in.Msg.GetTenant() == ""}); err != nil {
+		return err
+	}
+	return stream.Send(&auditv1.TailResponse{Events: []*eventsv1.Event{{Id: "1", Tenant: "acme", Action: "tool-call"}, {Id: "2", Tenant: "globex", Action: "kill"}}})
+}
+
 func TestASearchOfAllTenantsSaysWhoseEachRecordIs(t *testing.T) {
 	path, handler := auditv1connect.NewAuditServiceHandler(&breaking{})
 	mux := http.NewServeMux()
@@ -72,6 +80,12 @@ func TestASearchOfAllTenantsSaysWhoseEachRecordIs(t *testing.T) {
 		lines := strings.Split(out.String(), "\n")
 		if code != 0 || len(lines) < 3 || strings.Contains(lines[0], "TENANT") != want || strings.Contains(lines[1], "acme") != want || strings.Contains(lines[2], "globex") != want {
 			t.Errorf("tenant %q: exit %d: %s%s", tenant, code, out.String(), words.String())
+		}
+		out.Reset()
+		code = cli.Run(t.Context(), []string{"audit", "tail", "-f"}, cli.IO{In: strings.NewReader(""), Out: &out, Err: &words, Env: func(key string) string { return env[key] }})
+		lines = strings.Split(out.String(), "\n")
+		if code != 0 || len(lines) < 2 || strings.Contains(lines[0], "acme") != want || strings.Contains(lines[1], "globex") != want || !strings.Contains(lines[1], "kill") {
+			t.Errorf("tail of tenant %q: exit %d: %s%s", tenant, code, out.String(), words.String())
 		}
 	}
 }

@@ -179,6 +179,7 @@ func tailCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "tail -f",
 		Short:   "Show records as they arrive",
+		Long:    "Show records as they arrive, in the columns of audit search: with the tenant behind the time where they are of several tenants.",
 		Example: "  headgate audit tail -f --effect block\n  headgate audit tail -f --person ana -o json",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -208,10 +209,16 @@ func (s *session) tail(ctx context.Context, request *auditv1.TailRequest) error 
 		return err
 	}
 	defer func() { _ = stream.Close() }()
+	all := false
 	for stream.Receive() {
+		all = all || stream.Msg().GetAllTenants()
 		for _, event := range stream.Msg().GetEvents() {
 			if s.output == "table" {
-				if err := writeTable(s.stdio.Out, [][]string{eventRow(event)}); err != nil {
+				row := eventRow(event)
+				if all {
+					row = inTenant(row, event.GetTenant())
+				}
+				if err := writeTable(s.stdio.Out, [][]string{row}); err != nil {
 					return err
 				}
 				continue

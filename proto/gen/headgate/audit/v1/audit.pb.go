@@ -556,7 +556,9 @@ func (x *TailRequest) GetFilter() *Filter {
 type TailResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty when nothing came for a while: the stream still lives.
-	Events        []*v1.Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	Events []*v1.Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// The records are of whichever tenant. In the first message alone, which has no records.
+	AllTenants    bool `protobuf:"varint,2,opt,name=all_tenants,json=allTenants,proto3" json:"all_tenants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -596,6 +598,13 @@ func (x *TailResponse) GetEvents() []*v1.Event {
 		return x.Events
 	}
 	return nil
+}
+
+func (x *TailResponse) GetAllTenants() bool {
+	if x != nil {
+		return x.AllTenants
+	}
+	return false
 }
 
 type ProveRequest struct {
@@ -2569,9 +2578,11 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"next_index\x18\x03 \x01(\x03R\tnextIndex\"a\n" +
 	"\vTailRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x121\n" +
-	"\x06filter\x18\x02 \x01(\v2\x19.headgate.audit.v1.FilterR\x06filter\"A\n" +
+	"\x06filter\x18\x02 \x01(\v2\x19.headgate.audit.v1.FilterR\x06filter\"b\n" +
 	"\fTailResponse\x121\n" +
-	"\x06events\x18\x01 \x03(\v2\x19.headgate.events.v1.EventR\x06events\"V\n" +
+	"\x06events\x18\x01 \x03(\v2\x19.headgate.events.v1.EventR\x06events\x12\x1f\n" +
+	"\vall_tenants\x18\x02 \x01(\bR\n" +
+	"allTenants\"V\n" +
 	"\fProveRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12%\n" +
 	"\bevent_id\x18\x02 \x01(\tB\n" +
