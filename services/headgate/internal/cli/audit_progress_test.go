@@ -185,6 +185,13 @@ func TestATableThatBrokeOffIsContinued(t *testing.T) {
 		t.Fatal(err)
 	}
 	service.after = 9
+	before := holds(t, out+".part")
+	for _, args := range [][]string{nil, {"--force"}} {
+		code, words := export(args...)
+		if code != 1 || !strings.Contains(words, "--resume") || !strings.Contains(words, "remove it to begin anew") || len(service.asked) != 1 || holds(t, out+".part") != before {
+			t.Errorf("anew over an unfinished one, %v: %d: %s", args, code, words)
+		}
+	}
 	if code, words := export("--resume"); code != 0 {
 		t.Fatalf("%d: %s", code, words)
 	}
@@ -211,6 +218,16 @@ func TestATableThatBrokeOffIsContinued(t *testing.T) {
 	}
 	if code, words := export("--force"); code != 0 || len(service.asked) != asked+1 {
 		t.Errorf("over it: %d: %s", code, words)
+	}
+	if err := os.Remove(out); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(out+".part", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	service.after = 9
+	if code, words := export(); code != 0 {
+		t.Errorf("over one that nothing came of: %d: %s", code, words)
 	}
 	if err := os.Remove(out); err != nil {
 		t.Fatal(err)
