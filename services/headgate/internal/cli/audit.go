@@ -80,6 +80,14 @@ func (m *moment) at(now time.Time) time.Time {
 	return m.instant
 }
 
+// end is the instant, or of a day its end; zero when none was said.
+func (m *moment) end(now time.Time) time.Time {
+	if _, err := time.Parse(time.DateOnly, m.text); err == nil {
+		return m.instant.AddDate(0, 0, 1)
+	}
+	return m.at(now)
+}
+
 func eventRow(event *eventsv1.Event) []string {
 	decision, target, who := event.GetDecision(), event.GetTarget(), event.GetPrincipal()
 	return []string{event.GetTime().AsTime().Format("2006-01-02T15:04:05.000Z"), event.GetAction(), record.Outcome(event), decision.GetEffect(), who.GetPerson(), who.GetAgent(),

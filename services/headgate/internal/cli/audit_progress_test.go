@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -24,6 +25,7 @@ type breaking struct {
 	auditv1connect.UnimplementedAuditServiceHandler
 	after int
 	asked []*auditv1.ExportRequest
+	asOf  []string
 }
 
 func (b *breaking) Export(_ context.Context, in *connect.Request[auditv1.ExportRequest], stream *connect.ServerStream[auditv1.ExportResponse]) error {
@@ -41,7 +43,10 @@ func (b *breaking) Export(_ context.Context, in *connect.Request[auditv1.ExportR
 	return nil
 }
 
-func (b *breaking) Report(_ context.Context, _ *connect.Request[auditv1.ReportRequest], stream *connect.ServerStream[auditv1.ReportResponse]) error {
+func (b *breaking) Report(_ context.Context, in *connect.Request[auditv1.ReportRequest], stream *connect.ServerStream[auditv1.ReportResponse]) error {
+	if in.Msg.GetAsOf() != nil {
+		b.asOf = append(b.asOf, in.Msg.GetAsOf().AsTime().Format(time.RFC3339))
+	}
 	if err := stream.Send(&auditv1.ReportResponse{Part: []byte("page")}); err != nil || b.after > 0 {
 		return err
 	}
@@ -116,6 +121,27 @@ func TestAnErasureOfNobodyHasAnExitCodeOfItsOwn(t *testing.T) {
 		if code != want || strings.Contains(words.String(), "there is no key of patient:none") != (want == 7) {
 			t.Errorf("%s: exit %d: %s", patient, code, words.String())
 		}
+	}
+}
+
+// A day is as of its end: who had a right on the last of October lost none of it in the morning.
+func TestAReportIsAsOfTheEndOfADay(t *testing.T) {
+	service := &breaking{after: 9}
+	path, handler := auditv1connect.NewAuditServiceHandler(service)
+	mux := http.NewServeMux()
+	mux.Handle(path, handler)
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	for _, args := range [][]string{{"--as-of", "2026-10-31"}, {"--as-of", "2026-10-31T08:00:00+01:00"}, nil} {
+		var words bytes.Buffer
+		env := map[string]string{"HEADGATE_TOKEN": "x", "HEADGATE_API": server.URL}
+		code := cli.Run(t.Context(), append([]string{"audit", "report", "access"}, args...), cli.IO{In: strings.NewReader(""), Out: &words, Err: &words, Env: func(key string) string { return env[key] }})
+		if code != 0 {
+			t.Errorf("%v: %d: %s", args, code, words.String())
+		}
+	}
+	if want := []string{"2026-11-01T00:00:00Z", "2026-10-31T07:00:00Z"}; !slices.Equal(service.asOf, want) {
+		t.Errorf("asked as of %v, want %v", service.asOf, want)
 	}
 }
 
