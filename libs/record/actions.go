@@ -23,7 +23,7 @@ const (
 	AuditDrop            = "audit-drop"    // an alert when nothing is dropped because the clock is not believed
 	AuditAside           = "audit-aside"   // records that a consumer cannot use went to its dead-letter topic
 	AuditReplay          = "audit-replay"  // and came back from there
-	AuditRead            = "audit-read"    // records of a tenant were among those of all that somebody from outside was shown
+	AuditRead            = "audit-read"    // somebody from outside was shown records of the tenant
 	LedgerStands         = "ledger-stands"
 	CredentialRevoked    = "credential-revoked"
 	ApprovalRequest      = "approval-requested" // these four come from who asks people; a call that a rule escalates says so itself

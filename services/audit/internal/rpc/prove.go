@@ -61,7 +61,7 @@ func (h *Handler) Prove(ctx context.Context, in *connect.Request[auditv1.ProveRe
 	if err != nil {
 		return nil, err
 	}
-	read := base.Filter{Tenant: in.Msg.GetTenant(), Text: ev.GetId()}
+	read := base.Filter{Text: ev.GetId()}
 	if err := h.across(ctx, read, "proof of %d", []*eventsv1.Event{ev}); err != nil {
 		return nil, err
 	}
