@@ -66,20 +66,30 @@ func (s *session) verify(ctx context.Context, files []string, key string, elsewh
 		}
 	}
 	holds := true
+	var unread error // what cannot be read hides nothing of the others
 	for i, one := range all {
 		report, err := one.verify(ctx, keys, append(slices.Clone(notes), one.against(slices.Delete(slices.Clone(all), i, i+1))...))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
-			return err
+			unread = errors.Join(unread, fmt.Errorf("%s cannot be read: %w", one.name, err))
+			continue
 		}
 		if err := s.report(one.name, report); err != nil {
 			return err
 		}
 		holds = holds && report.Holds()
 	}
-	if !holds {
+	switch {
+	case holds:
+		return unread
+	case unread != nil:
+		_, err = fmt.Fprintf(s.stdio.Err, "headgate: %v\n", unread)
+		return errors.Join(errNo, err)
+	default:
 		return errNo
 	}
-	return nil
 }
 
 // report prints what a verification found.
