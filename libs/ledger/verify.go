@@ -98,6 +98,17 @@ type verifier struct {
 	filter   Filter
 	hashed   bool // hashes stood for records somewhere
 	prefix   int64
+	at       int64 // which record the next line should have
+	lost     bool  // the line before has no place that can be read, so that the next one says where it goes on
+	broken   int   // the first line that is not what or where it should be: from there on neither tree nor numbers can be followed; 0 for none
+}
+
+// stray tells of a line that is not what or where it should be. Those that follow are read each for itself.
+func (v *verifier) stray(format string, args ...any) {
+	v.report.Problem(format, args...)
+	if v.broken == 0 {
+		v.broken = v.number
+	}
 }
 
 // next returns the next line with its end; nil at the end of the file.

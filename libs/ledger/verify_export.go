@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 
@@ -42,10 +43,12 @@ func (v *verifier) statement(first []byte, e entry) error {
 	_, err = v.keys.open(text + e.Signature)
 	again, encodeErr := encode(e)
 	switch {
-	case err != nil:
+	case err != nil: // what follows is still held against the checkpoint, and against no filter
 		v.report.Problem("line 1: the export's period, filter and size were changed: their signature does not hold")
+		return nil
 	case encodeErr != nil || !bytes.Equal(again, first):
 		v.report.Problem("line 1 was changed: something was added to it or written otherwise")
+		return nil
 	case s.Version != exportVersion || s.Rendering != Rendering:
 		v.report.Problem("the export is of form %d %s, this program checks form %d %s: verify it with the version that made it", s.Version, s.Rendering, exportVersion, Rendering)
 	case s.Origin != v.keys.origin:
@@ -70,16 +73,16 @@ func (v *verifier) lines() error {
 			return err
 		}
 		if text == nil {
-			if v.frontier.Size() < size {
-				v.report.Problem("the export ends after %d of %d records: its tail was cut", v.frontier.Size(), size)
-				return errStop
+			if v.at < size && !v.lost {
+				v.stray("the export ends after %d of %d records: its tail was cut", v.at, size)
 			}
 			return nil
 		}
 		var l line
 		if err := json.Unmarshal(text, &l); err != nil {
-			v.report.Problem("line %d is not JSON: it was changed", v.number)
-			return errStop
+			v.stray("line %d is not JSON: it was changed", v.number)
+			v.lost = true
+			continue
 		}
 		if err := v.one(text, l.Ledger); err != nil {
 			return err
@@ -87,65 +90,74 @@ func (v *verifier) lines() error {
 	}
 }
 
-// one reads one line. A place that is not the next one ends the verification: what follows has no place either.
+// one reads one line. When its place is not the next one, it goes on with what the line says.
 func (v *verifier) one(text []byte, e entry) error {
-	next, size := v.frontier.Size(), v.report.Checkpoint.Size
+	size := v.report.Checkpoint.Size
 	switch {
 	case e.Index == nil || *e.Index < 0:
-		v.report.Problem("line %d has no place in the log: it was added or changed", v.number)
-		return errStop
-	case next == size && e.Proof != nil:
-		return v.place(text, e)
-	case next == size:
-		v.report.Problem("line %d has record %d, and the export covers %d records: it was added", v.number, *e.Index, size)
-		return errStop
-	case *e.Index > next:
-		v.report.Problem("line %d has record %d where record %d belongs: record %d was dropped or moved", v.number, *e.Index, next, next)
-		return errStop
-	case *e.Index < next:
-		v.report.Problem("line %d has record %d where record %d belongs: it was added or moved", v.number, *e.Index, next)
-		return errStop
+		v.stray("line %d has no place in the log: it was added or changed", v.number)
+		v.lost = true
+		return nil
+	case e.Proof != nil && e.Record == nil && (v.at == size || v.lost):
+		v.place(text, e)
+		return nil
+	case v.at == size, *e.Index >= size:
+		v.stray("line %d has record %d, and the export covers %d records: it was added", v.number, *e.Index, size)
+		return nil
+	case *e.Index < v.at:
+		v.stray("line %d has record %d where record %d belongs: it was added or moved", v.number, *e.Index, v.at)
+		return nil
+	case *e.Index > v.at && !v.lost:
+		v.stray("line %d has record %d where record %d belongs: record %d was dropped or moved", v.number, *e.Index, v.at, v.at)
+	}
+	v.lost, v.at = false, *e.Index+1
+	switch {
 	case e.Record != nil:
-		return v.whole(text, e)
+		v.whole(text, e)
 	case e.Head != nil:
-		return v.head(text, e)
+		v.head(text, e)
 	default:
 		return v.hashes(text, e)
 	}
+	return nil
 }
 
 // whole takes a record.
-func (v *verifier) whole(text []byte, e entry) error {
+func (v *verifier) whole(text []byte, e entry) {
 	if e.Proof != nil {
-		v.report.Problem("line %d carries a proof, which a record of an export has not: it was added or changed", v.number)
-		return errStop
+		v.stray("line %d carries a proof, which a record of an export has not: it was added or changed", v.number)
+		return
 	}
 	head, ev, name, err := v.record(e, text)
 	if err != nil {
-		return err
+		v.broken = cmp.Or(v.broken, v.number) // it is told already
+		return
 	}
 	if !v.filter.Match(ev) {
 		v.report.Problem("%s is none that the export's filter wants: it was added", name)
 	}
 	v.report.Records++
-	return v.grow(head, name, e)
+	v.grow(head, name, e)
 }
 
 // head takes a record that was left out.
-func (v *verifier) head(text []byte, e entry) error {
+func (v *verifier) head(text []byte, e entry) {
 	name := fmt.Sprintf("record %d (left out)", *e.Index)
 	again, err := encode(entry{Index: e.Index, Leaf: e.Leaf, Head: e.Head})
 	if e.Head.check() != nil || e.Leaf == nil || *e.Leaf != e.Head.LeafHash() || err != nil || !bytes.Equal(again, text) {
-		v.report.Problem("%s was changed: line %d is not what the log has of it", name, v.number)
-		return errStop
+		v.stray("%s was changed: line %d is not what the log has of it", name, v.number)
+		return
 	}
 	v.report.LeftOut++
-	return v.grow(*e.Head, name, e)
+	v.grow(*e.Head, name, e)
 }
 
-func (v *verifier) grow(head Head, name string, e entry) error {
+func (v *verifier) grow(head Head, name string, e entry) {
 	for _, wrong := range v.chains.add(head, *e.Index, name) {
 		v.report.Problem("%s", wrong)
+	}
+	if v.broken > 0 {
+		return
 	}
 	leaf := head.LeafHash()
 	if e.Leaf != nil {
@@ -153,51 +165,53 @@ func (v *verifier) grow(head Head, name string, e entry) error {
 	}
 	v.frontier.Append(leaf)
 	v.compare(v.frontier.Size() - 1)
-	return nil
 }
 
 // hashes takes records that stand as hashes of subtrees.
 func (v *verifier) hashes(text []byte, e entry) error {
 	again, err := encode(entry{Index: e.Index, Count: e.Count, Hashes: e.Hashes})
-	if e.Count <= 0 || *e.Index+e.Count > v.report.Checkpoint.Size || err != nil || !bytes.Equal(again, text) {
-		v.report.Problem("line %d was changed: it is not what stands for records that were left out", v.number)
-		return errStop
+	if e.Count <= 0 || e.Count > v.report.Checkpoint.Size-*e.Index || err != nil || !bytes.Equal(again, text) {
+		v.stray("line %d was changed: it is not what stands for records that were left out", v.number)
+		v.lost = true
+		return nil
 	}
+	v.at = *e.Index + e.Count
 	pieces := Cover(*e.Index, *e.Index+e.Count)
 	if len(pieces) != len(e.Hashes) {
-		v.report.Problem("line %d was changed: %d records from %d on take %d hashes, it has %d", v.number, e.Count, *e.Index, len(pieces), len(e.Hashes))
-		return errStop
+		v.stray("line %d was changed: %d records from %d on take %d hashes, it has %d", v.number, e.Count, *e.Index, len(pieces), len(e.Hashes))
+		return nil
 	}
-	from := v.frontier.Size()
+	if *e.Index == 0 {
+		v.prefix = e.Count
+	} else {
+		v.hashed = true
+	}
+	v.report.LeftOut += e.Count
 	for i, p := range pieces {
+		if v.broken > 0 {
+			return nil
+		}
 		before := v.frontier.Size()
 		if err := v.frontier.AppendSubtree(p.Level, e.Hashes[i]); err != nil {
 			return err
 		}
 		v.compare(before)
 	}
-	if from == 0 {
-		v.prefix = e.Count
-	} else {
-		v.hashed = true
-	}
-	v.report.LeftOut += e.Count
 	return nil
 }
 
 // place takes a line that shows where a record stands among hashes.
-func (v *verifier) place(text []byte, e entry) error {
+func (v *verifier) place(text []byte, e entry) {
 	c := v.report.Checkpoint
 	again, err := encode(entry{Index: e.Index, Head: e.Head, Proof: e.Proof})
 	if e.Head == nil || e.Head.check() != nil || err != nil || !bytes.Equal(again, text) || *e.Index >= v.prefix ||
 		tlog.CheckRecord(*e.Proof, c.Size, c.Root, *e.Index, e.Head.LeafHash()) != nil {
-		v.report.Problem("line %d does not show a place in the log: it was added or changed", v.number)
-		return errStop
+		v.stray("line %d does not show a place in the log: it was added or changed", v.number)
+		return
 	}
 	for _, wrong := range v.chains.add(*e.Head, *e.Index, fmt.Sprintf("record %d (left out)", *e.Index)) {
 		v.report.Problem("%s", wrong)
 	}
-	return nil
 }
 
 // compare holds the tree against the checkpoints from elsewhere, when it has just grown beyond the size before.
@@ -228,10 +242,14 @@ func (v *verifier) nothingMore() error {
 // finish checks the tree, and the chains of the writers as far as the export shows them.
 func (v *verifier) finish() {
 	c := v.report.Checkpoint
+	v.report.Writers = len(v.chains)
+	if v.broken > 0 {
+		v.report.Notes = append(v.report.Notes, fmt.Sprintf("from line %d on, the first that is not what it should be, each line was read for itself: the tree, checkpoints from elsewhere and gaps in the numbers of writers could not be looked at", v.broken))
+		return
+	}
 	if v.frontier.Root() != c.Root {
 		v.report.Problem("the records make the tree %s, the checkpoint signs %s: records were changed, added or dropped", Short(v.frontier.Root()), Short(c.Root))
 	}
-	v.report.Writers = len(v.chains)
 	if v.hashed {
 		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%d records stand as hashes: gaps in the numbers of writers were not looked for; an export of the whole tenant shows them", v.report.LeftOut))
 		return

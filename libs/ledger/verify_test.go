@@ -161,9 +161,9 @@ func TestEveryKindOfTamperingIsFoundAndNamed(t *testing.T) {
 		"a record added at the end": {append(slices.Clone(full), must(t)(ledger.RecordLine(20, l.entries[3].head, l.entries[3].ev, l.entries[3].data))), nil,
 			[]string{"line 22 has record 20, and the export covers 20 records: it was added"}},
 		"two records exchanged": {swapped(full, 6, 7), nil,
-			[]string{"line 7 has record 6 where record 5 belongs: record 5 was dropped or moved"}},
+			[]string{"line 7 has record 6 where record 5 belongs: record 5 was dropped or moved", "line 8 has record 5 where record 7 belongs: it was added or moved"}},
 		"a record moved to the end": {append(slices.Delete(slices.Clone(full), 6, 7), full[6]), nil,
-			[]string{"line 7 has record 6 where record 5 belongs: record 5 was dropped or moved"}},
+			[]string{"line 7 has record 6 where record 5 belongs: record 5 was dropped or moved", "line 21 has record 5, and the export covers 20 records: it was added"}},
 		"two records exchanged with their places": {exchanged(l, full, 5, 6), nil, []string{root}},
 		"a cut tail":                    {full[:15], nil, []string{"the export ends after 14 of 20 records: its tail was cut"}},
 		"a tail cut in a line":          {append(slices.Clone(full[:15]), full[15][:30]), nil, []string{"line 16 is cut in its middle: the file's tail was cut"}},
@@ -229,6 +229,34 @@ func TestEveryKindOfTamperingIsFoundAndNamed(t *testing.T) {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
 			wants(t, verify(t, l.public, c.lines, c.checkpoints...), c.want...)
 		})
+	}
+}
+
+// A break ends no verification: what else was done is found behind it, and what it hides is said.
+func TestWhatFollowsABreakIsReadToo(t *testing.T) {
+	l := newLog(t).fill(20)
+	full := l.export(everything)
+	lines := replace(full, 0, `"by":"vera"`, `"by":"gus"`)
+	lines = replace(lines, 12, `"name":"`, `"name":"x`)                     // record 11, where people read it
+	lines = replace(lines, 15, `"record":"C`, `"record":"D`)                // record 14, its bytes
+	lines[17] = []byte("[]\n")                                              // record 16
+	lines = slices.Delete(lines, 4, 5)                                      // record 3
+	lines = slices.Insert(lines, 7, full[2])                                // record 1 once more
+	lines = lines[:len(lines)-1]                                            // record 19
+	lines = append(lines, must(t)(ledger.HeadLine(18, l.entries[18].head))) // record 18 once more
+	report := verify(t, l.public, lines, l.fork().fillAs("eve", 10).checkpoint())
+	wants(t, report,
+		"line 1: the export's period, filter and size were changed: their signature does not hold",
+		"line 5 has record 4 where record 3 belongs: record 3 was dropped or moved",
+		"line 8 has record 1 where record 7 belongs: it was added or moved",
+		"record 11 (event edge-2-6) was changed where people read it: line 13 says something else than the record's bytes",
+		"line 16: record 14 was changed: the bytes are not an event: *",
+		"line 18 is not JSON: it was changed",
+		"line 21 has record 18 where record 19 belongs: it was added or moved",
+		"the export ends after 19 of 20 records: its tail was cut",
+	)
+	if len(report.Notes) != 1 || !strings.HasPrefix(report.Notes[0], "from line 5 on, ") {
+		t.Errorf("notes %q", report.Notes)
 	}
 }
 

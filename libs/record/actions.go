@@ -23,6 +23,7 @@ const (
 	AuditDrop            = "audit-drop"    // an alert when nothing is dropped because the clock is not believed
 	AuditAside           = "audit-aside"   // records that a consumer cannot use went to its dead-letter topic
 	AuditReplay          = "audit-replay"  // and came back from there
+	AuditRead            = "audit-read"    // somebody from outside was shown records of the tenant
 	LedgerStands         = "ledger-stands"
 	CredentialRevoked    = "credential-revoked"
 	ApprovalRequest      = "approval-requested" // these four come from who asks people; a call that a rule escalates says so itself
@@ -39,7 +40,7 @@ func Actions() []string {
 		"tool-call", "tool-list", "prompt-get", "prompt-list", "resource-read", "resource-list", "completion", "subscribe", "unsubscribe",
 		"task-get", "task-update", "task-cancel", "task-result", "request", "fact-read",
 		// People and programs, at the API.
-		"api-call", "resource-applied", "resource-deleted", "audit-export", "audit-report", "audit-tail", "audit-reveal", "audit-erase", "audit-hold",
+		"api-call", "resource-applied", "resource-deleted", "audit-export", "audit-report", "audit-tail", AuditRead, "audit-reveal", "audit-erase", "audit-hold",
 		"audit-retention", "audit-key-rotated", AuditReplay, RelationsModel, ResourceRelations, SignIn, "token-issued", "token-revoked", "key-rotated",
 		"credential-leased", CredentialRevoked, ApprovalRequest, ApprovalGrant, ApprovalDenial, "kill", "revive", "server-approved", "server-quarantined", "definition-approved",
 		// Services, by themselves.

@@ -100,7 +100,7 @@ func filled(t *testing.T) *house {
 			}
 		})
 	}
-	h.eventually("admin", &auditv1.SearchRequest{}, "e11", "e10", "e9", "e8", "e7", "e6", "e5", "e4", "e3", "e2", "e1", "e0")
+	h.eventually("admin", &auditv1.SearchRequest{Action: "tool-call"}, "e11", "e10", "e9", "e8", "e7", "e6", "e5", "e4", "e3", "e2", "e1", "e0")
 	return h
 }
 

@@ -93,7 +93,7 @@ func TestExternalRecordsAreFoundInElasticsearchAlsoAfterItAndKafkaWereAway(t *te
 	h.eventually("vera", &auditv1.SearchRequest{}, "4", "2", "1")
 	h.eventually("ana", &auditv1.SearchRequest{}, "1")
 	h.eventually("gus", &auditv1.SearchRequest{}, "3")
-	h.eventually("admin", &auditv1.SearchRequest{}, "4", "3", "2", "1")
+	h.eventually("admin", &auditv1.SearchRequest{Action: "tool-call"}, "4", "3", "2", "1")
 }
 
 func TestExternalAlertsHaveADataStreamOfTheirOwn(t *testing.T) {

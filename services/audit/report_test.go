@@ -46,7 +46,8 @@ func TestReportsAnswerTheirQuestionToWhoMayAsk(t *testing.T) {
 	})
 	h.record("begun", "acme", "bob", func(ev *eventsv1.Event) { ev.Phase = eventsv1.Phase_PHASE_STARTED })
 	h.record("foreign", "globex", "bob", func(ev *eventsv1.Event) { ev.Decision.Effect = "block" })
-	h.eventually("admin", &auditv1.SearchRequest{Started: true}, "foreign", "begun", "role", "policy", "held", "refused", "plain")
+	h.eventually("vera", &auditv1.SearchRequest{Started: true}, "begun", "role", "policy", "held", "refused", "plain")
+	h.eventually("gus", &auditv1.SearchRequest{}, "foreign")
 	all := []string{"plain", "refused", "held", "policy", "role", "begun", "foreign"}
 	const p = "REPORT_KIND_"
 	for name, c := range map[string]struct {
@@ -131,7 +132,7 @@ func TestAReportOnASubjectFindsTheCallsAboutIt(t *testing.T) {
 	h.record("foreign", "globex", "gus", func(ev *eventsv1.Event) {
 		ev.Arguments = &eventsv1.Payload{Hmac: "ab", Bytes: 3, SubjectKey: h.subjectKey("globex", "P-1")}
 	})
-	h.eventually("admin", &auditv1.SearchRequest{}, "foreign", "hashed", "s2", "s1")
+	h.eventually("admin", &auditv1.SearchRequest{Action: "tool-call"}, "foreign", "hashed", "s2", "s1")
 	wants := func(as, patient string, want ...string) {
 		t.Helper()
 		text, err := h.report(as, about(patient))

@@ -36,6 +36,10 @@ func TestRolesComeThroughGroupsWithinGroupsDepartmentsAndTeams(t *testing.T) {
 	if err != nil || !slices.Equal(nora.GetRoles(), []string{"late", "security"}) || !slices.Contains(nora.GetRights(), optionsv1.Role_ROLE_SECURITY) {
 		t.Errorf("nora: %v, %v", nora, err)
 	}
+	h.mustApply("{apiVersion: headgate/v1, kind: Person, metadata: {name: nils, tenant: acme}, spec: {department: Ops, teams: [night]}}")
+	if got, want := granted(h.journal.last("resource-applied")), "given person:nils member of department:Ops, given person:nils member of team:night, given person:nils sign in"; got != want {
+		t.Errorf("the record of a person in a team and a department: %q, want %q", got, want)
+	}
 	h.mustApply("{apiVersion: headgate/v1, kind: Role, metadata: {name: late, tenant: acme}, spec: {teams: [dawn, night], departments: [Ops]}}")
 	if got, want := granted(h.journal.last("resource-applied")), "given department:Ops role:late, given team:dawn role:late"; got != want {
 		t.Errorf("the record of a role that gets a team and a department: %q, want %q", got, want)

@@ -148,7 +148,7 @@ func ocsfActivity(ev *eventsv1.Event) (int, string) {
 	}
 	switch ev.GetAction() {
 	case "tool-list", "prompt-list", "prompt-get", "resource-list", "resource-read", "fact-read", "completion", "task-get", "task-result",
-		"audit-export", "audit-report", "audit-tail", "audit-reveal":
+		"audit-export", "audit-report", "audit-tail", record.AuditRead, "audit-reveal":
 		return 2, "Read"
 	case "audit-erase", record.AuditDrop:
 		return 4, "Delete"

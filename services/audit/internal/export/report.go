@@ -73,6 +73,11 @@ func Access() Report {
 	}}
 }
 
+// AccessAsOf is who had which right at an instant.
+func AccessAsOf() Report {
+	return Report{Title: "Access as of an instant", Asks: Access().Asks}
+}
+
 // Cover is what a report says of itself.
 type Cover struct {
 	Report     Report
@@ -82,6 +87,10 @@ type Cover struct {
 	Origin     string
 	Size       int64
 	Checkpoint string
+	// AsOf is the instant that a review is of; zero for a report of a period. First is the tenant's first record before it, Unsure what is not certain.
+	AsOf   time.Time
+	First  string
+	Unsure []string
 }
 
 // Facts are the lines at the head of a report: name and text.
@@ -106,16 +115,44 @@ func (c Cover) Facts() [][2]string {
 	facts := [][2]string{
 		{"Report", c.Report.Title}, {"Asked for by", c.Report.Asks}, {"Period", "from " + from + " to " + to}, {"Filter", strings.Join(narrowed, ", ")},
 		{"Made", c.Made.UTC().Format(time.RFC3339) + " by " + c.By},
-		{"Completeness", fmt.Sprintf("Every record that fits period and filter among the first %d of the log %s, as its checkpoint below signs them. Started records are left out: each call has a final one. "+
-			"Check with headgate audit export and headgate audit verify.", c.Size, c.Origin)},
 	}
 	if c.Filter.Own {
 		facts = append(facts, [2]string{"Left out", "Calls of what the person was told does not exist; who may read others' records finds them."})
 	}
+	if !c.AsOf.IsZero() {
+		facts[2] = [2]string{"As of", c.AsOf.UTC().Format(time.RFC3339)}
+		return append(facts, c.reviewed()...)
+	}
+	facts = append(facts, [2]string{"Completeness", fmt.Sprintf("Every record that fits period and filter among the first %d of the log %s, as its checkpoint below signs them. Started records are left out: each call has a final one. "+
+		"Check with headgate audit export and headgate audit verify.", c.Size, c.Origin)})
 	if c.Report.Subject != "" {
 		facts = append(facts, [2]string{"Subject", c.Report.Subject + ". Calls that were made are found by the id of its key in their record, also when the key was erased. Calls of tools whose recording (spec.record, spec.toolRecord) names no such subject are not among them."})
 	}
 	return facts
+}
+
+// reviewed are the facts of a review: what it rests on, and what it cannot know.
+func (c Cover) reviewed() [][2]string {
+	facts := [][2]string{{"Completeness", fmt.Sprintf("Every right that the changes of people, groups, roles, agents and block lists before this instant gave and did not take, among the first %d records of the log %s, "+
+		"as its checkpoint below signs them. Check with headgate audit export and headgate audit verify.", c.Size, c.Origin)}}
+	from := "The log has no record of this tenant from before it: who had which right is not known."
+	if c.First != "" {
+		from = "The tenant's first record (" + c.First + "). What was given before it and was not changed since is not known, and is not here; neither is a department or team that somebody was in since before records named these."
+	}
+	facts = append(facts, [2]string{"Derived from", from},
+		[2]string{"Not in it", "Who owned, might change, see or approve resources of applications; relations that somebody put into OpenFGA past the directory; what policies allowed or refused. Who has no right sign in could use none of theirs."})
+	for _, what := range c.Unsure {
+		facts = append(facts, [2]string{"Not certain", what})
+	}
+	return facts
+}
+
+// counted is what the rows are.
+func (c Cover) counted() string {
+	if c.AsOf.IsZero() {
+		return "records"
+	}
+	return "rights"
 }
 
 // Count is how much a report has. One record may stand for many requests that were refused alike.
@@ -127,18 +164,43 @@ func (c *Count) Add(ev *eventsv1.Event) {
 	c.Requests += max(1, ev.GetRepeats())
 }
 
-// Layout is a form of a report: head, a piece a record, and an end that says how many there were.
+// Layout is a form of a report: head, a row a record or a right, and an end that says how many there were.
 type Layout struct {
-	Head func(c Cover) ([]byte, error)
-	Line func(ev *eventsv1.Event) ([]byte, error)
-	End  func(c Cover, count Count) ([]byte, error)
+	columns []column
+	head    func(c Cover, names []string) ([]byte, error)
+	row     func(cells []string) ([]byte, error)
+	End     func(c Cover, count Count) ([]byte, error)
 }
+
+// Head is what stands before the rows.
+func (l Layout) Head(c Cover) ([]byte, error) {
+	if !c.AsOf.IsZero() {
+		return l.head(c, heldNames())
+	}
+	var names []string
+	for _, column := range l.columns {
+		names = append(names, column.name)
+	}
+	return l.head(c, names)
+}
+
+// Line is the row of a record.
+func (l Layout) Line(ev *eventsv1.Event) ([]byte, error) {
+	var cells []string
+	for _, column := range l.columns {
+		cells = append(cells, column.value(ev))
+	}
+	return l.row(cells)
+}
+
+// Right is the row of a right.
+func (l Layout) Right(h Held) ([]byte, error) { return l.row(h.cells()) }
 
 // Table is a report for spreadsheets: its facts, two cells a line, and then the records as CSV has them.
 func Table() Layout {
-	form := CSV()
 	return Layout{
-		Head: func(c Cover) ([]byte, error) {
+		columns: columns(),
+		head: func(c Cover, names []string) ([]byte, error) {
 			var out []byte
 			for _, fact := range append(c.Facts(), [2]string{"Checkpoint", c.Checkpoint}) {
 				text, err := csvLine([]string{fact[0], cell(fact[1])})
@@ -147,12 +209,17 @@ func Table() Layout {
 				}
 				out = append(out, text...)
 			}
-			names, err := form.Head()
-			return append(append(out, '\n'), names...), err
+			line, err := csvLine(names)
+			return append(append(out, '\n'), line...), err
 		},
-		Line: form.Line,
+		row: func(cells []string) ([]byte, error) {
+			for i := range cells {
+				cells[i] = cell(cells[i])
+			}
+			return csvLine(cells)
+		},
 		End: func(c Cover, count Count) ([]byte, error) {
-			records, err := csvLine([]string{"Records", fmt.Sprint(count.Records)})
+			records, err := csvLine([]string{strings.ToUpper(c.counted()[:1]) + c.counted()[1:], fmt.Sprint(count.Records)})
 			if err != nil || !c.Report.Requests {
 				return records, err
 			}
@@ -174,25 +241,21 @@ func Page() Layout {
 {{end}}</dl><table><thead><tr>{{range .Names}}<th>{{.}}</th>{{end}}</tr></thead><tbody>
 `))
 	row := template.Must(template.New("row").Parse("<tr>{{range .}}<td>{{.}}</td>{{end}}</tr>\n"))
-	end := template.Must(template.New("end").Parse(`</tbody></table><p>{{.Count.Records}} records{{if .Requests}} of {{.Count.Requests}} requests{{end}}.</p><h2>Checkpoint</h2><pre>{{.Checkpoint}}</pre></body></html>
+	end := template.Must(template.New("end").Parse(`</tbody></table><p>{{.Count.Records}} {{.Counted}}{{if .Requests}} of {{.Count.Requests}} requests{{end}}.</p><h2>Checkpoint</h2><pre>{{.Checkpoint}}</pre></body></html>
 `))
 	return Layout{
-		Head: func(c Cover) ([]byte, error) {
-			var names []string
-			for _, column := range pageColumns() {
-				names = append(names, column.name)
-			}
+		columns: pageColumns(),
+		head: func(c Cover, names []string) ([]byte, error) {
 			return fill(head, map[string]any{"Title": c.Report.Title, "Facts": c.Facts(), "Names": names})
 		},
-		Line: func(ev *eventsv1.Event) ([]byte, error) {
-			var cells []string
-			for _, column := range pageColumns() {
-				cells = append(cells, seen(column.value(ev)))
+		row: func(cells []string) ([]byte, error) {
+			for i := range cells {
+				cells[i] = seen(cells[i])
 			}
 			return fill(row, cells)
 		},
 		End: func(c Cover, count Count) ([]byte, error) {
-			return fill(end, map[string]any{"Count": count, "Requests": c.Report.Requests, "Checkpoint": c.Checkpoint})
+			return fill(end, map[string]any{"Count": count, "Counted": c.counted(), "Requests": c.Report.Requests, "Checkpoint": c.Checkpoint})
 		},
 	}
 }

@@ -104,6 +104,28 @@ func (h *Handler) given(ctx context.Context, action string, f base.Filter, form 
 	}
 }
 
+// across records that one answer has records of other tenants than the caller's, in each of them, with how many. The caller's own tenant has the record of the call.
+// What says no more than that the caller read is not counted: else each look over all tenants would leave more to look at.
+func (h *Handler) across(ctx context.Context, f base.Filter, form string, events []*eventsv1.Event) error {
+	caller := rpc.CallerFrom(ctx).Person
+	counts := map[string]int{}
+	for _, ev := range events {
+		if ev.GetAction() != record.AuditRead || ev.GetPrincipal().GetPerson() != caller.GetName() {
+			counts[ev.GetTenant()]++
+		}
+	}
+	delete(counts, "")
+	delete(counts, caller.GetTenant())
+	for _, tenant := range slices.Sorted(maps.Keys(counts)) {
+		one := f
+		one.Tenant = tenant
+		if err := h.note(ctx, record.AuditRead, one, fmt.Sprintf(form, counts[tenant])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // described says which records a filter is for.
 func described(f base.Filter) string {
 	parts := []string{}

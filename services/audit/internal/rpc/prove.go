@@ -61,6 +61,10 @@ func (h *Handler) Prove(ctx context.Context, in *connect.Request[auditv1.ProveRe
 	if err != nil {
 		return nil, err
 	}
+	read := base.Filter{Text: ev.GetId()}
+	if err := h.across(ctx, read, "proof of %d", []*eventsv1.Event{ev}); err != nil {
+		return nil, err
+	}
 	return connect.NewResponse(&auditv1.ProveResponse{Proof: line}), nil
 }
 
@@ -115,7 +119,7 @@ func (h *Handler) Tail(ctx context.Context, in *connect.Request[auditv1.TailRequ
 	if err != nil {
 		return err
 	}
-	if err := stream.Send(&auditv1.TailResponse{}); err != nil { // so that the reader knows from when on
+	if err := stream.Send(&auditv1.TailResponse{AllTenants: f.Tenant == ""}); err != nil { // so that the reader knows from when on
 		return err
 	}
 	ticker := time.NewTicker(beat)

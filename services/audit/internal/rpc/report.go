@@ -20,6 +20,9 @@ func (h *Handler) Report(ctx context.Context, in *connect.Request[auditv1.Report
 	if err != nil {
 		return err
 	}
+	if r.GetAsOf() != nil {
+		return h.review(ctx, f, r, stream)
+	}
 	report, known := reports()[r.GetKind()]
 	switch {
 	case !known:
@@ -50,12 +53,8 @@ func (h *Handler) Report(ctx context.Context, in *connect.Request[auditv1.Report
 	}
 	at, _ := h.Ledger.Signed()
 	cover := export.Cover{Report: report, Filter: f, Made: h.Now(), By: rpc.CallerFrom(ctx).Person.GetName(), Origin: at.Origin, Size: at.Size, Checkpoint: at.Note}
-	layout := export.Page()
-	if r.GetTable() {
-		layout = export.Table()
-	}
 	out := &parcels{send: func(part []byte, _ int64) error { return stream.Send(&auditv1.ReportResponse{Part: part}) }}
-	if err := h.render(ctx, cover, layout, h.given(ctx, "audit-report", f, words), out.add); err != nil {
+	if err := h.render(ctx, cover, layout(r), h.given(ctx, "audit-report", f, words), out.add); err != nil {
 		return err
 	}
 	return out.flush()
@@ -79,14 +78,26 @@ func reports() map[auditv1.ReportKind]export.Report {
 	}
 }
 
-// render writes a report as it reads.
-func (h *Handler) render(ctx context.Context, c export.Cover, layout export.Layout, given taker, emit export.Emit) error {
-	put := func(text []byte, err error) error {
+func layout(r *auditv1.ReportRequest) export.Layout {
+	if r.GetTable() {
+		return export.Table()
+	}
+	return export.Page()
+}
+
+// putting emits what was made without an error.
+func putting(emit export.Emit) func(text []byte, err error) error {
+	return func(text []byte, err error) error {
 		if err != nil {
 			return err
 		}
 		return emit(text)
 	}
+}
+
+// render writes a report as it reads.
+func (h *Handler) render(ctx context.Context, c export.Cover, layout export.Layout, given taker, emit export.Emit) error {
+	put := putting(emit)
 	if err := put(layout.Head(c)); err != nil {
 		return err
 	}

@@ -60,6 +60,9 @@ func (h *Handler) Search(ctx context.Context, in *connect.Request[auditv1.Search
 	if err != nil {
 		return nil, err
 	}
+	if err := h.across(ctx, q.Filter, "search found %d", page.Events); err != nil {
+		return nil, err
+	}
 	return connect.NewResponse(&auditv1.SearchResponse{Events: page.Events, NextPageToken: token.make(page.Next), AllTenants: q.Tenant == ""}), nil
 }
 

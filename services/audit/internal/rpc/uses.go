@@ -6,6 +6,8 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	base "headgate.dev/libs/ledger"
+	"headgate.dev/libs/record"
 	"headgate.dev/libs/rpc"
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
 	"headgate.dev/services/audit/internal/index"
@@ -19,6 +21,11 @@ func (h *Handler) ListUses(ctx context.Context, in *connect.Request[auditv1.List
 	tenant, err := rpc.Tenant(ctx, in.Msg.GetTenant())
 	if err != nil {
 		return err
+	}
+	if p := rpc.CallerFrom(ctx).Person; p != nil && p.GetTenant() != tenant {
+		if err := h.note(ctx, record.AuditRead, base.Filter{Tenant: tenant, Since: in.Msg.GetSince().AsTime()}, "sums of calls"); err != nil {
+			return err
+		}
 	}
 	oldest, err := h.Index.Oldest(ctx, tenant)
 	if err != nil {

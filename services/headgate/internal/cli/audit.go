@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,11 +80,22 @@ func (m *moment) at(now time.Time) time.Time {
 	return m.instant
 }
 
+// end is the instant, or of a day its end; zero when none was said.
+func (m *moment) end(now time.Time) time.Time {
+	if _, err := time.Parse(time.DateOnly, m.text); err == nil {
+		return m.instant.AddDate(0, 0, 1)
+	}
+	return m.at(now)
+}
+
 func eventRow(event *eventsv1.Event) []string {
 	decision, target, who := event.GetDecision(), event.GetTarget(), event.GetPrincipal()
 	return []string{event.GetTime().AsTime().Format("2006-01-02T15:04:05.000Z"), event.GetAction(), record.Outcome(event), decision.GetEffect(), record.PersonOf(event), who.GetAgent(),
 		target.GetServer(), target.GetTool(), decision.GetRule(), cmp.Or(decision.GetSentence(), changed(event.GetChange()))}
 }
+
+// inTenant says in a row whose record it is, where they are of several tenants.
+func inTenant(row []string, tenant string) []string { return slices.Insert(row, 1, tenant) }
 
 // changed says what an administrator did, as "killed person carl (laptop stolen)".
 func changed(change *eventsv1.Change) string {

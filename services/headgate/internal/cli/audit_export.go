@@ -116,11 +116,10 @@ func (s *session) export(ctx context.Context, request *auditv1.ExportRequest, ou
 		return errors.Join(err, receive(stream, s.stdio.Out, func(*auditv1.ExportResponse) error { return nil }))
 	}
 	part := path + ".part"
-	mode := os.O_RDWR | os.O_CREATE
-	if !resume {
-		mode |= os.O_TRUNC
+	if err := fits(part, resume); err != nil {
+		return err
 	}
-	file, err := os.OpenFile(part, mode, 0o600)
+	file, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fault.Invalid("The file %s cannot be written: %v. Name another with --out.", part, err)
 	}
@@ -152,6 +151,20 @@ func (s *session) export(ctx context.Context, request *auditv1.ExportRequest, ou
 	return errors.Join(os.Rename(part, path), keep.over())
 }
 
+// fits refuses to begin where an export broke off or is still being written, and to go on where there is none.
+func fits(part string, resume bool) error {
+	info, err := os.Stat(part)
+	begun := err == nil && info.Size() > 0
+	switch {
+	case begun && !resume:
+		return fault.Invalid("There is an unfinished export in %s. Go on with it with --resume, or remove it to begin anew.", part)
+	case resume && !begun:
+		return fault.Invalid("There is no unfinished export in %s to go on with. Make the export anew, without --resume.", part)
+	default:
+		return nil
+	}
+}
+
 // receive writes what comes until the stream ends.
 func receive(stream *connect.ServerStreamForClient[auditv1.ExportResponse], out io.Writer, after func(*auditv1.ExportResponse) error) error {
 	if stream == nil {
@@ -174,11 +187,11 @@ func goOn(file *os.File, request *auditv1.ExportRequest) error {
 	r := bufio.NewReaderSize(file, 1<<20)
 	first, err := r.ReadBytes('\n')
 	if err != nil {
-		return fault.Invalid("The file %s has not even its first line. Make the export anew, without --resume.", file.Name())
+		return fault.Invalid("The file %s has not even its first line. Remove it to make the export anew, without --resume.", file.Name())
 	}
 	header, err := ledger.ParseHeader(first)
 	if err != nil {
-		return fault.Invalid("The file %s is no export that can be continued: %v. Make it anew, without --resume.", file.Name(), err)
+		return fault.Invalid("The file %s is no export that can be continued: %v. Remove it to make the export anew, without --resume.", file.Name(), err)
 	}
 	filter, err := ledger.ParseFilter(header.Statement.Filter)
 	if err != nil {

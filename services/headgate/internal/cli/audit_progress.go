@@ -57,7 +57,7 @@ func (p *progress) goOn(file *os.File) error {
 		return goOn(file, p.request)
 	}
 	anew := func(why string) error {
-		return fault.Invalid("The file %s is no export that can be continued: %s. Make it anew, without --resume.", file.Name(), why)
+		return fault.Invalid("The file %s is no export that can be continued: %s. Remove it to make the export anew, without --resume.", file.Name(), why)
 	}
 	data, err := os.ReadFile(p.path)
 	if errors.Is(err, fs.ErrNotExist) {

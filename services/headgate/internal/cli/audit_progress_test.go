@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -24,6 +25,7 @@ type breaking struct {
 	auditv1connect.UnimplementedAuditServiceHandler
 	after int
 	asked []*auditv1.ExportRequest
+	asOf  []string
 }
 
 func (b *breaking) Export(_ context.Context, in *connect.Request[auditv1.ExportRequest], stream *connect.ServerStream[auditv1.ExportResponse]) error {
@@ -41,7 +43,10 @@ func (b *breaking) Export(_ context.Context, in *connect.Request[auditv1.ExportR
 	return nil
 }
 
-func (b *breaking) Report(_ context.Context, _ *connect.Request[auditv1.ReportRequest], stream *connect.ServerStream[auditv1.ReportResponse]) error {
+func (b *breaking) Report(_ context.Context, in *connect.Request[auditv1.ReportRequest], stream *connect.ServerStream[auditv1.ReportResponse]) error {
+	if in.Msg.GetAsOf() != nil {
+		b.asOf = append(b.asOf, in.Msg.GetAsOf().AsTime().Format(time.RFC3339))
+	}
 	if err := stream.Send(&auditv1.ReportResponse{Part: []byte("page")}); err != nil || b.after > 0 {
 		return err
 	}
@@ -59,6 +64,14 @@ func (b *breaking) Search(_ context.Context, in *connect.Request[auditv1.SearchR
 	}), nil
 }
 
+// Tail sends the same records.
+func (b *breaking) Tail(_ context.Context, in *connect.Request[auditv1.TailRequest], stream *connect.ServerStream[auditv1.TailResponse]) error {
+	if err := stream.Send(&auditv1.TailResponse{AllTenants: in.Msg.GetTenant() == ""}); err != nil {
+		return err
+	}
+	return stream.Send(&auditv1.TailResponse{Events: []*eventsv1.Event{{Id: "1", Tenant: "acme", Action: "tool-call"}, {Id: "2", Tenant: "globex", Action: "kill"}}})
+}
+
 func TestASearchOfAllTenantsSaysWhoseEachRecordIs(t *testing.T) {
 	path, handler := auditv1connect.NewAuditServiceHandler(&breaking{})
 	mux := http.NewServeMux()
@@ -72,6 +85,12 @@ func TestASearchOfAllTenantsSaysWhoseEachRecordIs(t *testing.T) {
 		lines := strings.Split(out.String(), "\n")
 		if code != 0 || len(lines) < 3 || strings.Contains(lines[0], "TENANT") != want || strings.Contains(lines[1], "acme") != want || strings.Contains(lines[2], "globex") != want {
 			t.Errorf("tenant %q: exit %d: %s%s", tenant, code, out.String(), words.String())
+		}
+		out.Reset()
+		code = cli.Run(t.Context(), []string{"audit", "tail", "-f"}, cli.IO{In: strings.NewReader(""), Out: &out, Err: &words, Env: func(key string) string { return env[key] }})
+		lines = strings.Split(out.String(), "\n")
+		if code != 0 || len(lines) < 2 || strings.Contains(lines[0], "acme") != want || strings.Contains(lines[1], "globex") != want || !strings.Contains(lines[1], "kill") {
+			t.Errorf("tail of tenant %q: exit %d: %s%s", tenant, code, out.String(), words.String())
 		}
 	}
 }
@@ -102,6 +121,27 @@ func TestAnErasureOfNobodyHasAnExitCodeOfItsOwn(t *testing.T) {
 		if code != want || strings.Contains(words.String(), "there is no key of patient:none") != (want == 7) {
 			t.Errorf("%s: exit %d: %s", patient, code, words.String())
 		}
+	}
+}
+
+// A day is as of its end: who had a right on the last of October lost none of it in the morning.
+func TestAReportIsAsOfTheEndOfADay(t *testing.T) {
+	service := &breaking{after: 9}
+	path, handler := auditv1connect.NewAuditServiceHandler(service)
+	mux := http.NewServeMux()
+	mux.Handle(path, handler)
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	for _, args := range [][]string{{"--as-of", "2026-10-31"}, {"--as-of", "2026-10-31T08:00:00+01:00"}, nil} {
+		var words bytes.Buffer
+		env := map[string]string{"HEADGATE_TOKEN": "x", "HEADGATE_API": server.URL}
+		code := cli.Run(t.Context(), append([]string{"audit", "report", "access"}, args...), cli.IO{In: strings.NewReader(""), Out: &words, Err: &words, Env: func(key string) string { return env[key] }})
+		if code != 0 {
+			t.Errorf("%v: %d: %s", args, code, words.String())
+		}
+	}
+	if want := []string{"2026-11-01T00:00:00Z", "2026-10-31T07:00:00Z"}; !slices.Equal(service.asOf, want) {
+		t.Errorf("asked as of %v, want %v", service.asOf, want)
 	}
 }
 
@@ -171,6 +211,13 @@ func TestATableThatBrokeOffIsContinued(t *testing.T) {
 		t.Fatal(err)
 	}
 	service.after = 9
+	before := holds(t, out+".part")
+	for _, args := range [][]string{nil, {"--force"}} {
+		code, words := export(args...)
+		if code != 1 || !strings.Contains(words, "--resume") || !strings.Contains(words, "remove it to begin anew") || len(service.asked) != 1 || holds(t, out+".part") != before {
+			t.Errorf("anew over an unfinished one, %v: %d: %s", args, code, words)
+		}
+	}
 	if code, words := export("--resume"); code != 0 {
 		t.Fatalf("%d: %s", code, words)
 	}
@@ -197,6 +244,16 @@ func TestATableThatBrokeOffIsContinued(t *testing.T) {
 	}
 	if code, words := export("--force"); code != 0 || len(service.asked) != asked+1 {
 		t.Errorf("over it: %d: %s", code, words)
+	}
+	if err := os.Remove(out); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(out+".part", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	service.after = 9
+	if code, words := export(); code != 0 {
+		t.Errorf("over one that nothing came of: %d: %s", code, words)
 	}
 	if err := os.Remove(out); err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -104,7 +103,7 @@ func (s *session) search(ctx context.Context, query *auditv1.SearchRequest, limi
 	}
 	if all {
 		for i, tenant := range tenants {
-			rows[i] = slices.Insert(rows[i], 1, tenant)
+			rows[i] = inTenant(rows[i], tenant)
 		}
 	}
 	if err := s.print(join(items), rows); err != nil || query.GetPageToken() == "" {

@@ -64,6 +64,10 @@ func TestVerifyNeedsTheFileAndTheKeyAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	unreadable := t.TempDir()
+	if err := os.Mkdir(filepath.Join(unreadable, "checkpoints.jsonl"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		args []string
 		code int
@@ -75,6 +79,8 @@ func TestVerifyNeedsTheFileAndTheKeyAlone(t *testing.T) {
 		"a witness":                              {[]string{good, "--key", key, "--checkpoint", file("witness", []byte(checkpoint))}, 0, `"holds": true`},
 		"one that was changed":                   {[]string{bad, "--key", key}, 3, "their signature does not hold"},
 		"one of two changed":                     {[]string{good, bad, "--key", key}, 3, "their signature does not hold"},
+		"one that cannot be read":                {[]string{unreadable, good, "--key", key}, 1, `"holds": true`},
+		"one that cannot be read and a changed":  {[]string{unreadable, bad, "--key", key}, 3, "their signature does not hold"},
 		"another's key":                          {[]string{good, "--key", stranger}, 3, "no trusted key has signed it"},
 		"no witness":                             {[]string{good, "--key", key, "--checkpoint", file("empty", nil)}, 3, "checkpoint 1 from elsewhere does not hold"},
 		"a published log":                        {[]string{published, "--key", key}, 0, `"holds": true`},

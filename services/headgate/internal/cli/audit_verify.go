@@ -66,20 +66,30 @@ func (s *session) verify(ctx context.Context, files []string, key string, elsewh
 		}
 	}
 	holds := true
+	var unread error // what cannot be read hides nothing of the others
 	for i, one := range all {
 		report, err := one.verify(ctx, keys, append(slices.Clone(notes), one.against(slices.Delete(slices.Clone(all), i, i+1))...))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
-			return err
+			unread = errors.Join(unread, fmt.Errorf("%s cannot be read: %w", one.name, err))
+			continue
 		}
 		if err := s.report(one.name, report); err != nil {
 			return err
 		}
 		holds = holds && report.Holds()
 	}
-	if !holds {
+	switch {
+	case holds:
+		return unread
+	case unread != nil:
+		_, err = fmt.Fprintf(s.stdio.Err, "headgate: %v\n", unread)
+		return errors.Join(errNo, err)
+	default:
 		return errNo
 	}
-	return nil
 }
 
 // report prints what a verification found.
@@ -179,6 +189,7 @@ func tailCommand(s *session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "tail -f",
 		Short:   "Show records as they arrive",
+		Long:    "Show records as they arrive, in the columns of audit search: with the tenant behind the time where they are of several tenants.",
 		Example: "  headgate audit tail -f --effect block\n  headgate audit tail -f --person ana -o json",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -208,10 +219,16 @@ func (s *session) tail(ctx context.Context, request *auditv1.TailRequest) error 
 		return err
 	}
 	defer func() { _ = stream.Close() }()
+	all := false
 	for stream.Receive() {
+		all = all || stream.Msg().GetAllTenants()
 		for _, event := range stream.Msg().GetEvents() {
 			if s.output == "table" {
-				if err := writeTable(s.stdio.Out, [][]string{eventRow(event)}); err != nil {
+				row := eventRow(event)
+				if all {
+					row = inTenant(row, event.GetTenant())
+				}
+				if err := writeTable(s.stdio.Out, [][]string{row}); err != nil {
 					return err
 				}
 				continue

@@ -73,6 +73,12 @@ func rightsOf(object resource.Object) rights {
 		for _, role := range o.GetSpec().GetRoles() {
 			all.give(holder, "role:"+role, nil)
 		}
+		if department := o.GetSpec().GetDepartment(); department != "" {
+			all.give(holder, "member of department:"+department, nil)
+		}
+		for _, team := range o.GetSpec().GetTeams() {
+			all.give(holder, "member of team:"+team, nil)
+		}
 		if !o.GetSpec().GetDisabled() {
 			all.give(holder, "sign in", nil)
 		}

@@ -556,7 +556,9 @@ func (x *TailRequest) GetFilter() *Filter {
 type TailResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty when nothing came for a while: the stream still lives.
-	Events        []*v1.Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	Events []*v1.Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// The records are of whichever tenant. In the first message alone, which has no records.
+	AllTenants    bool `protobuf:"varint,2,opt,name=all_tenants,json=allTenants,proto3" json:"all_tenants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -596,6 +598,13 @@ func (x *TailResponse) GetEvents() []*v1.Event {
 		return x.Events
 	}
 	return nil
+}
+
+func (x *TailResponse) GetAllTenants() bool {
+	if x != nil {
+		return x.AllTenants
+	}
+	return false
 }
 
 type ProveRequest struct {
@@ -703,7 +712,10 @@ type ReportRequest struct {
 	// A table (CSV) rather than a page (HTML).
 	Table bool `protobuf:"varint,4,opt,name=table,proto3" json:"table,omitempty"`
 	// Whom the calls are about: those whose record is sealed for them. Of a report on a record, instead of the filter's text or beside it.
-	Subject       *Subject `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`
+	Subject *Subject `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Of a report on access: who had which right just before this instant, by the record, rather than what changed in a period. It must have come, the tenant must be
+	// named by who reads several, and of the filter the person alone may be set: whose rights they are. Who reads their own records alone is refused.
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -769,6 +781,13 @@ func (x *ReportRequest) GetTable() bool {
 func (x *ReportRequest) GetSubject() *Subject {
 	if x != nil {
 		return x.Subject
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
 	}
 	return nil
 }
@@ -2569,22 +2588,25 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"next_index\x18\x03 \x01(\x03R\tnextIndex\"a\n" +
 	"\vTailRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x121\n" +
-	"\x06filter\x18\x02 \x01(\v2\x19.headgate.audit.v1.FilterR\x06filter\"A\n" +
+	"\x06filter\x18\x02 \x01(\v2\x19.headgate.audit.v1.FilterR\x06filter\"b\n" +
 	"\fTailResponse\x121\n" +
-	"\x06events\x18\x01 \x03(\v2\x19.headgate.events.v1.EventR\x06events\"V\n" +
+	"\x06events\x18\x01 \x03(\v2\x19.headgate.events.v1.EventR\x06events\x12\x1f\n" +
+	"\vall_tenants\x18\x02 \x01(\bR\n" +
+	"allTenants\"V\n" +
 	"\fProveRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12%\n" +
 	"\bevent_id\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x01R\aeventId\"%\n" +
 	"\rProveResponse\x12\x14\n" +
-	"\x05proof\x18\x01 \x01(\fR\x05proof\"\xee\x01\n" +
+	"\x05proof\x18\x01 \x01(\fR\x05proof\"\x9f\x02\n" +
 	"\rReportRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x12=\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1d.headgate.audit.v1.ReportKindB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x04kind\x121\n" +
 	"\x06filter\x18\x03 \x01(\v2\x19.headgate.audit.v1.FilterR\x06filter\x12\x14\n" +
 	"\x05table\x18\x04 \x01(\bR\x05table\x124\n" +
-	"\asubject\x18\x05 \x01(\v2\x1a.headgate.audit.v1.SubjectR\asubject\"$\n" +
+	"\asubject\x18\x05 \x01(\v2\x1a.headgate.audit.v1.SubjectR\asubject\x12/\n" +
+	"\x05as_of\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"$\n" +
 	"\x0eReportResponse\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\fR\x04part\"\\\n" +
 	"\aSubject\x121\n" +
@@ -2827,60 +2849,61 @@ var file_headgate_audit_v1_audit_proto_depIdxs = []int32{
 	1,  // 6: headgate.audit.v1.ReportRequest.kind:type_name -> headgate.audit.v1.ReportKind
 	3,  // 7: headgate.audit.v1.ReportRequest.filter:type_name -> headgate.audit.v1.Filter
 	12, // 8: headgate.audit.v1.ReportRequest.subject:type_name -> headgate.audit.v1.Subject
-	12, // 9: headgate.audit.v1.SubjectKeyRequest.subject:type_name -> headgate.audit.v1.Subject
-	12, // 10: headgate.audit.v1.EraseRequest.subject:type_name -> headgate.audit.v1.Subject
-	12, // 11: headgate.audit.v1.Hold.subject:type_name -> headgate.audit.v1.Subject
-	40, // 12: headgate.audit.v1.Hold.at:type_name -> google.protobuf.Timestamp
-	12, // 13: headgate.audit.v1.AddHoldRequest.subject:type_name -> headgate.audit.v1.Subject
-	19, // 14: headgate.audit.v1.AddHoldResponse.hold:type_name -> headgate.audit.v1.Hold
-	19, // 15: headgate.audit.v1.ListHoldsResponse.holds:type_name -> headgate.audit.v1.Hold
-	26, // 16: headgate.audit.v1.GetRetentionResponse.retention:type_name -> headgate.audit.v1.Retention
-	26, // 17: headgate.audit.v1.SetRetentionResponse.retention:type_name -> headgate.audit.v1.Retention
-	2,  // 18: headgate.audit.v1.RotateKeyRequest.kind:type_name -> headgate.audit.v1.KeyKind
-	40, // 19: headgate.audit.v1.SearchRequest.since:type_name -> google.protobuf.Timestamp
-	40, // 20: headgate.audit.v1.SearchRequest.until:type_name -> google.protobuf.Timestamp
-	41, // 21: headgate.audit.v1.SearchResponse.events:type_name -> headgate.events.v1.Event
-	40, // 22: headgate.audit.v1.ListUsesRequest.since:type_name -> google.protobuf.Timestamp
-	40, // 23: headgate.audit.v1.ListUsesResponse.oldest:type_name -> google.protobuf.Timestamp
-	39, // 24: headgate.audit.v1.ListUsesResponse.uses:type_name -> headgate.audit.v1.Use
-	40, // 25: headgate.audit.v1.Use.last:type_name -> google.protobuf.Timestamp
-	35, // 26: headgate.audit.v1.AuditService.Search:input_type -> headgate.audit.v1.SearchRequest
-	4,  // 27: headgate.audit.v1.AuditService.Export:input_type -> headgate.audit.v1.ExportRequest
-	6,  // 28: headgate.audit.v1.AuditService.Tail:input_type -> headgate.audit.v1.TailRequest
-	8,  // 29: headgate.audit.v1.AuditService.Prove:input_type -> headgate.audit.v1.ProveRequest
-	10, // 30: headgate.audit.v1.AuditService.Report:input_type -> headgate.audit.v1.ReportRequest
-	37, // 31: headgate.audit.v1.AuditService.ListUses:input_type -> headgate.audit.v1.ListUsesRequest
-	13, // 32: headgate.audit.v1.AuditService.SubjectKey:input_type -> headgate.audit.v1.SubjectKeyRequest
-	15, // 33: headgate.audit.v1.AuditService.Reveal:input_type -> headgate.audit.v1.RevealRequest
-	17, // 34: headgate.audit.v1.AuditService.Erase:input_type -> headgate.audit.v1.EraseRequest
-	20, // 35: headgate.audit.v1.AuditService.AddHold:input_type -> headgate.audit.v1.AddHoldRequest
-	22, // 36: headgate.audit.v1.AuditService.ListHolds:input_type -> headgate.audit.v1.ListHoldsRequest
-	24, // 37: headgate.audit.v1.AuditService.ReleaseHold:input_type -> headgate.audit.v1.ReleaseHoldRequest
-	27, // 38: headgate.audit.v1.AuditService.GetRetention:input_type -> headgate.audit.v1.GetRetentionRequest
-	29, // 39: headgate.audit.v1.AuditService.SetRetention:input_type -> headgate.audit.v1.SetRetentionRequest
-	31, // 40: headgate.audit.v1.AuditService.RotateKey:input_type -> headgate.audit.v1.RotateKeyRequest
-	33, // 41: headgate.audit.v1.AuditService.GetLog:input_type -> headgate.audit.v1.GetLogRequest
-	36, // 42: headgate.audit.v1.AuditService.Search:output_type -> headgate.audit.v1.SearchResponse
-	5,  // 43: headgate.audit.v1.AuditService.Export:output_type -> headgate.audit.v1.ExportResponse
-	7,  // 44: headgate.audit.v1.AuditService.Tail:output_type -> headgate.audit.v1.TailResponse
-	9,  // 45: headgate.audit.v1.AuditService.Prove:output_type -> headgate.audit.v1.ProveResponse
-	11, // 46: headgate.audit.v1.AuditService.Report:output_type -> headgate.audit.v1.ReportResponse
-	38, // 47: headgate.audit.v1.AuditService.ListUses:output_type -> headgate.audit.v1.ListUsesResponse
-	14, // 48: headgate.audit.v1.AuditService.SubjectKey:output_type -> headgate.audit.v1.SubjectKeyResponse
-	16, // 49: headgate.audit.v1.AuditService.Reveal:output_type -> headgate.audit.v1.RevealResponse
-	18, // 50: headgate.audit.v1.AuditService.Erase:output_type -> headgate.audit.v1.EraseResponse
-	21, // 51: headgate.audit.v1.AuditService.AddHold:output_type -> headgate.audit.v1.AddHoldResponse
-	23, // 52: headgate.audit.v1.AuditService.ListHolds:output_type -> headgate.audit.v1.ListHoldsResponse
-	25, // 53: headgate.audit.v1.AuditService.ReleaseHold:output_type -> headgate.audit.v1.ReleaseHoldResponse
-	28, // 54: headgate.audit.v1.AuditService.GetRetention:output_type -> headgate.audit.v1.GetRetentionResponse
-	30, // 55: headgate.audit.v1.AuditService.SetRetention:output_type -> headgate.audit.v1.SetRetentionResponse
-	32, // 56: headgate.audit.v1.AuditService.RotateKey:output_type -> headgate.audit.v1.RotateKeyResponse
-	34, // 57: headgate.audit.v1.AuditService.GetLog:output_type -> headgate.audit.v1.GetLogResponse
-	42, // [42:58] is the sub-list for method output_type
-	26, // [26:42] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	40, // 9: headgate.audit.v1.ReportRequest.as_of:type_name -> google.protobuf.Timestamp
+	12, // 10: headgate.audit.v1.SubjectKeyRequest.subject:type_name -> headgate.audit.v1.Subject
+	12, // 11: headgate.audit.v1.EraseRequest.subject:type_name -> headgate.audit.v1.Subject
+	12, // 12: headgate.audit.v1.Hold.subject:type_name -> headgate.audit.v1.Subject
+	40, // 13: headgate.audit.v1.Hold.at:type_name -> google.protobuf.Timestamp
+	12, // 14: headgate.audit.v1.AddHoldRequest.subject:type_name -> headgate.audit.v1.Subject
+	19, // 15: headgate.audit.v1.AddHoldResponse.hold:type_name -> headgate.audit.v1.Hold
+	19, // 16: headgate.audit.v1.ListHoldsResponse.holds:type_name -> headgate.audit.v1.Hold
+	26, // 17: headgate.audit.v1.GetRetentionResponse.retention:type_name -> headgate.audit.v1.Retention
+	26, // 18: headgate.audit.v1.SetRetentionResponse.retention:type_name -> headgate.audit.v1.Retention
+	2,  // 19: headgate.audit.v1.RotateKeyRequest.kind:type_name -> headgate.audit.v1.KeyKind
+	40, // 20: headgate.audit.v1.SearchRequest.since:type_name -> google.protobuf.Timestamp
+	40, // 21: headgate.audit.v1.SearchRequest.until:type_name -> google.protobuf.Timestamp
+	41, // 22: headgate.audit.v1.SearchResponse.events:type_name -> headgate.events.v1.Event
+	40, // 23: headgate.audit.v1.ListUsesRequest.since:type_name -> google.protobuf.Timestamp
+	40, // 24: headgate.audit.v1.ListUsesResponse.oldest:type_name -> google.protobuf.Timestamp
+	39, // 25: headgate.audit.v1.ListUsesResponse.uses:type_name -> headgate.audit.v1.Use
+	40, // 26: headgate.audit.v1.Use.last:type_name -> google.protobuf.Timestamp
+	35, // 27: headgate.audit.v1.AuditService.Search:input_type -> headgate.audit.v1.SearchRequest
+	4,  // 28: headgate.audit.v1.AuditService.Export:input_type -> headgate.audit.v1.ExportRequest
+	6,  // 29: headgate.audit.v1.AuditService.Tail:input_type -> headgate.audit.v1.TailRequest
+	8,  // 30: headgate.audit.v1.AuditService.Prove:input_type -> headgate.audit.v1.ProveRequest
+	10, // 31: headgate.audit.v1.AuditService.Report:input_type -> headgate.audit.v1.ReportRequest
+	37, // 32: headgate.audit.v1.AuditService.ListUses:input_type -> headgate.audit.v1.ListUsesRequest
+	13, // 33: headgate.audit.v1.AuditService.SubjectKey:input_type -> headgate.audit.v1.SubjectKeyRequest
+	15, // 34: headgate.audit.v1.AuditService.Reveal:input_type -> headgate.audit.v1.RevealRequest
+	17, // 35: headgate.audit.v1.AuditService.Erase:input_type -> headgate.audit.v1.EraseRequest
+	20, // 36: headgate.audit.v1.AuditService.AddHold:input_type -> headgate.audit.v1.AddHoldRequest
+	22, // 37: headgate.audit.v1.AuditService.ListHolds:input_type -> headgate.audit.v1.ListHoldsRequest
+	24, // 38: headgate.audit.v1.AuditService.ReleaseHold:input_type -> headgate.audit.v1.ReleaseHoldRequest
+	27, // 39: headgate.audit.v1.AuditService.GetRetention:input_type -> headgate.audit.v1.GetRetentionRequest
+	29, // 40: headgate.audit.v1.AuditService.SetRetention:input_type -> headgate.audit.v1.SetRetentionRequest
+	31, // 41: headgate.audit.v1.AuditService.RotateKey:input_type -> headgate.audit.v1.RotateKeyRequest
+	33, // 42: headgate.audit.v1.AuditService.GetLog:input_type -> headgate.audit.v1.GetLogRequest
+	36, // 43: headgate.audit.v1.AuditService.Search:output_type -> headgate.audit.v1.SearchResponse
+	5,  // 44: headgate.audit.v1.AuditService.Export:output_type -> headgate.audit.v1.ExportResponse
+	7,  // 45: headgate.audit.v1.AuditService.Tail:output_type -> headgate.audit.v1.TailResponse
+	9,  // 46: headgate.audit.v1.AuditService.Prove:output_type -> headgate.audit.v1.ProveResponse
+	11, // 47: headgate.audit.v1.AuditService.Report:output_type -> headgate.audit.v1.ReportResponse
+	38, // 48: headgate.audit.v1.AuditService.ListUses:output_type -> headgate.audit.v1.ListUsesResponse
+	14, // 49: headgate.audit.v1.AuditService.SubjectKey:output_type -> headgate.audit.v1.SubjectKeyResponse
+	16, // 50: headgate.audit.v1.AuditService.Reveal:output_type -> headgate.audit.v1.RevealResponse
+	18, // 51: headgate.audit.v1.AuditService.Erase:output_type -> headgate.audit.v1.EraseResponse
+	21, // 52: headgate.audit.v1.AuditService.AddHold:output_type -> headgate.audit.v1.AddHoldResponse
+	23, // 53: headgate.audit.v1.AuditService.ListHolds:output_type -> headgate.audit.v1.ListHoldsResponse
+	25, // 54: headgate.audit.v1.AuditService.ReleaseHold:output_type -> headgate.audit.v1.ReleaseHoldResponse
+	28, // 55: headgate.audit.v1.AuditService.GetRetention:output_type -> headgate.audit.v1.GetRetentionResponse
+	30, // 56: headgate.audit.v1.AuditService.SetRetention:output_type -> headgate.audit.v1.SetRetentionResponse
+	32, // 57: headgate.audit.v1.AuditService.RotateKey:output_type -> headgate.audit.v1.RotateKeyResponse
+	34, // 58: headgate.audit.v1.AuditService.GetLog:output_type -> headgate.audit.v1.GetLogResponse
+	43, // [43:59] is the sub-list for method output_type
+	27, // [27:43] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_headgate_audit_v1_audit_proto_init() }
