@@ -229,7 +229,7 @@ func standing(why error, sink record.Sink) error {
 	return sink.Append(&eventsv1.Event{
 		Action: record.LedgerStands, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Alert: true, Tenant: ownTenant, Principal: record.Service("audit"),
 		Decision: &eventsv1.Decision{Stage: "self-check",
-			Sentence: "the ledger takes no records, which wait in Kafka and are tried again: " + why.Error() + ". Check its directory's disk."},
+			Sentence: "the ledger takes no records, which wait in Kafka and are tried again. " + why.Error()},
 	}, journal.Spool)
 }
 
