@@ -46,6 +46,7 @@ func (w *Writer) Append(ev *eventsv1.Event, mode Mode) error {
 	hash = w.previous
 	frame = appendIntegrity(frame, w.suffix, sequence, &hash)
 	err := w.put(frame, ev)
+	w.refused = err
 	w.mu.Unlock()
 	*buffer = frame
 	if err != nil {
@@ -166,7 +167,7 @@ func (w *Writer) grow(s *segment, size int64) error {
 	}
 	solid, err := w.disk.reserve(s.file, s.reserved, need)
 	if err != nil {
-		return refused("the disk has no room", err)
+		return refused(fmt.Sprintf("the disk under %s has no room. Make some, and it goes on by itself", w.cfg.Dir), err)
 	}
 	s.solid = solid
 	s.reserved += need

@@ -122,11 +122,17 @@ func TestADiskWithoutRoomRefusesUntilThereIsSome(t *testing.T) {
 	if !refusedFor(err, "no room") && !refusedFor(err, "new file") {
 		t.Fatalf("after %d records: %v", len(ids), err)
 	}
+	if got := w.Status().Refused; !refusedFor(got, err.Error()) {
+		t.Errorf("the status says %v, refused was: %v", got, err)
+	}
 	full.Store(false)
 	for i := range 100 {
 		id := fmt.Sprint("after-", i)
 		mustAppend(t, w, call(id, id, final))
 		ids = append(ids, id)
+	}
+	if got := w.Status().Refused; got != nil {
+		t.Errorf("records are taken again, and the status says %v", got)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)

@@ -5,33 +5,18 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"headgate.dev/libs/smalldisk"
 )
 
-// small mounts a file system of so many bytes, which needs the right to.
-func small(t *testing.T, size int) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
 func TestExternalARealDiskThatIsFullRefusesAndLosesNothing(t *testing.T) {
-	disk := small(t, 4<<20)
-	ballast, dir := filepath.Join(disk, "ballast"), filepath.Join(disk, "journal")
-	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	const room = 2 << 20
+	disk := smalldisk.Mount(t, 2*room)
+	disk.FillBut(room / smalldisk.Page)
+	dir := filepath.Join(disk.Dir, "journal")
 	w := openAt(t, Config{Dir: dir, SegmentBytes: 256 << 10})
 	var ids []string
 	var err error
@@ -44,9 +29,7 @@ func TestExternalARealDiskThatIsFullRefusesAndLosesNothing(t *testing.T) {
 	if !refusedFor(err, "no room") && !refusedFor(err, "new file") {
 		t.Fatalf("after %d records: %v", len(ids), err)
 	}
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
-	}
+	disk.Free()
 	for i := range 1000 {
 		id := fmt.Sprint("after-", i)
 		mustAppend(t, w, call(id, id, final))
@@ -59,11 +42,11 @@ func TestExternalARealDiskThatIsFullRefusesAndLosesNothing(t *testing.T) {
 }
 
 func TestExternalAReadOnlyDiskIsNotOpened(t *testing.T) {
-	disk := small(t, 4<<20)
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+	disk := smalldisk.Mount(t, 4<<20)
+	if err := syscall.Mount("tmpfs", disk.Dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Open(Config{Dir: filepath.Join(disk, "journal")}, "edge", quiet, nil)
+	_, err := Open(Config{Dir: filepath.Join(disk.Dir, "journal")}, "edge", quiet, nil)
 	if !refusedFor(err, "writable") || !errors.Is(err, syscall.EROFS) {
 		t.Errorf("opened: %v", err)
 	}

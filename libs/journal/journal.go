@@ -80,6 +80,8 @@ type Status struct {
 	Shipped uint64
 	// Bytes is what the files take on disk.
 	Bytes int64
+	// Refused is why the last record was not taken; nil when it was.
+	Refused error
 }
 
 // Recovery is what Open found and repaired.
@@ -109,6 +111,7 @@ type Writer struct {
 	previous [32]byte
 	open     map[string]place // started calls without their final, by call id: where the started record lies in the last segment
 	unsynced []*segment       // sealed, but perhaps not yet on disk
+	refused  error            // why the last record was not taken
 	broken   error            // set once the files can no longer be trusted; every later append is refused with it
 	closed   bool
 
@@ -166,7 +169,7 @@ func (w *Writer) Recovered() Recovery { return w.recovered }
 func (w *Writer) Status() Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return Status{Writer: w.name, Written: w.sequence, Synced: w.synced.Load(), Shipped: w.ship.get(), Bytes: w.total}
+	return Status{Writer: w.name, Written: w.sequence, Synced: w.synced.Load(), Shipped: w.ship.get(), Bytes: w.total, Refused: w.refused}
 }
 
 // Close syncs and gives the directory back. Later appends are refused.

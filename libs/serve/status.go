@@ -77,7 +77,7 @@ func (s *status) described() string {
 func (s *status) leansOn(ctx context.Context) string {
 	stands := s.process.journal.Status()
 	var b strings.Builder
-	b.WriteString(line("journal", nil, fmt.Sprintf("%d records written, %d shipped, %d bytes", stands.Written, stands.Shipped, stands.Bytes)))
+	b.WriteString(line("journal", stands.Refused, fmt.Sprintf("%d records written, %d shipped, %d bytes", stands.Written, stands.Shipped, stands.Bytes)))
 	b.WriteString(line("kafka", anyReachable(ctx, s.process.brokers), "a broker can be reached"))
 	for _, name := range slices.Sorted(keys(s.process.conns)) {
 		b.WriteString(line("peer "+name, rpc.Health(ctx, s.process.conns[name]), "answers"))

@@ -15,7 +15,8 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // registers the driver "pgx"
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
+	"modernc.org/sqlite" // registers the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/secret"
@@ -55,6 +56,7 @@ func (c Config) Check() error {
 type DB struct {
 	sql    *sql.DB
 	driver string
+	path   string // of SQLite's file
 }
 
 // Tx is a transaction. It is good only within the function that it was given to.
@@ -72,7 +74,7 @@ func Open(ctx context.Context, cfg Config, migrations ...fs.FS) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := migrate(ctx, db.sql, dialect, merged(migrations)); err != nil {
+	if err := migrate(ctx, db, dialect, merged(migrations)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
@@ -108,14 +110,14 @@ func connect(cfg Config) (*DB, goose.Dialect, error) {
 	}
 	const connections = 4
 	db.SetMaxOpenConns(connections)
-	return &DB{sql: db, driver: SQLite}, goose.DialectSQLite3, nil
+	return &DB{sql: db, driver: SQLite, path: cfg.Path}, goose.DialectSQLite3, nil
 }
 
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, migrations fs.FS) error {
-	if err := db.PingContext(ctx); err != nil {
-		return fault.New(faultv1.Reason_REASON_UNAVAILABLE, "The database does not answer or cannot be opened. Check its address and that it runs.").Because(err)
+func migrate(ctx context.Context, db *DB, dialect goose.Dialect, migrations fs.FS) error {
+	if err := db.sql.PingContext(ctx); err != nil {
+		return db.unopened(err)
 	}
-	provider, err := goose.NewProvider(dialect, db, migrations)
+	provider, err := goose.NewProvider(dialect, db.sql, migrations)
 	if errors.Is(err, goose.ErrNoMigrations) {
 		return nil
 	}
@@ -123,9 +125,17 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, migrations 
 		return fmt.Errorf("reading the migrations: %w", err)
 	}
 	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("applying the migrations: %w", err)
+		return fmt.Errorf("applying the migrations: %w", explain(db.path, err))
 	}
 	return nil
+}
+
+// unopened says what to look at when a database does not open. What PostgreSQL's driver says may hold the password.
+func (db *DB) unopened(err error) error {
+	if db.driver == Postgres {
+		return fault.New(faultv1.Reason_REASON_UNAVAILABLE, "The database does not answer. Check its address and that it runs.").Because(err)
+	}
+	return fault.New(faultv1.Reason_REASON_UNAVAILABLE, "The database %s cannot be opened: %v. Check that the file is one of SQLite, is writable, and that its disk has room.", db.path, err).Because(err)
 }
 
 // Driver is "sqlite" or "postgres".
@@ -176,9 +186,18 @@ func (db *DB) QueryRow(ctx context.Context, query string, args ...any) *sql.Row 
 	return db.sql.QueryRowContext(ctx, rebind(db.driver, query), args...)
 }
 
-// Tx runs do in a transaction and commits it when do returns nil. With SQLite, transactions that write wait for each other.
+// Tx runs do in a transaction and commits it when do returns nil. With SQLite, transactions that write wait for each other. One that its full disk does not take is
+// rolled back, and may be tried again.
 func (db *DB) Tx(ctx context.Context, do func(*Tx) error) error {
-	return db.transact(ctx, nil, do)
+	return explain(db.path, db.transact(ctx, nil, do))
+}
+
+// explain says what to do about SQLite's full disk. Other errors stay as they are.
+func explain(path string, err error) error {
+	if failed, ok := errors.AsType[*sqlite.Error](err); ok && (failed.Code() == sqlite3.SQLITE_FULL || failed.Code() == sqlite3.SQLITE_IOERR_SHMSIZE) {
+		return fault.New(faultv1.Reason_REASON_UNAVAILABLE, "The database %s takes nothing more: its disk has no room. Make room; it goes on by itself then.", path).Because(err)
+	}
+	return err
 }
 
 // ReadTx runs do in a transaction that sees one state of the database throughout and is never committed.

@@ -227,3 +227,38 @@ func TestAStatementIsKeptForManyTransactions(t *testing.T) {
 		}
 	})
 }
+
+func TestADatabaseWithoutRoomSaysSoAndGoesOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	db, err := sqlstore.Open(t.Context(), sqlstore.Config{Path: path}, migrations())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	insert := func(pages int) error {
+		return db.Tx(t.Context(), func(tx *sqlstore.Tx) error {
+			if _, err := tx.Exec(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages)); err != nil {
+				return err
+			}
+			_, err := tx.Exec(t.Context(), "INSERT INTO notes (id, text) VALUES (1, ?)", strings.Repeat("x", 1<<20))
+			return err
+		})
+	}
+	if err := insert(20); !fault.Is(err, faultv1.Reason_REASON_UNAVAILABLE) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "Make room") {
+		t.Errorf("without room: %v", err)
+	}
+	if err := insert(2000); err != nil {
+		t.Errorf("with room: %v", err)
+	}
+}
+
+func TestAFileThatDoesNotOpenIsNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := sqlstore.Open(t.Context(), sqlstore.Config{Path: path}, migrations())
+	if !fault.Is(err, faultv1.Reason_REASON_UNAVAILABLE) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "not a database") {
+		t.Errorf("opened: %v", err)
+	}
+}

@@ -241,12 +241,15 @@ func (a *Audit) reread(ctx context.Context) {
 	}
 }
 
-// Ready reports whether the ledger takes records, the index answers, and records can reach both.
+// Ready reports whether the index answers, ledger and index take records, and records can reach both.
 func (a *Audit) Ready(ctx context.Context) error {
 	if err := a.ledger.Ready(); err != nil {
 		return err
 	}
 	if err := a.index.Ping(ctx); err != nil {
+		return err
+	}
+	if err := a.loop.Ready(); err != nil {
 		return err
 	}
 	if err := a.custody.Ping(ctx); err != nil {

@@ -4,69 +4,20 @@ package e2e
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"headgate.dev/libs/smalldisk"
 	"headgate.dev/tools/e2e/product"
 	"headgate.dev/tools/stack"
 )
 
-// smallDisk is a file system of a few MiB, which takes the right to mount one.
-type smallDisk struct {
-	t       *testing.T
-	dir     string
-	ballast string
-}
-
-func mountSmallDisk(t *testing.T) *smallDisk {
-	t.Helper()
-	d := &smallDisk{t: t, dir: t.TempDir()}
-	d.ballast = filepath.Join(d.dir, "ballast")
-	if err := syscall.Mount("tmpfs", d.dir, "tmpfs", 0, fmt.Sprintf("size=%d", 8<<20)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(d.dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	return d
-}
-
-// fill leaves no room.
-func (d *smallDisk) fill() {
-	d.t.Helper()
-	file, err := os.OpenFile(d.ballast, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer func() { _ = file.Close() }()
-	for _, size := range []int{64 << 10, 4 << 10} {
-		for err = nil; err == nil; {
-			_, err = file.Write(make([]byte, size))
-		}
-		if !errors.Is(err, syscall.ENOSPC) {
-			d.t.Fatal(err)
-		}
-	}
-}
-
-func (d *smallDisk) free() {
-	d.t.Helper()
-	if err := os.Remove(d.ballast); err != nil {
-		d.t.Fatal(err)
-	}
-}
-
 // TestExternalAnEdgeWhoseDiskIsFullRefusesAndLosesNothing fills the disk of one edge's journal under load, kills the edge on the full disk, and makes room again.
 func TestExternalAnEdgeWhoseDiskIsFullRefusesAndLosesNothing(t *testing.T) {
-	disk, since, up := mountSmallDisk(t), time.Now().Add(-time.Minute), startServer(t)
-	p := product.StartStack(t, stack.Config{Edges: 2, Journals: map[string]stack.Journal{"edge2": {Dir: filepath.Join(disk.dir, "journal"), SegmentBytes: 256 << 10}}}, onePerson(up.URL))
+	disk, since, up := smalldisk.Mount(t, 8<<20), time.Now().Add(-time.Minute), startServer(t)
+	p := product.StartStack(t, stack.Config{Edges: 2, Journals: map[string]stack.Journal{"edge2": {Dir: filepath.Join(disk.Dir, "journal"), SegmentBytes: 256 << 10}}}, onePerson(up.URL))
 	s := p.Stack()
 	urls := endpoints(s, "echo")
 	agents := startLoad(t, p.Token("ana"), 2, urls...)
@@ -74,7 +25,7 @@ func TestExternalAnEdgeWhoseDiskIsFullRefusesAndLosesNothing(t *testing.T) {
 
 	from := time.Now()
 	full := func() int {
-		disk.fill()
+		disk.Fill()
 		return len(agents.since(urls[1], from, func(o outcome) bool { return o.answered && !o.ok }))
 	}
 	product.Eventually(t, time.Minute, "the edge on the full disk refuses", func() bool { return full() >= 20 })
@@ -84,12 +35,12 @@ func TestExternalAnEdgeWhoseDiskIsFullRefusesAndLosesNothing(t *testing.T) {
 		t.Errorf("refused with %q: %s", first.reason, first.text)
 	}
 	s.Process("edge2").Kill()
-	disk.fill()
+	disk.Fill()
 	if err := s.Run("edge2"); err != nil {
 		t.Fatal(err)
 	}
 	agents.passing(15*time.Second, "at the other edge, after the kill", urls[0])
-	disk.free()
+	disk.Free()
 	if s.WaitReady("edge2") != nil { // on the full disk it said what is wrong and ended
 		t.Logf("on the full disk: %s", s.Process("edge2").Tail())
 		if err := errors.Join(s.Run("edge2"), s.WaitReady("edge2")); err != nil {

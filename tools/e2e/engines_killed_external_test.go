@@ -149,8 +149,8 @@ func TestExternalTheRecordIsWholeWhateverIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exported, said := h.export()
-	sameInBoth(t, records, exported)
+	all, said := exported(h.Product)
+	sameInBoth(t, records, all)
 	if len(said.missing()) != 0 || !said.Holds {
 		t.Errorf("the export does not hold, or something is missing: %+v", said)
 	}
@@ -174,22 +174,23 @@ func (v verdict) missing() []string {
 	return out
 }
 
-// export reads the ledger and has the export verified with nothing but the public key.
-func (h *house) export() ([]product.Record, verdict) {
-	h.t.Helper()
-	file, key := filepath.Join(h.t.TempDir(), "all.jsonl"), filepath.Join(h.t.TempDir(), "log.pub")
-	if err := os.WriteFile(key, []byte(h.MustCLI("admin", "audit", "key")), 0o600); err != nil {
-		h.t.Fatal(err)
+// exported reads the ledger and has the export verified with nothing but the public key.
+func exported(p *product.Product) ([]product.Record, verdict) {
+	t := p.T()
+	t.Helper()
+	file, key := filepath.Join(t.TempDir(), "all.jsonl"), filepath.Join(t.TempDir(), "log.pub")
+	if err := os.WriteFile(key, []byte(p.MustCLI("admin", "audit", "key")), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	h.MustCLI("admin", "audit", "export", "--out", file)
-	_, out, words := h.CLI("admin", "audit", "verify", file, "--key", key, "-o", "json")
+	p.MustCLI("admin", "audit", "export", "--out", file)
+	_, out, words := p.CLI("admin", "audit", "verify", file, "--key", key, "-o", "json")
 	var said verdict
 	if err := json.Unmarshal([]byte(out), &said); err != nil {
-		h.t.Fatalf("headgate audit verify: %v: %s%s", err, out, words)
+		t.Fatalf("headgate audit verify: %v: %s%s", err, out, words)
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		h.t.Fatal(err)
+		t.Fatal(err)
 	}
 	var records []product.Record
 	lines := bufio.NewScanner(bytes.NewReader(text))
@@ -199,7 +200,7 @@ func (h *house) export() ([]product.Record, verdict) {
 		decoder := json.NewDecoder(bytes.NewReader(lines.Bytes()))
 		decoder.UseNumber()
 		if err := decoder.Decode(&r); err != nil {
-			h.t.Fatal(err)
+			t.Fatal(err)
 		}
 		if r.Get("event.id") != "" {
 			records = append(records, r)
@@ -254,7 +255,7 @@ func (h *house) takeAway(before verdict) {
 	}
 	want := fmt.Sprintf("records %d to %d of writer edge-", from+1, from+taken)
 	product.Eventually(h.t, 10*time.Minute, "the records after those that were taken arrive", func() bool {
-		_, said := h.export()
+		_, said := exported(h.Product)
 		missing := said.missing()
 		if len(missing) > 1 || len(missing) == 1 && !strings.HasPrefix(missing[0], want) {
 			h.t.Fatalf("missing are %q; taken were %s", missing, want)

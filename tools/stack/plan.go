@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -18,6 +19,8 @@ type plan struct {
 	dir         string
 	elastic     string
 	journals    map[string]Journal
+	ledger      string
+	index       string
 	streams     int
 	countries   string
 	edges       []string // edge, edge2, ...
@@ -40,7 +43,7 @@ func service(process string) string { return strings.TrimRight(process, "0123456
 
 // prepare takes ports, makes certificates and writes a configuration for each process.
 func prepare(cfg Config) (plan, error) {
-	p := plan{dir: cfg.Dir, elastic: cfg.Elasticsearch, journals: cfg.Journals, streams: cfg.Streams, countries: cfg.Countries, rpc: map[string]string{}, diagnostics: map[string]string{}}
+	p := plan{dir: cfg.Dir, elastic: cfg.Elasticsearch, journals: cfg.Journals, ledger: cfg.Ledger, index: cfg.Index, streams: cfg.Streams, countries: cfg.Countries, rpc: map[string]string{}, diagnostics: map[string]string{}}
 	for i := range max(1, cfg.Edges) {
 		name := "edge"
 		if i > 0 {
@@ -146,10 +149,13 @@ func (p plan) service(name string, own func(...string) string) map[string]any {
 	case "trust":
 		return map[string]any{"database": database}
 	case "audit":
+		config := map[string]any{"ledger": map[string]any{"dir": cmp.Or(p.ledger, own("ledger"))}, "kafka": p.kafka()}
 		if p.elastic != "" {
-			return map[string]any{"elasticsearch": map[string]any{"addresses": []string{p.elastic}}, "ledger": map[string]any{"dir": own("ledger")}, "kafka": p.kafka()}
+			config["elasticsearch"] = map[string]any{"addresses": []string{p.elastic}}
+		} else {
+			config["database"] = map[string]any{"path": cmp.Or(p.index, own("store.db"))}
 		}
-		return map[string]any{"database": database, "kafka": p.kafka()}
+		return config
 	default:
 		index := 0
 		for i, edge := range p.edges {

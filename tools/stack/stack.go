@@ -43,6 +43,8 @@ type Config struct {
 	Countries string
 	// Journals are where the journals of processes lie, by process; those that are not named lie in their own folder.
 	Journals map[string]Journal
+	// Ledger and Index are the folder of audit's ledger and the file of its index; empty means that they lie in audit's own folder.
+	Ledger, Index string
 }
 
 // Journal is a folder and how large its files are.

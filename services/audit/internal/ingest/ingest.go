@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"headgate.dev/libs/clock"
+	"headgate.dev/libs/fault"
 	"headgate.dev/libs/journal"
 	"headgate.dev/libs/kafka"
 	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/audit/internal/index"
 	"headgate.dev/services/audit/internal/ledger"
 )
@@ -78,10 +81,35 @@ type Config struct {
 }
 
 // Loop moves records until its context ends.
-type Loop struct{ cfg Config }
+type Loop struct {
+	cfg Config
+
+	mu     sync.Mutex
+	stands map[string]error // by complaint: what failed last and is tried again
+}
 
 // New makes a loop.
-func New(cfg Config) *Loop { return &Loop{cfg: cfg} }
+func New(cfg Config) *Loop { return &Loop{cfg: cfg, stands: map[string]error{}} }
+
+// Ready says what the loop tries again while records wait. Safe beside Run.
+func (l *Loop) Ready() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, complaint := range slices.Sorted(maps.Keys(l.stands)) { // one is enough to act on
+		err := l.stands[complaint]
+		return fault.New(faultv1.Reason_REASON_UNAVAILABLE, "Records wait in Kafka and are tried again, because %s: %v", complaint, err).Because(err)
+	}
+	return nil
+}
+
+// complain remembers why something is tried again; nil says that it succeeded.
+func (l *Loop) complain(complaint string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stands[complaint] = err; err == nil {
+		delete(l.stands, complaint)
+	}
+}
 
 // Run fetches, stores, puts aside what cannot be read, and then commits. What fails is tried again until it succeeds: the stream waits for the store. Three batches are
 // under way at once: while one is brought to the index, the next is read and brought to the ledger, and the one after that is fetched. Each goes the whole way in its
@@ -273,6 +301,7 @@ func (l *Loop) store(ctx context.Context, records []index.Record) ([]index.Rejec
 func (l *Loop) insist(ctx context.Context, complaint string, do func() error) bool {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		err := do()
+		l.complain(complaint, err)
 		if err == nil {
 			return true
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -332,6 +333,55 @@ func TestWhatTheLedgerRefusesIsPutAsideAndNotFound(t *testing.T) {
 		return h.Key == "dlq.error.class" && string(h.Value) == "refused-by-ledger"
 	}) {
 		t.Errorf("put aside with %v", s.dead[0].Headers)
+	}
+}
+
+// full is an index that takes nothing until there is room.
+type full struct {
+	*flaky
+
+	room atomic.Bool
+}
+
+func (f *full) Add(ctx context.Context, records []index.Record) error {
+	if !f.room.Load() {
+		return errDown
+	}
+	return f.flaky.Add(ctx, records)
+}
+
+func TestALoopThatTriesAgainSaysWhatStandsInItsWay(t *testing.T) {
+	s := newSource(&diary{})
+	store, err := sqlite.Open(t.Context(), sqlstore.Config{Path: filepath.Join(t.TempDir(), "index.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &full{flaky: &flaky{Index: store, diary: s.diary}}
+	loop := ingest.New(ingest.Config{Source: s, Ledger: x, Index: x, Group: "g", Share: 1, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	done := make(chan error, 1)
+	go func() { done <- loop.Run(ctx) }()
+	if err := loop.Ready(); err != nil {
+		t.Errorf("nothing has failed: %v", err)
+	}
+	s.send(indextest.Event("1", "acme", "ana", 1).Bytes)
+	for loop.Ready() == nil && ctx.Err() == nil { // the loop tells nobody
+		time.Sleep(time.Millisecond)
+	}
+	if err := loop.Ready(); !errors.Is(err, errDown) || !strings.Contains(err.Error(), "records cannot be stored: down") {
+		t.Errorf("it says %v", err)
+	}
+	if summed(s.diary.all(), "commit") != 0 {
+		t.Errorf("committed what was not stored: %v", s.diary.all())
+	}
+	x.room.Store(true)
+	waitCommit(t, s)
+	if err := loop.Ready(); err != nil {
+		t.Errorf("it goes on: %v", err)
+	}
+	cancel()
+	if err := errors.Join(<-done, store.Close()); err != nil {
+		t.Error(err)
 	}
 }
 

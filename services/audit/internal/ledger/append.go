@@ -3,8 +3,10 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
+	"headgate.dev/libs/fault"
 	base "headgate.dev/libs/ledger"
 	"headgate.dev/services/audit/internal/index"
 )
@@ -29,7 +31,12 @@ func (l *Ledger) Append(_ context.Context, records []index.Record) ([]Refusal, e
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	refused, err := l.append(records)
-	if err != nil && l.stands == nil {
+	if err == nil {
+		l.stands = nil
+		return refused, nil
+	}
+	err = l.failed(err)
+	if l.stands == nil {
 		select {
 		case l.stood <- err:
 		default: // one that is not told yet is enough
@@ -37,6 +44,14 @@ func (l *Ledger) Append(_ context.Context, records []index.Record) ([]Refusal, e
 	}
 	l.stands = err
 	return refused, err
+}
+
+// failed says what to do about an append that failed; what the files say of themselves stays as it is.
+func (l *Ledger) failed(err error) error {
+	if known, ok := errors.AsType[*fault.Error](err); ok {
+		return known
+	}
+	return unusable(l.cfg.Dir, err)
 }
 
 func (l *Ledger) append(records []index.Record) ([]Refusal, error) {

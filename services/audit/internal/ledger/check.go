@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"headgate.dev/libs/clock"
 	"headgate.dev/libs/journal"
 	base "headgate.dev/libs/ledger"
 	"headgate.dev/libs/record"
@@ -24,6 +25,8 @@ const (
 	checkAction = "ledger-check"
 	// ownTenant is the tenant of records that are about the deployment itself.
 	ownTenant = "system"
+	// tellPause is how long to wait for a journal that did not take that the ledger stands still.
+	tellPause = 10 * time.Second
 	// maxNotes is how many problems one record of a self-check tells.
 	maxNotes = 20
 	// arrival is how long a record may be on its way before its number is called missing.
@@ -212,9 +215,7 @@ func (l *Ledger) Watch(ctx context.Context, journal record.Sink) error {
 			return nil
 		case why := <-l.stood:
 			timer.Stop()
-			if err := standing(why, journal); err != nil {
-				l.log.Error("that the ledger stands still could not be recorded", "cause", err)
-			}
+			l.tell(ctx, why, journal)
 			continue
 		case why := <-l.other:
 			timer.Stop()
@@ -228,12 +229,26 @@ func (l *Ledger) Watch(ctx context.Context, journal record.Sink) error {
 	}
 }
 
+// tell writes that the ledger stands still. The journal may be on the same full disk: it is tried again until it takes that, or ctx ends.
+func (l *Ledger) tell(ctx context.Context, why error, sink record.Sink) {
+	for {
+		err := standing(why, sink)
+		if err == nil {
+			return
+		}
+		l.log.Error("that the ledger stands still could not be recorded", "cause", err)
+		if !clock.Sleep(ctx, tellPause) {
+			return
+		}
+	}
+}
+
 // standing writes that records wait before the ledger. The event waits there too, and goes to the alerts on its own way.
 func standing(why error, sink record.Sink) error {
 	return sink.Append(&eventsv1.Event{
 		Action: record.LedgerStands, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Alert: true, Tenant: ownTenant, Principal: record.Service("audit"),
 		Decision: &eventsv1.Decision{Stage: "self-check",
-			Sentence: "the ledger takes no records, which wait in Kafka and are tried again: " + why.Error() + ". Check its directory's disk."},
+			Sentence: "the ledger takes no records, which wait in Kafka and are tried again. " + why.Error()},
 	}, journal.Spool)
 }
 

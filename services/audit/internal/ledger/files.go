@@ -119,18 +119,26 @@ func (f *files) derive() (*base.Frontier, int64, error) {
 	if err := f.readBlock(s.Size); err != nil {
 		return nil, 0, err
 	}
+	var unwritten error
 	end, err := f.segments.scan(s.Record, func(at int64, data []byte) error {
 		head, ev, err := base.HeadOf(data)
 		if err != nil {
 			return err
 		}
-		return f.follow(frontier, []addition{{head: head, at: at, time: ev.GetTime().AsTime().UnixNano()}})
+		unwritten = f.follow(frontier, []addition{{head: head, at: at, time: ev.GetTime().AsTime().UnixNano()}})
+		return unwritten
 	})
+	if unwritten != nil { // nothing is wrong with the records
+		return nil, 0, unusable(f.dir, unwritten)
+	}
 	if err != nil {
 		return nil, 0, broken("The ledger in %s cannot be read after record %d: %v. Keep the directory for an investigation and restore it from a copy.", f.dir, frontier.Size(), err)
 	}
 	cut, err := f.segments.cutTail(end)
-	return frontier, cut, err
+	if err != nil {
+		return nil, 0, unusable(f.dir, err)
+	}
+	return frontier, cut, nil
 }
 
 func (f *files) readState() (state, error) {

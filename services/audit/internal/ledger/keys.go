@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -59,7 +60,19 @@ func openKeys(cfg Config, now clock.Now) (keys, error) {
 	}
 	_, pending := os.Stat(filepath.Join(cfg.Dir, nextKeyFile))
 	k.due = pending == nil || (cfg.RotateAfter > 0 && now().Sub(info.ModTime()) >= cfg.RotateAfter)
-	return k, wholefile.Replace(filepath.Join(cfg.Dir, base.PublicKeyFile), []byte(k.public+"\n"), 0o644)
+	if err := k.show(cfg.Dir); err != nil {
+		return keys{}, unusable(cfg.Dir, err)
+	}
+	return k, nil
+}
+
+// show keeps the public key in its file. One that is there stays: a full disk does not keep a ledger from being opened.
+func (k keys) show(dir string) error {
+	path, text := filepath.Join(dir, base.PublicKeyFile), []byte(k.public+"\n")
+	if shown, err := os.ReadFile(path); err == nil && bytes.Equal(shown, text) {
+		return nil
+	}
+	return wholefile.Replace(path, text, 0o644)
 }
 
 // vouch finds a checkpoint of the history that was not signed with this key and should be: somebody who can write the ledger's files but does not have the key put it
@@ -168,7 +181,7 @@ func (k keys) rotate(dir string, sign func(next note.Signer, public string) erro
 		return keys{}, unusable(dir, err)
 	}
 	after := keys{signer: signer, public: public, handovers: k.handovers} // holds from here on, whatever fails
-	if err := errors.Join(wholefile.SyncDir(dir), wholefile.Replace(filepath.Join(dir, base.PublicKeyFile), []byte(public+"\n"), 0o644)); err != nil {
+	if err := errors.Join(wholefile.SyncDir(dir), after.show(dir)); err != nil {
 		return after, unusable(dir, err)
 	}
 	return after, nil

@@ -254,10 +254,7 @@ func (l *Ledger) Close() error {
 func (l *Ledger) Ready() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stands != nil {
-		return unusable(l.cfg.Dir, l.stands)
-	}
-	return nil
+	return l.stands
 }
 
 // Size is how many records the log has.

@@ -11,12 +11,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/journal"
 	base "headgate.dev/libs/ledger"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -134,6 +136,45 @@ func TestALedgerThatStandsStillIsNotReadyAndAnAlert(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// crammed is a journal that takes nothing for a while, as one on the ledger's full disk.
+type crammed struct {
+	notes
+
+	refuses int
+}
+
+func (c *crammed) Append(ev *eventsv1.Event, mode journal.Mode) error {
+	if c.refuses > 0 {
+		c.refuses--
+		return errors.New("no room")
+	}
+	return c.notes.Append(ev, mode)
+}
+
+func TestThatTheLedgerStoodStillIsRecordedOnceTheJournalHasRoom(t *testing.T) {
+	cfg := ledger.Config{Dir: t.TempDir()}
+	synctest.Test(t, func(t *testing.T) {
+		l := open(t, cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		written, done := &crammed{notes{events: make(chan *eventsv1.Event)}, 2}, make(chan error, 1)
+		go func() { done <- l.Watch(ctx, written) }()
+		blocked := filepath.Join(cfg.Dir, "writers", "656467652d31") // edge-1
+		if err := os.Mkdir(blocked, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Append(t.Context(), (&writer{name: "edge-1"}).many(2)); err == nil {
+			t.Fatal("it was added, though the writer's numbers cannot be read")
+		}
+		if ev := <-written.events; ev.GetAction() != "ledger-stands" {
+			t.Errorf("recorded %v", ev)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Two records of one writer with a large gap between them do not keep an export from its end. What stands before its beginning is still shown.

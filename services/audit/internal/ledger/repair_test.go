@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"headgate.dev/services/audit/internal/ledger"
@@ -26,8 +27,12 @@ func TestALedgerWhoseRepairFailedGoesOnWhenTheDiskDoes(t *testing.T) {
 	}
 	second := (&writer{name: "edge-2"}).many(2)
 	for range 3 {
-		if _, err := l.Append(t.Context(), second); err == nil {
+		_, err := l.Append(t.Context(), second)
+		if err == nil {
 			t.Fatal("records were taken that cannot be found again")
+		}
+		if text := err.Error(); !strings.Contains(text, "has room") || strings.Contains(text, "investigation") {
+			t.Errorf("it says %q, and nothing is wrong with the records", text)
 		}
 		if _, problems, err := l.Check(t.Context()); err != nil || len(problems) > 0 {
 			t.Errorf("what was signed: %v, %v", problems, err)
@@ -49,6 +54,29 @@ func TestALedgerWhoseRepairFailedGoesOnWhenTheDiskDoes(t *testing.T) {
 	}
 	check(t, l, want)
 	check(t, reopen(t, l, cfg), want)
+}
+
+// A start writes no key that is there: it needs no room on a full disk.
+func TestAStartLeavesThePublicKeyAlone(t *testing.T) {
+	cfg := ledger.Config{Dir: t.TempDir()}
+	l := open(t, cfg)
+	path := filepath.Join(cfg.Dir, "key.pub")
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l = reopen(t, l, cfg)
+	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {
+		t.Errorf("it was written again: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("another"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l = reopen(t, l, cfg)
+	public, _ := l.PublicKey()
+	if text, err := os.ReadFile(path); err != nil || string(text) != public+"\n" {
+		t.Errorf("it was changed and is %q, %v", text, err)
+	}
 }
 
 // closing is a context that closes a ledger when it is asked whether it ended.
