@@ -295,14 +295,14 @@ func (l *Ledger) Run(ctx context.Context) error {
 		err := l.Checkpoint()
 		if err != nil && !alike(failed, err) {
 			l.log.Error("the ledger could not be signed, or not be published everywhere; that is tried again", "cause", err)
-			l.tell(err)
+			l.foreign(err)
 		}
 		failed = err
 	}
 }
 
-// tell has Watch record that a folder has another log.
-func (l *Ledger) tell(why error) {
+// foreign has Watch record that a folder has another log.
+func (l *Ledger) foreign(why error) {
 	if !errors.Is(why, errOtherLog) {
 		return
 	}
