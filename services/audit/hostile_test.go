@@ -67,21 +67,12 @@ func (h *house) hostile() {
 		ev.Arguments = &eventsv1.Payload{Document: `{"a":` + strings.Repeat(`{"b":`, 5000) + "1" + strings.Repeat("}", 5001), Bytes: 5 << 20}
 	})
 	ids = append(ids, "huge")
-<<<<<<< HEAD
 	h.await("admin", &auditv1.SearchRequest{Action: "tool-call", PageSize: 1000}, func(found []*eventsv1.Event) bool { return len(ids) == len(found) }) // every partition is there
 	h.fromTheFuture()
 	ids = append(ids, "future-field", "future-enum")
 	h.await("admin", &auditv1.SearchRequest{Action: "tool-call", PageSize: 1000}, func(found []*eventsv1.Event) bool { return len(ids) == len(found) })
 	var found []string
 	answer, err := h.search("admin", &auditv1.SearchRequest{Action: "tool-call", PageSize: 1000})
-=======
-	h.await("admin", &auditv1.SearchRequest{PageSize: 1000, Action: "tool-call"}, func(found []*eventsv1.Event) bool { return len(ids) == len(found) }) // every partition is there
-	h.fromTheFuture()
-	ids = append(ids, "future-field", "future-enum")
-	h.await("admin", &auditv1.SearchRequest{PageSize: 1000, Action: "tool-call"}, func(found []*eventsv1.Event) bool { return len(ids) == len(found) })
-	var found []string
-	answer, err := h.search("admin", &auditv1.SearchRequest{PageSize: 1000, Action: "tool-call"})
->>>>>>> h-disk
 	if err != nil {
 		h.t.Fatal(err)
 	}
