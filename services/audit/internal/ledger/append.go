@@ -102,10 +102,7 @@ func (l *Ledger) sift(records []index.Record) ([]addition, []byte, []Refusal, er
 	)
 	at, batch, highest := l.files.segments.end(), map[number][]byte{}, map[string]uint64{}
 	for i, r := range records {
-		head, err := base.HeadFor(r.Event, r.Bytes)
-		if err == nil {
-			err = plausible(head, max(highest[head.Writer], l.files.writers.highest(head.Writer)))
-		}
+		head, err := l.head(r, highest)
 		if err != nil {
 			refused = append(refused, Refusal{At: i, Why: err})
 			continue
@@ -125,6 +122,18 @@ func (l *Ledger) sift(records []index.Record) ([]addition, []byte, []Refusal, er
 		}
 	}
 	return fresh, frames, refused, nil
+}
+
+// head is the head of a record that the ledger can take. The highest numbers are those of the batch so far, by writer.
+func (l *Ledger) head(r index.Record, highest map[string]uint64) (base.Head, error) {
+	if err := fits(len(r.Bytes)); err != nil {
+		return base.Head{}, fmt.Errorf("event %s cannot stand in the ledger: %w", r.Event.GetId(), err)
+	}
+	head, err := base.HeadFor(r.Event, r.Bytes)
+	if err == nil {
+		err = plausible(head, max(highest[head.Writer], l.files.writers.highest(head.Writer)))
+	}
+	return head, err
 }
 
 // plausible refuses a number that no service can have given. A writer whose first record this is may be old, and the ledger new.

@@ -270,6 +270,14 @@ func (f *files) record(index int64) (at int64, data []byte, err error) {
 	return at, data, err
 }
 
+// fits refuses a record of a size that no journal writes. It is the one limit of what is appended and of what is read again.
+func fits(length int) error {
+	if length == 0 || length > journal.MaxRecord {
+		return fmt.Errorf("it has %d bytes, and a record of the ledger has 1 to %d", length, journal.MaxRecord)
+	}
+	return nil
+}
+
 func frame(dst, data []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(data)))
 	dst = binary.BigEndian.AppendUint32(dst, crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
@@ -289,8 +297,8 @@ func readFrame(r *bufio.Reader) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", errTorn, err)
 	}
 	length := binary.BigEndian.Uint32(head[:])
-	if length == 0 || length > journal.MaxRecord {
-		return nil, fmt.Errorf("%w: it says that it has %d bytes", errTorn, length)
+	if err := fits(int(length)); err != nil {
+		return nil, fmt.Errorf("%w: %w", errTorn, err)
 	}
 	data := make([]byte, length)
 	if _, err := io.ReadFull(r, data); err != nil {
