@@ -23,6 +23,7 @@ import (
 // hit is what is read of a found document.
 type hit struct {
 	ID     string `json:"_id"`
+	Found  bool   `json:"found"` // of what was read by its id
 	Source struct {
 		Headgate struct {
 			Index struct {
@@ -40,7 +41,7 @@ func (x *Index) Search(ctx context.Context, q index.Query) (index.Page, error) {
 		return index.Page{}, err
 	}
 	body := map[string]any{
-		"size": q.Limit + 1, "query": map[string]any{"bool": filter}, "_source": []string{"headgate.index.record"}, "track_total_hits": false,
+		"size": q.Limit + 1, "query": map[string]any{"bool": filter}, "_source": []string{heldRecord}, "track_total_hits": false,
 		"sort": []map[string]string{{"headgate.index.time": "desc"}, {"headgate.index.order": "desc"}, {"event.id": "desc"}},
 	}
 	if q.After != "" {
