@@ -107,3 +107,11 @@ func Nanos(t time.Time) int64 {
 		return t.UnixNano()
 	}
 }
+
+// Last is the number of the last instant before another. What is beyond the numbers is before an instant that is.
+func Last(until time.Time) int64 {
+	if until.After(time.Unix(0, math.MaxInt64)) {
+		return math.MaxInt64
+	}
+	return max(Nanos(until), math.MinInt64+1) - 1
+}

@@ -136,7 +136,7 @@ func (c *checker) one(index int64) {
 	case undecoded != nil:
 		c.problem("%s cannot be read: %v", name, undecoded)
 	default:
-		c.times(index, name, ev.GetTime().AsTime().UnixNano())
+		c.times(index, name, ev.GetTime().AsTime())
 	}
 }
 
@@ -159,9 +159,8 @@ func (c *checker) kept(head base.Head, name string) {
 }
 
 // times holds the time of a record against those of its block: who changes these hides records from exports and reports of a period.
-func (c *checker) times(index int64, name string, nanos int64) {
+func (c *checker) times(index int64, name string, at time.Time) {
 	from, to, next, err := c.view.Block(index)
-	at := time.Unix(0, nanos) // as blocks have it
 	switch {
 	case err != nil:
 		c.unread(err, "the times of "+name)

@@ -79,7 +79,7 @@ func (v *View) Since(instant time.Time) (int64, error) {
 			return 0, wrap("read times", err)
 		}
 		for i := range int64(len(some)) / blockBytes {
-			if to := int64(binary.BigEndian.Uint64(some[i*blockBytes+8:])); !time.Unix(0, to).Before(instant) {
+			if to := int64(binary.BigEndian.Uint64(some[i*blockBytes+8:])); !latest(to).Before(instant) {
 				return (first + i) * BlockSize, nil
 			}
 		}
@@ -90,7 +90,7 @@ func (v *View) Since(instant time.Time) (int64, error) {
 // Block says from when until when the records are that share a block with this one, and where the next block begins.
 func (v *View) Block(index int64) (from, to time.Time, next int64, err error) {
 	a, b, err := v.files.blockTimes(index / BlockSize)
-	return time.Unix(0, a), time.Unix(0, b), (index/BlockSize + 1) * BlockSize, wrap("read times", err)
+	return earliest(a), latest(b), (index/BlockSize + 1) * BlockSize, wrap("read times", err)
 }
 
 // Records yields the records from first to before end with their bytes, until yield returns false or the context ends.

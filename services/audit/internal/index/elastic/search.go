@@ -87,7 +87,7 @@ func term(field, value string) map[string]any {
 // conditions is the query as clauses that all must hold. None of them scores.
 func conditions(q index.Query) (map[string]any, error) {
 	filters := []map[string]any{
-		{"range": map[string]any{"headgate.index.time": map[string]any{"gte": index.Nanos(q.Since), "lt": index.Nanos(q.Until)}}},
+		{"range": map[string]any{"headgate.index.time": map[string]any{"gte": index.Nanos(q.Since), "lte": index.Last(q.Until)}}},
 		// The same, coarser, on the field by which Elasticsearch knows which shards need not be asked.
 		{"range": map[string]any{"@timestamp": map[string]any{"gte": instant(q.Since), "lte": instant(q.Until), "format": "strict_date_time"}}},
 	}

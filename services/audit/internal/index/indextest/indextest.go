@@ -63,6 +63,7 @@ func Contract(t *testing.T, open func(t *testing.T) index.Index) {
 		"an id belongs to one record":                       taken,
 		"nothing is no error":                               nothingIsNoError,
 		"a record comes back as it was":                     unchanged,
+		"times at both ends":                                ends,
 		"what is dropped is gone, and nothing else":         drops,
 		"uses are summed up":                                uses,
 		"many at once":                                      concurrent,
@@ -327,6 +328,22 @@ func once(t *testing.T, x index.Index) {
 	q := All()
 	q.Text = "mallory"
 	expect(t, x, q)
+}
+
+// ends has records of times beyond the numbers that an index keeps: they are found by who asks for all time.
+func ends(t *testing.T, x index.Index) {
+	at := func(year int) func(ev *eventsv1.Event) {
+		return func(ev *eventsv1.Event) { ev.Time = timestamppb.New(time.Date(year, 7, 1, 0, 0, 0, 0, time.UTC)) }
+	}
+	add(t, x, Event("1", "acme", "ana", 0, at(1600)), Event("2", "acme", "ana", 1), Event("3", "acme", "ana", 0, at(3000)), Event("4", "acme", "ana", 0, at(9998)))
+	q := All()
+	expect(t, x, q, "2", "1")
+	q.Until = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+	for _, q.Limit = range []int{1, 2, 1000} {
+		expect(t, x, q, "4", "3", "2", "1")
+	}
+	q.Text = "ana"
+	expect(t, x, q, "4", "3", "2", "1")
 }
 
 // taken has records that claim the id of another: in the same call, in a later one, in the same tenant and in another.
