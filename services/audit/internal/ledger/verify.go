@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +54,7 @@ type verifier struct {
 	skip    map[int]bool // lines of it that tell nothing
 	last    Signed
 	settled int64 // how many records it had, by its times, minutes before it was signed last: what was written until then must have arrived
+	pace    pace
 	report  *base.Report
 	unread  error // why the history could not be read again
 }
@@ -131,7 +131,12 @@ func (v *verifier) readHistory() error {
 
 // again reads the same checkpoints once more, to hold the tree against each.
 func (v *verifier) again(h *history) func() (Signed, bool) {
+	var before Signed
+	line := 0
 	return func() (Signed, bool) {
+		if line > 0 {
+			v.pace.checkpoint(before, line)
+		}
 		for h.number < v.lines {
 			s, wrong, err := h.next()
 			if err != nil {
@@ -144,6 +149,7 @@ func (v *verifier) again(h *history) func() (Signed, bool) {
 			if !s.At.After(v.last.At.Add(-arrival)) {
 				v.settled = s.Size
 			}
+			before, line = s, h.number
 			return s, true
 		}
 		return Signed{}, false
@@ -199,24 +205,53 @@ func (v *verifier) records(ctx context.Context, known []base.Checkpoint) error {
 	for i, c := range known {
 		elsewhere[i].Checkpoint = c
 	}
-	c := checker{view: &View{Size: size, files: f}, signed: []*source{newSource(v.again(h)), listed(elsewhere)}, problem: v.report.Problem}
+	c := checker{view: &View{Size: size, files: f}, signed: []*source{newSource(v.again(h)), listed(elsewhere)}, seen: v.pace.record, problem: v.report.Problem}
 	if v.report.Records, err = c.all(ctx); err != nil || v.unread != nil {
 		return errors.Join(err, v.unread)
 	}
 	v.report.Writers = c.chains.Writers()
-	missing := c.chains.Gaps(v.settled)
-	for _, gap := range missing {
-		v.report.Problem("%s", gap)
-	}
-	for _, gap := range c.chains.Gaps(size) {
-		if !slices.Contains(missing, gap) {
-			v.report.Notes = append(v.report.Notes, gap+"; it may have been on its way when the log was signed last: start audit and verify once more")
-		}
+	v.report.Notes = append(v.report.Notes, v.pace.notes()...)
+	if err := v.gaps(ctx, &c); err != nil {
+		return err
 	}
 	if rest := f.segments.end() - c.end; c.end >= 0 && rest > 0 {
 		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%d bytes follow the last record that was signed: what they are cannot be said; start audit, which signs records that are whole", rest))
 	}
 	return nil
+}
+
+// gaps tells numbers that are missing. They should have come minutes before the end: by the times of checkpoints, or, since nobody signs these, by those of the records.
+func (v *verifier) gaps(ctx context.Context, c *checker) error {
+	all, missing := c.chains.Gaps(c.view.Size), c.chains.Gaps(v.settled)
+	for _, gap := range missing {
+		v.report.Problem("%s", gap)
+	}
+	if len(all) == len(missing) {
+		return nil
+	}
+	settled, err := arrived(ctx, c.view)
+	if err != nil {
+		return err
+	}
+	told, come := set(missing), set(c.chains.Gaps(settled))
+	for _, gap := range all {
+		switch {
+		case told[gap]:
+		case come[gap]:
+			v.report.Problem("%s; by the times in %s, which nobody signs, it may have been on its way, but records behind it happened more than %s later", gap, historyFile, arrival)
+		default:
+			v.report.Notes = append(v.report.Notes, gap+"; it may have been on its way when the log was signed last: start audit and verify once more")
+		}
+	}
+	return nil
+}
+
+func set(all []string) map[string]bool {
+	out := make(map[string]bool, len(all))
+	for _, one := range all {
+		out[one] = true
+	}
+	return out
 }
 
 // long tells a file that is too short for what was signed: it would be told of each record otherwise.
