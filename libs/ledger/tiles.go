@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -94,7 +95,7 @@ func (v *tiles) trust(checkpoints []string) error {
 	if err != nil {
 		return err
 	}
-	if text := strings.TrimSpace(string(public)); text != "" && !v.keys.Trusts(text) {
+	if text := strings.TrimSpace(string(public)); public != nil && !v.keys.Trusts(text) {
 		v.report.Problem("%s is not the key that is trusted, and no handover leads from that to it", PublicKeyFile)
 	}
 	signed, err := v.file(CheckpointFile)
@@ -157,7 +158,8 @@ func (v *tiles) bundle(t tlog.Tile) (data []byte, name string, err error) {
 
 // leaves reads one bundle of heads. Where it cannot be read, the rest of the log has no meaning.
 func (v *tiles) leaves(first, count int64) error {
-	data, name, err := v.bundle(tlog.Tile{H: TileHeight, L: -1, N: first >> TileHeight, W: int(count)})
+	t := tlog.Tile{H: TileHeight, L: -1, N: first >> TileHeight, W: int(count)}
+	data, name, err := v.bundle(t)
 	if err != nil {
 		return err
 	}
@@ -165,20 +167,48 @@ func (v *tiles) leaves(first, count int64) error {
 		v.report.Problem("%s is missing: the heads of the records %d to %d were dropped", name, first, first+count-1)
 		return errStop
 	}
-	whole := strings.HasSuffix(path.Dir(name), ".p") || count == tileWidth
+	whole, all := strings.HasSuffix(path.Dir(name), ".p") || count == tileWidth, data
+	ends := make([]int, count)
 	for i := range count {
 		head, rest, err := nextLeaf(data)
 		if err != nil {
 			v.report.Problem("%s: the head of record %d was changed or cut: %v", name, first+i, err)
 			return errStop
 		}
-		data = rest
+		data, ends[i] = rest, len(all)-len(rest)
 		if err := v.grow(head, first+i); err != nil {
 			return err
 		}
 	}
 	if whole && len(data) > 0 {
 		v.report.Problem("%s has %d bytes more than the heads of %d records: something was added", name, len(data), count)
+	}
+	return v.parts(t, all, func(width int) int { return ends[width-1] })
+}
+
+// parts looks at what is left of a tile from when it was shorter. Nobody needs it any more, and who was shown it must have been shown the same.
+func (v *tiles) parts(t tlog.Tile, data []byte, end func(width int) int) error {
+	part := t
+	part.W = tileWidth
+	dir := TilePath(part) + ".p"
+	entries, err := fs.ReadDir(v.place, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if part.W, err = strconv.Atoi(e.Name()); err != nil || part.W < 1 || part.W >= t.W || TilePath(part) != dir+"/"+e.Name() {
+			continue // the tile itself, or a stranger
+		}
+		shorter, err := v.file(TilePath(part))
+		if err != nil {
+			return err
+		}
+		if shorter != nil && !bytes.Equal(shorter, data[:end(part.W)]) {
+			v.report.Problem("%s, from when the log was shorter, is not the beginning of what %s has now: it was changed", TilePath(part), TilePath(t))
+		}
 	}
 	return nil
 }
@@ -246,7 +276,7 @@ func (v *tiles) tile(level int, want []byte) error {
 			return nil // the next ones may be of the same change
 		}
 	}
-	return nil
+	return v.parts(t, want, func(width int) int { return width * tlog.HashSize })
 }
 
 func span(first, count int64) string {

@@ -290,6 +290,36 @@ func fits(length int) error {
 	return nil
 }
 
+// unsigned names the files that go on behind what follows from the first records.
+func (f *files) unsigned(size int64) ([]string, error) {
+	var out []string
+	leaves := int64(0)
+	if size > 0 {
+		var at [8]byte
+		if err := f.spots.read(at[:], (size-1)*spotBytes+8); err != nil {
+			return nil, err
+		}
+		leaf, err := f.leaf(size - 1)
+		if err != nil {
+			return nil, nil // it is told where it is read
+		}
+		leaves = int64(binary.BigEndian.Uint64(at[:])) + 2 + int64(len(leaf))
+	}
+	for _, one := range []struct {
+		file *flat
+		size int64
+	}{{f.hashes, tlog.StoredHashCount(size) * tlog.HashSize}, {f.spots, size * spotBytes}, {f.leaves, leaves}, {f.times, (size + BlockSize - 1) / BlockSize * blockBytes}} {
+		if one.file.size > one.size {
+			out = append(out, filepath.Base(one.file.file.Name()))
+		}
+	}
+	writers, err := f.writers.ends(func(name string, sequence uint64, index int64) bool {
+		head, err := f.head(index)
+		return index < size && err == nil && head.Sequence == sequence && slotFile(head.Writer) == name
+	})
+	return append(out, writers...), err
+}
+
 func frame(dst, data []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(data)))
 	dst = binary.BigEndian.AppendUint32(dst, crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))

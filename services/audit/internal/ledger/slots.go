@@ -124,6 +124,47 @@ func (s *slots) get(writer string, sequence uint64, size int64) (int64, error) {
 	return -1, nil
 }
 
+// ends names the files whose last slot is not that of a record: is says so, of the writer's first file, the number and the index.
+func (s *slots) ends(is func(name string, sequence uint64, index int64) bool) ([]string, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var out []string
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			out = append(out, filepath.Join(filepath.Base(s.dir), e.Name()))
+			continue
+		}
+		data, at, err := lastSlot(filepath.Join(s.dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		name, part, _ := strings.Cut(e.Name(), ".")
+		number, err := strconv.ParseUint("0"+part, 10, 32)
+		if err != nil || at < 0 || !is(name, number*slotsPerFile+uint64(at), data-1) {
+			out = append(out, filepath.Join(filepath.Base(s.dir), e.Name()))
+		}
+	}
+	return out, nil
+}
+
+// lastSlot reads the last slot of a file, and says its place; -1 for a file that does not end with one.
+func lastSlot(path string) (data, at int64, err error) {
+	f, err := openFlat(path, toRead)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = f.close() }()
+	if f.size < slotBytes || f.size%slotBytes != 0 {
+		return 0, -1, nil
+	}
+	var slot [slotBytes]byte
+	at = f.size/slotBytes - 1
+	err = f.read(slot[:], at*slotBytes)
+	return int64(binary.BigEndian.Uint64(slot[:])), at, err
+}
+
 func (s *slots) sync() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

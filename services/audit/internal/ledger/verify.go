@@ -226,6 +226,13 @@ func (v *verifier) records(ctx context.Context, known []base.Checkpoint) error {
 	if rest := f.segments.end() - c.end; c.end >= 0 && rest > 0 {
 		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%d bytes follow the last record that was signed: what they are cannot be said; start audit, which signs records that are whole", rest))
 	}
+	more, err := f.unsigned(size)
+	if err != nil {
+		return err
+	}
+	if len(more) > 0 {
+		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%s: bytes follow what belongs to the records that were signed: what they are cannot be said, and nothing that was signed rests on them", strings.Join(more, ", ")))
+	}
 	return nil
 }
 
@@ -325,7 +332,33 @@ func (v *verifier) published() error {
 		return err
 	}
 	v.tell(below, newer)
-	return nil
+	return v.sameKeys(place)
+}
+
+// sameKeys holds the key and the handovers that are published against the ledger's own. They are written before the checkpoint is.
+func (v *verifier) sameKeys(place fs.FS) error {
+	if text, err := fs.ReadFile(place, base.CheckpointFile); err != nil || string(text) != v.last.Note {
+		return nil // told already, or a service goes on
+	}
+	own := os.DirFS(v.dir)
+	for n, name := 0, base.PublicKeyFile; ; n, name = n+1, fmt.Sprintf(base.HandoverFile, n+handoverFirst) {
+		want, err := fs.ReadFile(own, name)
+		if errors.Is(err, fs.ErrNotExist) && n > 0 {
+			return nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		got, err := fs.ReadFile(place, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			v.report.Problem("%s/%s is missing: it was dropped", publicDir, name)
+		case err != nil:
+			return err
+		case !bytes.Equal(got, want):
+			v.report.Problem("%s/%s is not the ledger's own %s: one of them was changed", publicDir, name, name)
+		}
+	}
 }
 
 // changes reports whether another checkpoint is published within a moment.
