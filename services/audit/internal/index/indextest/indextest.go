@@ -126,8 +126,9 @@ func order(t *testing.T, x index.Index) {
 	expect(t, x, All(), "c2", "c", "b", "a")
 }
 
-func narrows(t *testing.T, x index.Index) {
-	add(t, x,
+// narrowed are records that each field of a query tells apart.
+func narrowed() []index.Record {
+	return []index.Record{
 		Event("1", "acme", "ana", 1),
 		Event("2", "acme", "bob", 2, func(ev *eventsv1.Event) { ev.Principal.Agent = "triage" }),
 		Event("3", "globex", "ana", 3, func(ev *eventsv1.Event) { ev.Target.Server = "crm" }),
@@ -152,7 +153,11 @@ func narrows(t *testing.T, x index.Index) {
 		Event("f", "acme", "zoe", 15, func(ev *eventsv1.Event) { // of before Hidden was there
 			ev.Decision = &eventsv1.Decision{Effect: "block", Reason: faultv1.Reason_REASON_NOT_GRANTED}
 		}),
-	)
+	}
+}
+
+func narrows(t *testing.T, x index.Index) {
+	add(t, x, narrowed()...)
 	old := func(q *index.Query) { q.Until = noon.Add(10 * time.Second) }
 	for name, c := range map[string]struct {
 		set  func(q *index.Query)
