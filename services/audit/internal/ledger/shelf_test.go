@@ -18,11 +18,25 @@ type shelf struct {
 	locks              map[string]bool     // of a bucket
 	versions           map[string][]object // of bucket/key, the newest last
 	down, forgetsLocks bool
+	hangs              chan struct{} // requests wait until it is closed
+}
+
+// hang lets requests wait, or go on.
+func (s *shelf) hang(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if on {
+		s.hangs = make(chan struct{})
+		return
+	}
+	close(s.hangs)
+	s.hangs = nil
 }
 
 type object struct {
 	data        []byte
 	mode, until string
+	deleted     bool // a mark without data
 }
 
 func newShelf(t *testing.T) *shelf {
@@ -40,6 +54,12 @@ func (s *shelf) set(change func()) {
 }
 
 func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	waits := s.hangs
+	s.mu.Unlock()
+	if waits != nil {
+		<-waits
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	path := strings.TrimPrefix(r.URL.Path, "/")
@@ -79,6 +99,10 @@ func (s *shelf) put(w http.ResponseWriter, r *http.Request, bucket, path string)
 }
 
 func (s *shelf) give(w http.ResponseWriter, r *http.Request, path string) {
+	if r.Method == http.MethodDelete && !r.URL.Query().Has("versionId") {
+		s.versions[path] = append(s.versions[path], object{deleted: true})
+		return
+	}
 	version := len(s.versions[path])
 	if asked := r.URL.Query().Get("versionId"); asked != "" {
 		_, _ = fmt.Sscan(asked, &version)
@@ -88,6 +112,11 @@ func (s *shelf) give(w http.ResponseWriter, r *http.Request, path string) {
 		return
 	}
 	o := s.versions[path][version-1]
+	if o.deleted {
+		w.Header().Set("x-amz-delete-marker", "true")
+		refuse(w, http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+		return
+	}
 	if r.Method == http.MethodDelete && o.mode == "" {
 		s.versions[path] = append(s.versions[path][:version-1], s.versions[path][version:]...)
 		return

@@ -110,7 +110,7 @@ func (h *Handler) across(ctx context.Context, f base.Filter, form string, events
 	caller := rpc.CallerFrom(ctx).Person
 	counts := map[string]int{}
 	for _, ev := range events {
-		if ev.GetAction() != record.AuditRead || ev.GetPrincipal().GetPerson() != caller.GetName() {
+		if ev.GetAction() != record.AuditRead || ev.GetPrincipal().GetTenant() != caller.GetTenant() || ev.GetPrincipal().GetPerson() != caller.GetName() {
 			counts[ev.GetTenant()]++
 		}
 	}

@@ -151,7 +151,10 @@ func narrowed() []index.Record {
 			ev.Decision = &eventsv1.Decision{Effect: "block", Reason: faultv1.Reason_REASON_QUARANTINED, Hidden: true}
 		}),
 		Event("f", "acme", "zoe", 15, func(ev *eventsv1.Event) { // of before Hidden was there
-			ev.Decision = &eventsv1.Decision{Effect: "block", Reason: faultv1.Reason_REASON_NOT_GRANTED}
+			ev.Decision = &eventsv1.Decision{Effect: "block", Reason: faultv1.Reason_REASON_NOT_GRANTED, Stage: "resolve"}
+		}),
+		Event("g", "acme", "zoe", 16, func(ev *eventsv1.Event) { // seen, and not to be called: that was told
+			ev.Decision = &eventsv1.Decision{Effect: "block", Reason: faultv1.Reason_REASON_NOT_GRANTED, Stage: "decide"}
 		}),
 	}
 }
@@ -167,14 +170,14 @@ func narrows(t *testing.T, x index.Index) {
 		"finals":       {func(q *index.Query) { old(q); q.Started = false }, []string{"9", "8", "6", "5", "4", "3", "2", "1"}},
 		"tenant":       {func(q *index.Query) { q.Tenant = "globex" }, []string{"3"}},
 		"person":       {func(q *index.Query) { q.Person = "bob" }, []string{"2"}},
-		"own":          {func(q *index.Query) { q.Person, q.Own = "zoe", true }, []string{"c"}},
-		"not told":     {func(q *index.Query) { q.Person = "zoe" }, []string{"f", "e", "c"}},
+		"own":          {func(q *index.Query) { q.Person, q.Own = "zoe", true }, []string{"g", "c"}},
+		"not told":     {func(q *index.Query) { q.Person = "zoe" }, []string{"g", "f", "e", "c"}},
 		"from outside": {func(q *index.Query) { q.Person = "system/zoe" }, []string{"d"}},
 		"both":         {func(q *index.Query) { q.Tenant, q.Person = "globex", "bob" }, nil},
 		"agent":        {func(q *index.Query) { q.Agent = "triage" }, []string{"2"}},
 		"server":       {func(q *index.Query) { q.Server = "crm" }, []string{"3"}},
 		"tool":         {func(q *index.Query) { q.Tool = "get_ticket" }, []string{"4"}},
-		"effect":       {func(q *index.Query) { q.Effect = "block" }, []string{"f", "e", "a", "5"}},
+		"effect":       {func(q *index.Query) { q.Effect = "block" }, []string{"g", "f", "e", "a", "5"}},
 		"outcome":      {func(q *index.Query) { q.Outcome = "failure" }, []string{"a"}},
 		"no outcome":   {func(q *index.Query) { q.Outcome, q.Server = "unknown", "crm" }, []string{"3"}},
 		"rule":         {func(q *index.Query) { q.Rule = "tickets/no" }, []string{"a"}},
