@@ -184,8 +184,9 @@ func (c *Custody) Open(ctx context.Context, b sealed.Binding, box []byte) ([]byt
 }
 
 // Erase deletes the subject's keys for good and answers their ids; none when there are none. The rows stay without them, so that a reader is told why a record
-// does not open. With ids and an error, they are deleted but may still be found in the database's files.
-func (c *Custody) Erase(ctx context.Context, tenant, kind, name string) ([]string, error) {
+// does not open. With ids and an error, they are deleted but may still be found in the database's files. What first does belongs to the same transaction; nothing is
+// deleted when it fails, and its error comes back.
+func (c *Custody) Erase(ctx context.Context, tenant, kind, name string, first func(*sqlstore.Tx) error) ([]string, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	var gone []string
@@ -194,6 +195,9 @@ func (c *Custody) Erase(ctx context.Context, tenant, kind, name string) ([]strin
 	err := c.db.Tx(ctx, func(tx *sqlstore.Tx) error {
 		gone = nil
 		if err := c.overwriting(ctx, tx); err != nil {
+			return err
+		}
+		if err := first(tx); err != nil {
 			return err
 		}
 		for _, subject := range slices.Compact([]string{canonical, spelled}) {

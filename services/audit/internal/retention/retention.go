@@ -200,7 +200,16 @@ func (s *Store) Release(ctx context.Context, tenant, id, by string) error {
 
 // Holds are a tenant's that still hold, oldest first.
 func (s *Store) Holds(ctx context.Context, tenant string) ([]Hold, error) {
-	rows, err := s.db.Query(ctx, "SELECT id, tenant, kind, name, reason, made_by, made_at FROM legal_holds WHERE tenant = ? AND released_at = '' ORDER BY made_at, id", tenant)
+	return holds(ctx, s.db, tenant)
+}
+
+// querier is a database or one of its transactions.
+type querier interface {
+	Query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func holds(ctx context.Context, db querier, tenant string) ([]Hold, error) {
+	rows, err := db.Query(ctx, "SELECT id, tenant, kind, name, reason, made_by, made_at FROM legal_holds WHERE tenant = ? AND released_at = '' ORDER BY made_at, id", tenant)
 	if err != nil {
 		return nil, fmt.Errorf("read the holds of %s: %w", tenant, err)
 	}
@@ -220,9 +229,14 @@ func (s *Store) Holds(ctx context.Context, tenant string) ([]Hold, error) {
 	return out, rows.Err()
 }
 
-// MayErase refuses while the subject's records are held.
-func (s *Store) MayErase(ctx context.Context, tenant, kind, name string) error {
-	held, err := s.Holds(ctx, tenant)
+// MayErase refuses while the subject's records are held. It is asked in the transaction that erases: no hold begins before that ends.
+func (s *Store) MayErase(ctx context.Context, tx *sqlstore.Tx, tenant, kind, name string) error {
+	if s.db.Driver() == sqlstore.Postgres { // SQLite has one writer
+		if _, err := tx.Exec(ctx, "LOCK TABLE legal_holds IN SHARE ROW EXCLUSIVE MODE"); err != nil {
+			return fmt.Errorf("wait for new holds: %w", err)
+		}
+	}
+	held, err := holds(ctx, tx, tenant)
 	if err != nil {
 		return err
 	}

@@ -26,12 +26,20 @@ var today = time.Date(2026, 11, 28, 9, 0, 0, 0, time.UTC)
 
 func each(t *testing.T, cfg retention.Config, run func(t *testing.T, s *retention.Store)) {
 	t.Helper()
+	eachIn(t, cfg, func(t *testing.T, s *retention.Store, _ *sqlstore.DB) {
+		t.Helper()
+		run(t, s)
+	})
+}
+
+func eachIn(t *testing.T, cfg retention.Config, run func(t *testing.T, s *retention.Store, db *sqlstore.DB)) {
+	t.Helper()
 	migrations, err := retention.Migrations()
 	if err != nil {
 		t.Fatal(err)
 	}
 	sqltest.Each(t, migrations, func(t *testing.T, db *sqlstore.DB) {
-		run(t, retention.New(db, cfg, func() time.Time { return today }))
+		run(t, retention.New(db, cfg, func() time.Time { return today }), db)
 	})
 }
 
@@ -200,9 +208,9 @@ func TestWhatMayGoIsDroppedAndThatIsRecorded(t *testing.T) {
 }
 
 func TestAHoldKeepsKeys(t *testing.T) {
-	each(t, retention.Config{}, func(t *testing.T, s *retention.Store) {
+	eachIn(t, retention.Config{}, func(t *testing.T, s *retention.Store, db *sqlstore.DB) {
 		may := func(kind, name string) bool {
-			err := s.MayErase(t.Context(), "acme", kind, name)
+			err := db.Tx(t.Context(), func(tx *sqlstore.Tx) error { return s.MayErase(t.Context(), tx, "acme", kind, name) })
 			if err != nil && (!fault.Is(err, faultv1.Reason_REASON_CONFLICT) || !strings.Contains(err.Error(), "headgate audit hold release")) {
 				t.Errorf("%v", err)
 			}

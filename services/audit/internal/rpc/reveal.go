@@ -12,6 +12,7 @@ import (
 	"headgate.dev/libs/record"
 	"headgate.dev/libs/rpc"
 	"headgate.dev/libs/sealed"
+	"headgate.dev/libs/sqlstore"
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	"headgate.dev/services/audit/internal/custody"
@@ -28,8 +29,8 @@ type Keys interface {
 	Key(ctx context.Context, tenant, kind, name string) (custody.Key, error)
 	// Open opens a sealed document. It returns fault.NotFound for one whose key was erased.
 	Open(ctx context.Context, b sealed.Binding, box []byte) ([]byte, error)
-	// Erase deletes a subject's keys for good and answers their ids; none when there are none.
-	Erase(ctx context.Context, tenant, kind, name string) ([]string, error)
+	// Erase deletes a subject's keys for good and answers their ids; none when there are none. First is done in the same transaction; nothing is deleted when it fails.
+	Erase(ctx context.Context, tenant, kind, name string, first func(*sqlstore.Tx) error) ([]string, error)
 	// Rotate wraps all keys with a new one and answers how many they are.
 	Rotate(ctx context.Context) (int, error)
 }
@@ -87,21 +88,17 @@ func (h *Handler) Erase(ctx context.Context, in *connect.Request[auditv1.EraseRe
 		return nil, err
 	}
 	of := in.Msg.GetSubject()
-	if err := h.Retention.MayErase(ctx, tenant, of.GetKind(), of.GetName()); err != nil {
-		return nil, err
+	note := func(name, action, sentence string) error {
+		return h.did(ctx, "audit-erase", tenant, &eventsv1.Change{Kind: "sealing-key", Name: name, Action: action, Reason: reason}, sentence)
 	}
-	name := of.GetKind()
-	if of.GetKind() == kindPerson {
-		name += ":" + of.GetName()
-	}
-	change := &eventsv1.Change{Kind: "sealing-key", Name: name, Action: "erase", Reason: reason}
-	if err := h.did(ctx, "audit-erase", tenant, change, "the keys of a subject's sealed records are erased"); err != nil {
-		return nil, err
-	}
-	gone, failed := h.Keys.Erase(ctx, tenant, of.GetKind(), of.GetName())
+	gone, failed := h.Keys.Erase(ctx, tenant, of.GetKind(), of.GetName(), func(tx *sqlstore.Tx) error {
+		if err := h.Retention.MayErase(ctx, tx, tenant, of.GetKind(), of.GetName()); err != nil {
+			return err
+		}
+		return note(named(of), "erase", "the keys of a subject's sealed records are erased")
+	})
 	for _, id := range gone { // also where the database's files still hold what they were: nothing opens with them
-		change := &eventsv1.Change{Kind: "sealing-key", Name: id, Action: "erased", Reason: reason}
-		if err := h.did(ctx, "audit-erase", tenant, change, "the key is gone: what was sealed with it cannot be read any more"); err != nil {
+		if err := note(id, "erased", "the key is gone: what was sealed with it cannot be read any more"); err != nil {
 			return nil, err
 		}
 	}
@@ -113,12 +110,19 @@ func (h *Handler) Erase(ctx context.Context, in *connect.Request[auditv1.EraseRe
 		return nil, err
 	}
 	if len(all) == 0 {
-		change := &eventsv1.Change{Kind: "sealing-key", Name: name, Action: "not-found", Reason: reason}
-		if err := h.did(ctx, "audit-erase", tenant, change, "nothing is erased: the subject has no key, and never had one"); err != nil {
+		if err := note(named(of), "not-found", "nothing is erased: the subject has no key, and never had one"); err != nil {
 			return nil, err
 		}
 	}
 	return connect.NewResponse(&auditv1.EraseResponse{Keys: int32(min(len(gone), 1<<30)), Earlier: int32(min(max(0, len(all)-len(gone)), 1<<30))}), nil
+}
+
+// named is a subject as the record names it: people by their names, others by what they are.
+func named(of *auditv1.Subject) string {
+	if of.GetKind() == kindPerson {
+		return kindPerson + ":" + of.GetName()
+	}
+	return of.GetKind()
 }
 
 // asked is a request that names a tenant and says why.

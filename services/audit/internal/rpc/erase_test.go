@@ -1,0 +1,130 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"headgate.dev/libs/clock"
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/journal"
+	"headgate.dev/libs/rpc"
+	"headgate.dev/libs/sqlstore"
+	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
+	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
+	identityv1 "headgate.dev/proto/gen/headgate/identity/v1"
+	"headgate.dev/services/audit/internal/custody"
+	"headgate.dev/services/audit/internal/retention"
+)
+
+// trail keeps what is recorded, unless refuse says why not.
+type trail struct {
+	all    []*eventsv1.Event
+	refuse func(*eventsv1.Event) error
+}
+
+func (r *trail) Append(ev *eventsv1.Event, _ journal.Mode) error {
+	if r.refuse != nil {
+		if err := r.refuse(ev); err != nil {
+			return err
+		}
+	}
+	r.all = append(r.all, ev)
+	return nil
+}
+
+// keeper is a handler that erases and holds, its trail, and the context of acme's security officer.
+func keeper(t *testing.T, database sqlstore.Config) (*Handler, *trail, context.Context) {
+	t.Helper()
+	tables, err := retention.Migrations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := custody.Config{Database: database}.Within(t.TempDir())
+	keys, err := custody.Open(t.Context(), cfg, clock.System, tables)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := keys.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	records := &trail{}
+	ctx := rpc.WithCaller(t.Context(), rpc.Caller{Person: &identityv1.Caller{Tenant: "acme", Name: "sofia"}})
+	return &Handler{Keys: keys, Retention: retention.New(keys.Database(), retention.Config{}, clock.System), Journal: records, Now: clock.System}, records, ctx
+}
+
+func patient() *auditv1.Subject { return &auditv1.Subject{Kind: "patient", Name: "P-1"} }
+
+func erase(ctx context.Context, h *Handler) (*connect.Response[auditv1.EraseResponse], error) {
+	return h.Erase(ctx, connect.NewRequest(&auditv1.EraseRequest{Subject: patient(), Reason: "asked for"}))
+}
+
+// sealedFor makes the patient's key.
+func sealedFor(t *testing.T, h *Handler) string {
+	t.Helper()
+	key, err := h.Keys.Key(t.Context(), "acme", patient().GetKind(), patient().GetName())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key.ID
+}
+
+func TestAHoldThatStandsBeforeAnErasureEndsStopsIt(t *testing.T) { holdMeanwhile(t, sqlstore.Config{}) }
+
+// holdMeanwhile asks for a hold while an erasure is under way: either the hold waits for it, or the erasure is refused.
+func holdMeanwhile(t *testing.T, database sqlstore.Config) {
+	t.Helper()
+	h, records, ctx := keeper(t, database)
+	sealedFor(t, h)
+	held, holds := make(chan error, 1), false
+	records.refuse = func(ev *eventsv1.Event) error {
+		if ev.GetChange().GetAction() != "erase" {
+			return nil
+		}
+		go func() {
+			_, err := h.Retention.Add(ctx, retention.Hold{Tenant: "acme", Kind: "patient", Name: "P-1", Reason: "case 7", By: "sofia"})
+			held <- err
+		}()
+		select {
+		case err := <-held:
+			holds = err == nil
+			held <- err
+		case <-time.After(300 * time.Millisecond):
+		}
+		return nil
+	}
+	answer, err := erase(ctx, h)
+	if holds && !fault.Is(err, faultv1.Reason_REASON_CONFLICT) || !holds && (err != nil || answer.Msg.GetKeys() != 1) {
+		t.Errorf("the hold stood before: %t; erased: %v, %v", holds, answer, err)
+	}
+	if err := <-held; err != nil {
+		t.Error(err)
+	}
+	if _, err := erase(ctx, h); !fault.Is(err, faultv1.Reason_REASON_CONFLICT) {
+		t.Errorf("under the hold: %v", err)
+	}
+}
+
+func TestWithoutARecordNothingIsErased(t *testing.T) {
+	h, records, ctx := keeper(t, sqlstore.Config{})
+	key := sealedFor(t, h)
+	full := errors.New("the journal is full")
+	records.refuse = func(*eventsv1.Event) error { return full }
+	if _, err := erase(ctx, h); !errors.Is(err, full) {
+		t.Errorf("%v", err)
+	}
+	records.refuse = nil
+	if again := sealedFor(t, h); again != key {
+		t.Errorf("the key %s is gone, there is %s", key, again)
+	}
+	if answer, err := erase(ctx, h); err != nil || answer.Msg.GetKeys() != 1 || !slices.ContainsFunc(records.all, func(ev *eventsv1.Event) bool { return ev.GetChange().GetName() == key }) {
+		t.Errorf("%v, %v", answer, err)
+	}
+}
