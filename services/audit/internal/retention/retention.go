@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"headgate.dev/libs/clock"
@@ -67,6 +68,8 @@ type Store struct {
 	db  *sqlstore.DB
 	cfg Config
 	now clock.Now
+	// holding is held while a hold begins, and while a batch of records is dropped that no hold keeps.
+	holding sync.Mutex
 }
 
 // New takes a database that has the migrations.
@@ -175,8 +178,10 @@ type Hold struct {
 	ReleasedBy   string
 }
 
-// Add begins a hold.
+// Add begins a hold. What takes records away waits for it, or it for that.
 func (s *Store) Add(ctx context.Context, h Hold) (Hold, error) {
+	s.holding.Lock()
+	defer s.holding.Unlock()
 	h.ID, h.At = ids.New(), s.now().UTC()
 	_, err := s.db.Exec(ctx, "INSERT INTO legal_holds (id, tenant, kind, name, reason, made_by, made_at, released_by, released_at) VALUES (?, ?, ?, ?, ?, ?, ?, '', '')",
 		h.ID, h.Tenant, h.Kind, h.Name, h.Reason, h.By, sqlstore.Time(h.At))
@@ -227,6 +232,24 @@ func holds(ctx context.Context, db querier, tenant string) ([]Hold, error) {
 		out = append(out, h)
 	}
 	return out, rows.Err()
+}
+
+// errHeld is that something of a tenant's is held.
+var errHeld = errors.New("a legal hold began meanwhile")
+
+// unheld drops a batch of a tenant's records unless something of the tenant is held: then errHeld. No hold begins before the batch is done.
+func (s *Store) unheld(ctx context.Context, tenant string, batch func() error) error {
+	s.holding.Lock()
+	defer s.holding.Unlock()
+	held, err := s.Holds(ctx, tenant)
+	switch {
+	case err != nil:
+		return err
+	case len(held) > 0:
+		return errHeld
+	default:
+		return batch()
+	}
 }
 
 // MayErase refuses while the subject's records are held. It is asked in the transaction that erases: no hold begins before that ends.

@@ -155,14 +155,29 @@ func TestEveryClassIsKeptForItsTime(t *testing.T) {
 	}
 }
 
+// shelf drops 7 records in a batch; another one follows where hold is set, which is called within the first and says how to wait until what it began is done.
 type shelf struct {
 	dropped []string
 	err     error
+	hold    func() (wait func())
 }
 
-func (s *shelf) Drop(_ context.Context, tenant string, before time.Time) (int64, error) {
-	s.dropped = append(s.dropped, tenant+" before "+before.Format(time.DateOnly))
-	return 7, s.err
+func (s *shelf) Drop(_ context.Context, tenant string, before time.Time, within func(batch func() error) error) (int64, error) {
+	wait := func() {}
+	err := within(func() error {
+		s.dropped = append(s.dropped, tenant+" before "+before.Format(time.DateOnly))
+		if s.hold != nil {
+			wait = s.hold()
+		}
+		return s.err
+	})
+	if wait(); err != nil || s.hold == nil {
+		return 7, err
+	}
+	return 7, within(func() error {
+		s.dropped = append(s.dropped, "more")
+		return nil
+	})
 }
 
 type sink struct{ events []*eventsv1.Event }
@@ -202,6 +217,41 @@ func TestWhatMayGoIsDroppedAndThatIsRecorded(t *testing.T) {
 			t.Errorf("one failure stops the others, or is not told: %v, %v", index.dropped, err)
 		}
 		if last := records.events[len(records.events)-1]; last.GetOutcome() != eventsv1.Outcome_OUTCOME_FAILURE {
+			t.Errorf("%v", last)
+		}
+	})
+}
+
+func TestAHoldThatBeginsWhileRecordsAreDroppedEndsThat(t *testing.T) {
+	each(t, retention.Config{}, func(t *testing.T, s *retention.Store) {
+		if _, err := set(t, s, "acme", retention.Change{Days: 400}); err != nil {
+			t.Fatal(err)
+		}
+		index, records := &shelf{}, &sink{}
+		index.hold = func() func() {
+			held := make(chan error, 1)
+			go func() {
+				_, err := s.Add(context.Background(), retention.Hold{Tenant: "acme", Reason: "case 7", By: "sofia"})
+				held <- err
+			}()
+			select {
+			case err := <-held:
+				t.Errorf("a hold began while a batch was dropped: %v", err)
+				held <- err
+			case <-time.After(100 * time.Millisecond):
+			}
+			return func() {
+				if err := <-held; err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		night := retention.Sweeper{Store: s, Index: index, Sink: records, Log: slog.New(slog.DiscardHandler), Evidence: believed()}
+		if err := night.Sweep(t.Context()); err != nil || len(index.dropped) != 1 {
+			t.Fatalf("%v, %v", index.dropped, err)
+		}
+		last := records.events[len(records.events)-1]
+		if last.GetOutcome() != eventsv1.Outcome_OUTCOME_FAILURE || !strings.Contains(last.GetDecision().GetSentence(), "7 were: a legal hold began") {
 			t.Errorf("%v", last)
 		}
 	})
