@@ -198,9 +198,25 @@ func (s *Store) Release(ctx context.Context, tenant, id, by string) error {
 		return fmt.Errorf("release a hold: %w", err)
 	}
 	if n, err := done.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, fault.NotFound("No hold %s holds in tenant %s. `headgate audit hold list` shows those that do.", id, tenant))
+		return errors.Join(err, noHold(tenant, id))
 	}
 	return nil
+}
+
+// Hold is one that still holds; fault.NotFound when the tenant has none of that id.
+func (s *Store) Hold(ctx context.Context, tenant, id string) (Hold, error) {
+	all, err := s.Holds(ctx, tenant)
+	if err != nil {
+		return Hold{}, err
+	}
+	if at := slices.IndexFunc(all, func(h Hold) bool { return h.ID == id }); at >= 0 {
+		return all[at], nil
+	}
+	return Hold{}, noHold(tenant, id)
+}
+
+func noHold(tenant, id string) error {
+	return fault.NotFound("No hold %s holds in tenant %s. `headgate audit hold list` shows those that do.", id, tenant)
 }
 
 // Holds are a tenant's that still hold, oldest first.

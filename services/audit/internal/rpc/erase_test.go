@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/journal"
+	"headgate.dev/libs/record"
 	"headgate.dev/libs/rpc"
 	"headgate.dev/libs/sqlstore"
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
@@ -126,5 +128,63 @@ func TestWithoutARecordNothingIsErased(t *testing.T) {
 	}
 	if answer, err := erase(ctx, h); err != nil || answer.Msg.GetKeys() != 1 || !slices.ContainsFunc(records.all, func(ev *eventsv1.Event) bool { return ev.GetChange().GetName() == key }) {
 		t.Errorf("%v, %v", answer, err)
+	}
+}
+
+// said is what the trail says, in a line a record.
+func (r *trail) said() []string {
+	var out []string
+	for _, ev := range r.all {
+		out = append(out, record.Outcome(ev)+" "+ev.GetChange().GetAction()+" "+ev.GetDecision().GetSentence())
+	}
+	return out
+}
+
+func TestAHoldThatIsNotThereIsNotRecordedAsReleased(t *testing.T) {
+	h, records, ctx := keeper(t, sqlstore.Config{})
+	theirs, err := h.Retention.Add(ctx, retention.Hold{Tenant: "globex", Reason: "case 7", By: "stan"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := h.Retention.Add(ctx, retention.Hold{Tenant: "acme", Reason: "case 7", By: "sofia"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := func(id string) error {
+		_, err := h.ReleaseHold(ctx, connect.NewRequest(&auditv1.ReleaseHoldRequest{Id: id, Reason: "closed"}))
+		return err
+	}
+	for _, id := range []string{"nope", theirs.ID} {
+		if err := release(id); !fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) || len(records.all) != 0 {
+			t.Errorf("%s: %v, recorded %v", id, err, records.said())
+		}
+	}
+	records.refuse = func(ev *eventsv1.Event) error { // somebody else is faster
+		if ev.GetOutcome() != eventsv1.Outcome_OUTCOME_UNKNOWN {
+			return nil
+		}
+		return h.Retention.Release(ctx, "acme", own.ID, "sam")
+	}
+	if err := release(own.ID); !fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) {
+		t.Error(err)
+	}
+	if all := records.said(); len(all) != 2 || !strings.HasPrefix(all[0], "unknown release") || !strings.HasPrefix(all[1], "failure release No hold ") {
+		t.Errorf("recorded %q", all)
+	}
+}
+
+func TestAnErasureThatFailsIsNotRecordedAsDone(t *testing.T) {
+	h, records, ctx := keeper(t, sqlstore.Config{})
+	sealedFor(t, h)
+	ctx, cancel := context.WithCancel(ctx)
+	records.refuse = func(*eventsv1.Event) error { // who asked goes away
+		cancel()
+		return nil
+	}
+	if _, err := erase(ctx, h); err == nil {
+		t.Error("erased")
+	}
+	if all := records.said(); len(all) != 2 || !strings.HasPrefix(all[0], "unknown erase ") || !strings.HasPrefix(all[1], "failure erase ") {
+		t.Errorf("recorded %q", all)
 	}
 }

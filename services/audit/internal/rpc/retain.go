@@ -61,18 +61,26 @@ func hold(h retention.Hold) *auditv1.Hold {
 	return out
 }
 
-// ReleaseHold ends one. It is recorded before it ends.
+// ReleaseHold ends one. It is recorded before it ends, and that it ended.
 func (h *Handler) ReleaseHold(ctx context.Context, in *connect.Request[auditv1.ReleaseHoldRequest]) (*connect.Response[auditv1.ReleaseHoldResponse], error) {
 	tenant, reason, err := reasoned(ctx, in.Msg)
 	if err != nil {
 		return nil, err
 	}
-	change := &eventsv1.Change{Kind: "legal-hold", Name: in.Msg.GetId(), Action: "release", Reason: reason}
-	if err := h.did(ctx, "audit-hold", tenant, change, "a legal hold is released"); err != nil {
+	held, err := h.Retention.Hold(ctx, tenant, in.Msg.GetId())
+	if err != nil {
 		return nil, err
 	}
-	if err := h.Retention.Release(ctx, tenant, in.Msg.GetId(), rpc.CallerFrom(ctx).Person.GetName()); err != nil {
+	change := &eventsv1.Change{Kind: "legal-hold", Name: held.ID, Action: "release", Reason: reason}
+	if err := h.keep(ctx, begun("audit-hold", tenant, change, "a legal hold is about to be released")); err != nil {
 		return nil, err
+	}
+	failed := h.Retention.Release(ctx, tenant, held.ID, rpc.CallerFrom(ctx).Person.GetName())
+	if err := h.keep(ctx, ended("audit-hold", tenant, change, "a legal hold is released", failed)); err != nil {
+		return nil, err
+	}
+	if failed != nil {
+		return nil, failed
 	}
 	return connect.NewResponse(&auditv1.ReleaseHoldResponse{}), nil
 }
