@@ -188,3 +188,35 @@ func TestAnErasureThatFailsIsNotRecordedAsDone(t *testing.T) {
 		t.Errorf("recorded %q", all)
 	}
 }
+
+func TestTheRecordOfAHoldSaysWhatIsHeldAndNamesNobody(t *testing.T) {
+	h, records, ctx := keeper(t, sqlstore.Config{})
+	key := sealedFor(t, h)
+	for _, c := range []struct {
+		of   *auditv1.Subject
+		want string
+	}{
+		{nil, "a legal hold of all of the tenant acme"},
+		{patient(), "a legal hold of one patient (keys " + key + ")"},
+		{&auditv1.Subject{Kind: "patient", Name: "P-2"}, "a legal hold of one patient (without a key so far)"},
+		{&auditv1.Subject{Kind: "person", Name: "ana"}, "a legal hold of one person:ana (without a key so far)"},
+	} {
+		records.all = nil
+		made, err := h.AddHold(ctx, connect.NewRequest(&auditv1.AddHoldRequest{Subject: c.of, Reason: "case 7"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.ReleaseHold(ctx, connect.NewRequest(&auditv1.ReleaseHoldRequest{Id: made.Msg.GetHold().GetId(), Reason: "closed"})); err != nil {
+			t.Fatal(err)
+		}
+		all := records.said()
+		if len(all) != 3 || !strings.HasPrefix(all[0], "success add ") || !strings.HasPrefix(all[1], "unknown release ") || !strings.HasPrefix(all[2], "success release ") {
+			t.Fatalf("recorded %q", all)
+		}
+		for _, one := range all {
+			if !strings.Contains(one, c.want) || strings.Contains(one, "P-") {
+				t.Errorf("%q does not say %q", one, c.want)
+			}
+		}
+	}
+}
