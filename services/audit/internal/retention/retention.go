@@ -14,6 +14,7 @@ import (
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/hidden"
 	"headgate.dev/libs/ids"
 	"headgate.dev/libs/sealed"
 	"headgate.dev/libs/sqlstore"
@@ -129,6 +130,12 @@ func (s *Store) Set(ctx context.Context, tenant string, change Change, first fun
 	return next, nil
 }
 
+// Says reports whether a reason has as much as a word that one can read.
+func Says(reason string) bool {
+	const fewest = 3
+	return hidden.Legible(reason) >= fewest
+}
+
 // next is the rule that one in force may become.
 func (s *Store) next(now Rule, c Change) (Rule, error) {
 	next := Rule{Classes: s.with(c.Add), Days: c.Days}
@@ -146,8 +153,8 @@ func (s *Store) next(now Rule, c Change) (Rule, error) {
 	if err := next.check(); err != nil {
 		return Rule{}, err
 	}
-	if c.Operator && now.Lowers(next) && strings.TrimSpace(c.Reason) == "" {
-		return Rule{}, fault.Invalid("reason: the tenant's records would be kept for less time than until now. Say why; it is recorded, and an alert.")
+	if c.Operator && now.Lowers(next) && !Says(c.Reason) {
+		return Rule{}, fault.Invalid("reason: the tenant's records would be kept for less time than until now. Say why, in words that can be read; it is recorded, and an alert.")
 	}
 	return next, nil
 }

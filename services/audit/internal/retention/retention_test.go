@@ -100,6 +100,7 @@ func TestFloorsCannotBeLowered(t *testing.T) {
 			{"for good, without the class, by an administrator", retention.Change{Drop: []string{"hipaa"}}, faultv1.Reason_REASON_ROLE_REQUIRED, "hipaa"},
 			{"without the class, by the operator, without a reason", retention.Change{Days: 400, Drop: []string{"hipaa"}, Operator: true}, faultv1.Reason_REASON_INVALID, "Say why"},
 			{"for good, without the class, without a reason", retention.Change{Drop: []string{"hipaa"}, Operator: true, Reason: " "}, faultv1.Reason_REASON_INVALID, "Say why"},
+			{"for good, without the class, for a reason that nobody sees", retention.Change{Drop: []string{"hipaa"}, Operator: true, Reason: "\u200b\u200b\u200b"}, faultv1.Reason_REASON_INVALID, "can be read"},
 			{"a class that the tenant is not under", retention.Change{Drop: []string{"part-11"}, Operator: true, Reason: "cost"}, faultv1.Reason_REASON_INVALID, "are under: hipaa, soc2"},
 			{"a class of all", retention.Change{Drop: []string{"soc2"}, Operator: true, Reason: "cost"}, faultv1.Reason_REASON_INVALID, "holds for all tenants"},
 			{"a class that is added at once", retention.Change{Add: []string{"hipaa"}, Drop: []string{"hipaa"}, Operator: true, Reason: "cost"}, faultv1.Reason_REASON_INVALID, "at once"},

@@ -220,3 +220,21 @@ func TestTheRecordOfAHoldSaysWhatIsHeldAndNamesNobody(t *testing.T) {
 		}
 	}
 }
+
+func TestAReasonCanBeRead(t *testing.T) {
+	h, records, ctx := keeper(t, sqlstore.Config{})
+	for _, reason := range []string{"\u200b\u200b\u200b", "\u3164\u3164\u3164", " ... ", "a\u200b\u200bb"} {
+		_, erased := h.Erase(ctx, connect.NewRequest(&auditv1.EraseRequest{Subject: patient(), Reason: reason}))
+		_, held := h.AddHold(ctx, connect.NewRequest(&auditv1.AddHoldRequest{Reason: reason}))
+		_, released := h.ReleaseHold(ctx, connect.NewRequest(&auditv1.ReleaseHoldRequest{Id: "h1", Reason: reason}))
+		_, revealed := h.Reveal(ctx, connect.NewRequest(&auditv1.RevealRequest{EventId: "e1", Reason: reason}))
+		for _, err := range []error{erased, held, released, revealed} {
+			if !fault.Is(err, faultv1.Reason_REASON_INVALID) || !strings.Contains(err.Error(), "can be read") {
+				t.Errorf("%+q: %v", reason, err)
+			}
+		}
+	}
+	if len(records.all) != 0 {
+		t.Errorf("recorded %q", records.said())
+	}
+}

@@ -17,6 +17,7 @@ import (
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	"headgate.dev/services/audit/internal/custody"
+	"headgate.dev/services/audit/internal/retention"
 )
 
 // kindPerson is the kind of subjects that are people of the directory.
@@ -172,8 +173,8 @@ func reasoned(ctx context.Context, in asked) (tenant, reason string, err error) 
 
 func why(text string) (string, error) {
 	text = strings.TrimSpace(text)
-	if text == "" {
-		return "", fault.Invalid("reason: say why; it is recorded")
+	if !retention.Says(text) {
+		return "", fault.Invalid("reason: say why, in words that can be read, with three letters or digits at least; it is recorded")
 	}
 	return text, nil
 }
