@@ -194,7 +194,7 @@ func (c *Custody) Erase(ctx context.Context, tenant, kind, name string, first fu
 	canonical, spelled := c.ring.subject(tenant, kind, sealed.Subject(name)), c.ring.subject(tenant, kind, name)
 	err := c.db.Tx(ctx, func(tx *sqlstore.Tx) error {
 		gone = nil
-		if err := c.overwriting(ctx, tx); err != nil {
+		if err := tx.Overwrite(ctx); err != nil { // in PostgreSQL, a new wrapping key makes worthless at once what its next vacuum takes out
 			return err
 		}
 		if err := first(tx); err != nil {
@@ -229,15 +229,6 @@ func (c *Custody) eraseOne(ctx context.Context, tx *sqlstore.Tx, tenant, subject
 	}
 	_, err = tx.Exec(ctx, "UPDATE subject_keys SET wrapped = '', wrapped_by = '', public = '', erased_at = ? WHERE id = ?", sqlstore.Time(c.now()), id)
 	return id, err
-}
-
-// overwriting makes SQLite write zeros over what a transaction takes out. PostgreSQL leaves it to its next vacuum; a new wrapping key makes it worthless at once.
-func (c *Custody) overwriting(ctx context.Context, tx *sqlstore.Tx) error {
-	if c.db.Driver() != sqlstore.SQLite {
-		return nil
-	}
-	var set int
-	return tx.QueryRow(ctx, "PRAGMA secure_delete = ON").Scan(&set)
 }
 
 // emptyWait is how long who erases waits for others to end reading.
@@ -343,7 +334,7 @@ func (c *Custody) rewrapSome(ctx context.Context, r *ring) (int, error) {
 	var some []one
 	err := c.db.Tx(ctx, func(tx *sqlstore.Tx) error {
 		some = some[:0]
-		if err := c.overwriting(ctx, tx); err != nil {
+		if err := tx.Overwrite(ctx); err != nil {
 			return err
 		}
 		rows, err := tx.Query(ctx, "SELECT id, tenant, wrapped, wrapped_by FROM subject_keys WHERE wrapped_by <> ? AND wrapped_by <> '' LIMIT ?", r.current(), rewrapBatch)

@@ -198,16 +198,22 @@ func (s *Store) Add(ctx context.Context, h Hold) (Hold, error) {
 	return h, nil
 }
 
-// Release ends a hold; fault.NotFound when the tenant has none of that id that still holds.
+// Release ends a hold; fault.NotFound when the tenant has none of that id that still holds. Whom it was of is forgotten, for who is erased must not be named here: the
+// record has their keys.
 func (s *Store) Release(ctx context.Context, tenant, id, by string) error {
-	done, err := s.db.Exec(ctx, "UPDATE legal_holds SET released_by = ?, released_at = ? WHERE tenant = ? AND id = ? AND released_at = ''", by, sqlstore.Time(s.now()), tenant, id)
-	if err != nil {
-		return fmt.Errorf("release a hold: %w", err)
-	}
-	if n, err := done.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, noHold(tenant, id))
-	}
-	return nil
+	return s.db.Tx(ctx, func(tx *sqlstore.Tx) error {
+		if err := tx.Overwrite(ctx); err != nil {
+			return err
+		}
+		done, err := tx.Exec(ctx, "UPDATE legal_holds SET name = '', released_by = ?, released_at = ? WHERE tenant = ? AND id = ? AND released_at = ''", by, sqlstore.Time(s.now()), tenant, id)
+		if err != nil {
+			return fmt.Errorf("release a hold: %w", err)
+		}
+		if n, err := done.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, noHold(tenant, id))
+		}
+		return nil
+	})
 }
 
 // Hold is one that still holds; fault.NotFound when the tenant has none of that id.
@@ -275,7 +281,8 @@ func (s *Store) unheld(ctx context.Context, tenant string, batch func() error) e
 	}
 }
 
-// MayErase refuses while the subject's records are held. It is asked in the transaction that erases: no hold begins before that ends.
+// MayErase refuses while the subject's records are held. It is asked in the transaction that erases: no hold begins before that ends. What Release left of
+// names in earlier versions goes with it.
 func (s *Store) MayErase(ctx context.Context, tx *sqlstore.Tx, tenant, kind, name string) error {
 	if s.db.Driver() == sqlstore.Postgres { // SQLite has one writer
 		if _, err := tx.Exec(ctx, "LOCK TABLE legal_holds IN SHARE ROW EXCLUSIVE MODE"); err != nil {
@@ -291,6 +298,9 @@ func (s *Store) MayErase(ctx context.Context, tx *sqlstore.Tx, tenant, kind, nam
 			return fault.New(faultv1.Reason_REASON_CONFLICT,
 				"Nothing is erased: the records are under the legal hold %s since %s. Release it first, if it may be: headgate audit hold release %s.", h.ID, h.At.Format(time.DateOnly), h.ID)
 		}
+	}
+	if _, err := tx.Exec(ctx, "UPDATE legal_holds SET name = '' WHERE tenant = ? AND released_at <> '' AND name <> ''", tenant); err != nil {
+		return fmt.Errorf("forget whom released holds were of: %w", err)
 	}
 	return nil
 }

@@ -1,8 +1,11 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -129,6 +132,39 @@ func TestWithoutARecordNothingIsErased(t *testing.T) {
 	if answer, err := erase(ctx, h); err != nil || answer.Msg.GetKeys() != 1 || !slices.ContainsFunc(records.all, func(ev *eventsv1.Event) bool { return ev.GetChange().GetName() == key }) {
 		t.Errorf("%v, %v", answer, err)
 	}
+}
+
+func TestAnErasureLeavesNoNameOfAReleasedHold(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "custody.db")
+	h, _, ctx := keeper(t, sqlstore.Config{Path: path})
+	const name = "patient-zebra-4711"
+	of := &auditv1.Subject{Kind: "patient", Name: name}
+	erased := func() {
+		t.Helper()
+		if _, err := h.Erase(ctx, connect.NewRequest(&auditv1.EraseRequest{Subject: of, Reason: "asked for"})); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{path, path + "-wal"} {
+			if data, err := os.ReadFile(file); err != nil || bytes.Contains(data, []byte(name)) {
+				t.Errorf("%s still names who was erased: %v", file, err)
+			}
+		}
+	}
+	for range 2 { // the second time after an erasure
+		made, err := h.AddHold(ctx, connect.NewRequest(&auditv1.AddHoldRequest{Subject: of, Reason: "case 7"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.ReleaseHold(ctx, connect.NewRequest(&auditv1.ReleaseHoldRequest{Id: made.Msg.GetHold().GetId(), Reason: "closed"})); err != nil {
+			t.Fatal(err)
+		}
+		erased()
+	}
+	db := h.Keys.(*custody.Custody).Database()
+	if _, err := db.Exec(ctx, "INSERT INTO legal_holds (id, tenant, kind, name, reason, made_by, made_at, released_by, released_at) VALUES ('old', 'acme', 'patient', ?, '', '', '', 's', 'x')", name); err != nil {
+		t.Fatal(err)
+	}
+	erased() // of a hold that an earlier version released
 }
 
 // said is what the trail says, in a line a record.
