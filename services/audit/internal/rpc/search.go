@@ -50,7 +50,7 @@ func (h *Handler) Search(ctx context.Context, in *connect.Request[auditv1.Search
 	if err != nil {
 		return nil, err
 	}
-	rpc.Note(ctx, described(q.Filter))
+	rpc.Note(ctx, paged(q, in.Msg.GetPageToken())+described(q.Filter))
 	token := tokens{search: fingerprint(q, in.Msg)}
 	if q.After, err = token.open(in.Msg.GetPageToken()); err != nil {
 		return nil, err
@@ -83,6 +83,21 @@ func (h *Handler) query(ctx context.Context, r *auditv1.SearchRequest) (index.Qu
 		q.Limit = defaultPage
 	}
 	return q, nil
+}
+
+// paged says which page of which kinds of records is searched for.
+func paged(q index.Query, token string) string {
+	text := fmt.Sprintf("page of %d", q.Limit)
+	if token != "" {
+		text += fmt.Sprintf(" at %q", token)
+	}
+	if q.Alerts {
+		text += ", alerts alone"
+	}
+	if q.Started {
+		text += ", with the starts of calls"
+	}
+	return text + ", "
 }
 
 // whose is the person whose records may be searched; empty for everyone's. Who reads for others holds a right that says so.

@@ -6,6 +6,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"headgate.dev/libs/ledger"
 	"headgate.dev/libs/rpc"
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
 	"headgate.dev/services/audit/internal/index"
@@ -16,6 +17,7 @@ const usesAMessage = 500
 
 // ListUses sums up what was called, for those who may read everybody's records.
 func (h *Handler) ListUses(ctx context.Context, in *connect.Request[auditv1.ListUsesRequest], stream *connect.ServerStream[auditv1.ListUsesResponse]) error {
+	rpc.Note(ctx, described(ledger.Filter{Tenant: in.Msg.GetTenant(), Since: in.Msg.GetSince().AsTime()}))
 	tenant, err := rpc.Tenant(ctx, in.Msg.GetTenant())
 	if err != nil {
 		return err
