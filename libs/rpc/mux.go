@@ -163,6 +163,7 @@ type call struct {
 	method    *method
 	caller    Caller
 	callID    string // of the records
+	tenant    string // of the records
 	note      string // what the call is about, for the final record
 	admitted  bool
 	recorded  bool

@@ -42,6 +42,9 @@ func (m *Mux) recordFinal(c *call, tenant string, took time.Duration, f *fault.E
 		ev.Outcome = eventsv1.Outcome_OUTCOME_FAILURE
 		ev.Request.HttpStatus = httpStatus(code)
 		ev.Decision.Reason, ev.Decision.Sentence = f.Reason, f.Sentence
+		if c.note != "" {
+			ev.Decision.Sentence += " Asked" + c.note
+		}
 		if code == connect.CodeUnauthenticated || code == connect.CodePermissionDenied {
 			ev.Decision.Effect = "block"
 		}
@@ -86,7 +89,7 @@ func (m *Mux) event(c *call, tenant string) *eventsv1.Event {
 	})
 }
 
-// Note adds to the record of the call what it is about, where the method's name does not say it. What is noted must not be secret.
+// Note adds to the record of the call, also of one that is refused, what it is about, where the method's name does not say it. What is noted must not be secret.
 func Note(ctx context.Context, about string) { callFrom(ctx).note = ": " + cut(about, 1000) }
 
 // By is who calls, from where and in which request, for the records of what the call does. They have the request in common with the records of the call itself.

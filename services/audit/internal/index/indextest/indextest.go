@@ -3,6 +3,7 @@ package indextest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -377,6 +378,9 @@ func concurrent(t *testing.T, x index.Index) {
 	}
 }
 
+// Freely lets every batch of a drop be done.
+func Freely(batch func() error) error { return batch() }
+
 func drops(t *testing.T, x index.Index) {
 	var all []index.Record
 	for i := range 2100 { // more than one batch of any index
@@ -384,7 +388,19 @@ func drops(t *testing.T, x index.Index) {
 	}
 	add(t, x, all...)
 	add(t, x, Event("kept", "acme", "ana", 0), Event("edge", "acme", "ana", -10), Event("theirs", "globex", "ana", -3600))
-	n, err := x.Drop(t.Context(), "acme", noon.Add(-10*time.Second))
+	batches := 0
+	held := errors.New("held")
+	some, err := x.Drop(t.Context(), "acme", noon.Add(-10*time.Second), func(batch func() error) error {
+		if batches++; batches > 1 {
+			return held
+		}
+		return batch()
+	})
+	if !errors.Is(err, held) || some >= 2100 {
+		t.Fatalf("%d were dropped before it was refused: %v", some, err)
+	}
+	n, err := x.Drop(t.Context(), "acme", noon.Add(-10*time.Second), Freely)
+	n += some
 	if err != nil || n != 2100 {
 		t.Fatalf("%d were dropped, %v", n, err)
 	}
@@ -401,10 +417,10 @@ func drops(t *testing.T, x index.Index) {
 			t.Errorf("%q finds %v, %v", text, got, err)
 		}
 	}
-	if n, err := x.Drop(t.Context(), "acme", noon.Add(-10*time.Second)); err != nil || n != 0 {
+	if n, err := x.Drop(t.Context(), "acme", noon.Add(-10*time.Second), Freely); err != nil || n != 0 {
 		t.Errorf("again %d were dropped, %v", n, err)
 	}
-	if n, err := x.Drop(t.Context(), "nobody", noon); err != nil || n != 0 {
+	if n, err := x.Drop(t.Context(), "nobody", noon, Freely); err != nil || n != 0 {
 		t.Errorf("of a tenant without records %d were dropped, %v", n, err)
 	}
 }
