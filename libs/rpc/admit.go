@@ -75,10 +75,10 @@ func (m *Mux) admitServices(ctx context.Context, spec connect.Spec, _ connect.Pe
 	return ctx, nil
 }
 
-// turnAway is the way out of a call that is not admitted: recorded when its method is audited, counted, and put in the wire's form.
+// turnAway is the way out of a call that is not admitted: recorded or counted when its method is audited, reported, and put in the wire's form.
 func (m *Mux) turnAway(ctx context.Context, c *call, procedure string, err error) error {
 	refused := faultOf(err)
-	if c.method != nil && c.method.access.GetAudited() && c.service == optionsv1.Service_SERVICE_UNSPECIFIED {
+	if c.method != nil && c.method.access.GetAudited() && c.service == optionsv1.Service_SERVICE_UNSPECIFIED && !m.counts(c, refused) {
 		if recordErr := m.recordFinal(c, "", 0, refused); recordErr != nil {
 			refused = faultOf(recordErr)
 		}
