@@ -14,7 +14,8 @@ import (
 	"headgate.dev/libs/fault"
 )
 
-// checked holds the rules that need the message: no other tenant than the person's own, and a record around every audited call.
+// checked holds the rules that need the message: no other tenant than the person's own, and a record around every audited call. Who has
+// a stream open is looked up again.
 type checked struct{ mux *Mux }
 
 // WrapUnary implements connect.Interceptor.
@@ -44,7 +45,9 @@ func (k *checked) WrapStreamingClient(next connect.StreamingClientFunc) connect.
 func (k *checked) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		c := callFrom(ctx)
-		return k.carry(c, tenantOf(c.caller, nil), nil, func() error { return next(ctx, checkedConn{StreamingHandlerConn: conn, call: c}) })
+		return k.carry(c, tenantOf(c.caller, nil), nil, func() error {
+			return k.mux.follow(ctx, c, checkedConn{StreamingHandlerConn: conn, call: c}, next)
+		})
 	}
 }
 
