@@ -23,6 +23,9 @@ const (
 	Modify   = "modify"
 )
 
+// SystemTenant is the tenant of what is about no tenant, and of callers who are not known.
+const SystemTenant = "system"
+
 // Sink takes events; a *journal.Writer is one. An error means that the event is not recorded and that what it was to record must not happen.
 type Sink interface {
 	Append(ev *eventsv1.Event, mode journal.Mode) error

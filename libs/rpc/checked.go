@@ -14,7 +14,8 @@ import (
 	"headgate.dev/libs/fault"
 )
 
-// checked holds the rules that need the message: no other tenant than the person's own, and a record around every audited call.
+// checked holds the rules that need the message: no other tenant than the person's own, and a record around every audited call. Who has
+// a stream open is looked up again.
 type checked struct{ mux *Mux }
 
 // WrapUnary implements connect.Interceptor.
@@ -46,7 +47,9 @@ func (k *checked) WrapStreamingHandler(next connect.StreamingHandlerFunc) connec
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		c := callFrom(ctx)
 		c.tenant = tenantOf(c.caller, nil) // until its message is read
-		return k.carry(c, nil, func() error { return next(ctx, checkedConn{StreamingHandlerConn: conn, call: c}) })
+		return k.carry(c, nil, func() error {
+			return k.mux.follow(ctx, c, checkedConn{StreamingHandlerConn: conn, call: c}, next)
+		})
 	}
 }
 
