@@ -17,7 +17,18 @@ import (
 // Rendering names the readable form of records that this version writes and can check.
 const Rendering = "ecs-9.5.0/1"
 
-const exportVersion = 1
+// The forms of exports. What a text finds is not the same in both; without one they are the same, and have the number that every version of this program checks.
+const (
+	firstForm = 1
+	textForm  = 2
+)
+
+func formOf(filter map[string]string) int {
+	if filter["text"] != "" {
+		return textForm
+	}
+	return firstForm
+}
 
 // How an export shows that a record was left out.
 const (
@@ -85,7 +96,7 @@ func statementText(s Statement) (string, error) {
 
 // HeaderLine is the first line of an export.
 func HeaderLine(s Statement, checkpoint string, handovers []string, signer note.Signer) ([]byte, error) {
-	s.Version, s.Rendering = exportVersion, Rendering
+	s.Version, s.Rendering = formOf(s.Filter), Rendering
 	text, err := statementText(s)
 	if err != nil {
 		return nil, err
@@ -156,6 +167,9 @@ func ParseHeader(first []byte) (Header, error) {
 	}
 	return Header{Statement: *l.Ledger.Export, Checkpoint: l.Ledger.Checkpoint}, nil
 }
+
+// Current reports whether this version writes the rest of the export as the one that began it would.
+func (h Header) Current() bool { return h.Statement.Version == formOf(h.Statement.Filter) }
 
 // NextIndex is the index that follows a line of an export; false for its first line, and for lines at its end that show a place among hashes.
 func NextIndex(text []byte) (int64, bool) {

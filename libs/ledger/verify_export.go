@@ -49,8 +49,8 @@ func (v *verifier) statement(first []byte, e entry) error {
 	case encodeErr != nil || !bytes.Equal(again, first):
 		v.report.Problem("line 1 was changed: something was added to it or written otherwise")
 		return nil
-	case s.Version != exportVersion || s.Rendering != Rendering:
-		v.report.Problem("the export is of form %d %s, this program checks form %d %s: verify it with the version that made it", s.Version, s.Rendering, exportVersion, Rendering)
+	case s.Version != firstForm && s.Version != formOf(s.Filter) || s.Rendering != Rendering:
+		v.report.Problem("the export is of form %d %s, this program checks form %d %s: verify it with the version that made it", s.Version, s.Rendering, formOf(s.Filter), Rendering)
 	case s.Origin != v.keys.origin:
 		v.report.Problem("the export is of the log %q, the key is for %q", s.Origin, v.keys.origin)
 	case s.Size != v.report.Checkpoint.Size:
@@ -133,7 +133,11 @@ func (v *verifier) whole(text []byte, e entry) {
 		v.broken = cmp.Or(v.broken, v.number) // it is told already
 		return
 	}
-	if !v.filter.Match(ev) {
+	match := v.filter.Match
+	if v.report.Statement.Version == firstForm {
+		match = v.filter.matchLoosely
+	}
+	if !match(ev) {
 		v.report.Problem("%s is none that the export's filter wants: it was added", name)
 	}
 	v.report.Records++

@@ -143,6 +143,7 @@ func TestEveryoneExportsWhatTheyMayAndTheExportHolds(t *testing.T) {
 		"a member asks for another":    {"ana", &auditv1.ExportRequest{Filter: &auditv1.Filter{Person: "bob"}}, faultv1.Reason_REASON_ROLE_REQUIRED},
 		"an auditor of another tenant": {"gus", &auditv1.ExportRequest{Tenant: "acme"}, faultv1.Reason_REASON_WRONG_TENANT},
 		"nobody":                       {"mallory", &auditv1.ExportRequest{}, faultv1.Reason_REASON_UNAUTHENTICATED},
+		"a text without words":         {"vera", &auditv1.ExportRequest{Filter: &auditv1.Filter{Text: " -- "}}, faultv1.Reason_REASON_INVALID},
 		"a size that was never signed": {"vera", &auditv1.ExportRequest{Size: 100_000}, faultv1.Reason_REASON_INVALID},
 		"a place beyond":               {"vera", &auditv1.ExportRequest{NextIndex: 5}, faultv1.Reason_REASON_INVALID},
 		"a table that is longer":       {"vera", &auditv1.ExportRequest{Format: auditv1.Format_FORMAT_CSV, Size: 100_000, NextIndex: 3}, faultv1.Reason_REASON_INVALID},

@@ -70,6 +70,9 @@ func (h *Handler) filter(ctx context.Context, tenant string, f *auditv1.Filter) 
 	if f.GetSince() != nil && f.GetUntil() != nil && !out.Since.Before(out.Until) {
 		return base.Filter{}, fault.Invalid("since: must be before until")
 	}
+	if out.Text != "" && len(record.Phrases(out.Text)) == 0 {
+		return base.Filter{}, fault.Invalid("text: has no letter or number to search for")
+	}
 	return narrow(rpc.CallerFrom(ctx), out)
 }
 

@@ -149,13 +149,11 @@ func instant(t time.Time) string {
 	return t.UTC().Format(layout)
 }
 
-// phrases is the user's text as clauses: each of its parts between spaces is words that stand side by side.
+// phrases is the user's text as clauses.
 func phrases(text string) ([]map[string]any, error) {
 	var out []map[string]any
-	for part := range strings.FieldsSeq(text) {
-		if words := index.Words(part); len(words) > 0 {
-			out = append(out, map[string]any{"match_phrase": map[string]any{"headgate.index.words": strings.Join(words, " ")}})
-		}
+	for _, words := range record.Phrases(text) {
+		out = append(out, map[string]any{"match_phrase": map[string]any{"headgate.index.words": strings.Join(words, " ")}})
 	}
 	if len(out) == 0 {
 		return nil, fault.Invalid("text: has no letter or number to search for")

@@ -55,6 +55,7 @@ func Contract(t *testing.T, open func(t *testing.T) index.Index) {
 		"every field narrows":                               narrows,
 		"what a security operations centre asks":            theDay,
 		"words":                                             words,
+		"a search finds what the filter of an export wants": agrees,
 		"no text is dangerous":                              hostileText,
 		"pages meet without overlap or gap":                 pages,
 		"words that very many records have":                 commonWords,
