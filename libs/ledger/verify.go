@@ -88,19 +88,24 @@ func (v *verifier) ended(err error) error {
 }
 
 type verifier struct {
-	keys     *Keyring
-	in       *bufio.Reader
-	number   int // of the line
-	report   *Report
-	known    []Checkpoint // from elsewhere, by size
-	frontier Frontier
-	chains   chains
-	filter   Filter
-	hashed   bool // hashes stood for records somewhere
-	prefix   int64
-	at       int64 // which record the next line should have
-	lost     bool  // the line before has no place that can be read, so that the next one says where it goes on
-	broken   int   // the first line that is not what or where it should be: from there on neither tree nor numbers can be followed; 0 for none
+	keys      *Keyring
+	in        *bufio.Reader
+	number    int // of the line
+	report    *Report
+	known     []Checkpoint // from elsewhere, by size
+	handovers []string     // of the first line
+	frontier  Frontier
+	chains    chains
+	filter    Filter
+	signed    bool  // the statement is the log's
+	hashed    bool  // hashes stood for records somewhere
+	hashesAt  int64 // where the records end that the line before has hashes of
+	prefix    int64
+	tally     Tally
+	end       *End  // what the last line says, once it was read
+	at        int64 // which record the next line should have
+	lost      bool  // the line before has no place that can be read, so that the next one says where it goes on
+	broken    int   // the first line that is not what or where it should be: from there on neither tree nor numbers can be followed; 0 for none
 }
 
 // stray tells of a line that is not what or where it should be. Those that follow are read each for itself.
@@ -142,6 +147,7 @@ func (v *verifier) trust(e entry, checkpoints []string) error {
 		v.report.Problem("line 1: %v", err)
 		return errStop
 	}
+	v.handovers = e.Handovers
 	c, err := v.keys.Checkpoint(e.Checkpoint)
 	if err != nil {
 		v.report.Problem("line 1: the checkpoint does not hold: %v", err)

@@ -183,6 +183,33 @@ func TestAnExportGoesOnWhereItBrokeOff(t *testing.T) {
 	}
 }
 
+// The log grows while an export is broken off, also by records of the time that it asks for: its rest is the same.
+func TestWhatArrivesMeanwhileChangesNoExport(t *testing.T) {
+	h := filled(t)
+	for _, filter := range []*auditv1.Filter{{Since: ago(-time.Minute)}, {Since: ago(-time.Minute), Person: "bob"}} {
+		whole := h.mustExport("vera", &auditv1.ExportRequest{Filter: filter})
+		lines := bytes.SplitAfter(whole, []byte("\n"))
+		header, err := ledger.ParseHeader(lines[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := "late" + filter.GetPerson()
+		h.record(id, "acme", "bob", func(ev *eventsv1.Event) { ev.Time = ago(-2 * time.Minute) })
+		h.eventually("vera", &auditv1.SearchRequest{Text: id, Until: ago(-time.Hour)}, id)
+		for i := 2; i < len(lines); i++ {
+			next, ok := ledger.NextIndex(lines[i-1])
+			if !ok {
+				continue
+			}
+			rest := h.mustExport("vera", &auditv1.ExportRequest{Filter: filter, Size: header.Statement.Size, NextIndex: next})
+			if again := append(bytes.Join(lines[:i], nil), rest...); !bytes.Equal(again, whole) {
+				t.Fatalf("after line %d it goes on as\n%s\nand was\n%s", i, again, whole)
+			}
+		}
+		h.holds(whole)
+	}
+}
+
 // A message carries many lines; here one each is asked for, so that an export breaks off after every record.
 func TestATableGoesOnWhereItBrokeOff(t *testing.T) {
 	h := filled(t)

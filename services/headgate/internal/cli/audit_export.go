@@ -193,6 +193,9 @@ func goOn(file *os.File, request *auditv1.ExportRequest) error {
 	if err != nil {
 		return fault.Invalid("The file %s is no export that can be continued: %v. Remove it to make the export anew, without --resume.", file.Name(), err)
 	}
+	if header.Statement.Version != ledger.ExportVersion {
+		return fault.Invalid("The file %s was begun by another version of Headgate, in a form that this one does not write. Remove it to make the export anew, without --resume.", file.Name())
+	}
 	filter, err := ledger.ParseFilter(header.Statement.Filter)
 	if err != nil {
 		return err
