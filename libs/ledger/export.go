@@ -151,19 +151,22 @@ func hashesOf(proof tlog.RecordProof) *[]tlog.Hash {
 	return &out
 }
 
-// Header is what the first line of an export says, unchecked: for who continues an export.
-type Header struct {
-	Statement  Statement
-	Checkpoint string
-}
-
-// ParseHeader reads the first line of an export without checking a signature.
-func ParseHeader(first []byte) (Header, error) {
+// ParseStatement reads the first line of an export without checking a signature: for who continues an export.
+func ParseStatement(first []byte) (Statement, error) {
 	var l line
 	if err := json.Unmarshal(first, &l); err != nil || l.Ledger.Export == nil {
-		return Header{}, fmt.Errorf("the first line is not the beginning of an export")
+		return Statement{}, fmt.Errorf("the first line is not the beginning of an export")
 	}
-	return Header{Statement: *l.Ledger.Export, Checkpoint: l.Ledger.Checkpoint}, nil
+	return *l.Ledger.Export, nil
+}
+
+// CarriedCheckpoint is the checkpoint that the first line of an export or a proof carries, unchecked; empty for other lines.
+func CarriedCheckpoint(first []byte) string {
+	var l line
+	if err := json.Unmarshal(first, &l); err != nil || l.Ledger.Export == nil && l.Ledger.Proof == nil {
+		return ""
+	}
+	return l.Ledger.Checkpoint
 }
 
 // NextIndex is the index that follows a line of an export; false for its first and last line, and for lines before the last that show a place among hashes.

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// maxLine is the longest line of an export: a record of half a MiB, its bytes and its document.
-	maxLine = 8 << 20
+	// MaxLine is the longest line of an export: a record of half a MiB, its bytes and its document.
+	MaxLine = 8 << 20
 	// maxProblems is how many problems are told one by one.
 	maxProblems = 100
 )
@@ -123,8 +123,8 @@ func (v *verifier) next() ([]byte, error) {
 		part, err := v.in.ReadSlice('\n')
 		out = append(out, part...)
 		switch {
-		case len(out) > maxLine:
-			v.report.Problem("line %d is longer than %d bytes: it is not one of an export", v.number+1, maxLine)
+		case len(out) > MaxLine:
+			v.report.Problem("line %d is longer than %d bytes: it is not one of an export", v.number+1, MaxLine)
 			return nil, errStop
 		case err == nil:
 			v.number++

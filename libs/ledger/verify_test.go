@@ -115,11 +115,11 @@ func TestAnExportOfTheLastHoursShowsWhatCameEarlyAmongHashes(t *testing.T) {
 
 func headerOf(t *testing.T, lines [][]byte) ledger.Statement {
 	t.Helper()
-	header, err := ledger.ParseHeader(lines[0])
+	statement, err := ledger.ParseStatement(lines[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return header.Statement
+	return statement
 }
 
 func TestASuccessorOfTheTrustedKeyIsTrusted(t *testing.T) {

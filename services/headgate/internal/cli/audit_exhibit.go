@@ -60,22 +60,21 @@ func look(name string) (exhibit, error) {
 	return e, nil
 }
 
-// noteOf is the checkpoint in the first line of an export; none of what is no export.
+// noteOf is the checkpoint in the first line of an export or a proof; none of what is neither.
 func noteOf(name string) ([]string, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	first, err := bufio.NewReader(io.LimitReader(file, 1<<20)).ReadBytes('\n')
+	first, err := bufio.NewReader(io.LimitReader(file, ledger.MaxLine)).ReadBytes('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	header, err := ledger.ParseHeader(first)
-	if err != nil || header.Checkpoint == "" {
-		return nil, nil // the verifier says what is wrong with it
+	if carried := ledger.CarriedCheckpoint(first); carried != "" {
+		return []string{carried}, nil
 	}
-	return []string{header.Checkpoint}, nil
+	return nil, nil // the verifier says what is wrong with it
 }
 
 // against are the checkpoints of others that this one must agree with: a ledger with all of them; a file, or a place that is behind, with those that are not longer.

@@ -189,14 +189,14 @@ func goOn(file *os.File, request *auditv1.ExportRequest) error {
 	if err != nil {
 		return fault.Invalid("The file %s has not even its first line. Remove it to make the export anew, without --resume.", file.Name())
 	}
-	header, err := ledger.ParseHeader(first)
+	statement, err := ledger.ParseStatement(first)
 	if err != nil {
 		return fault.Invalid("The file %s is no export that can be continued: %v. Remove it to make the export anew, without --resume.", file.Name(), err)
 	}
-	if header.Statement.Version != ledger.ExportVersion {
+	if statement.Version != ledger.ExportVersion {
 		return fault.Invalid("The file %s was begun by another version of Headgate, in a form that this one does not write. Remove it to make the export anew, without --resume.", file.Name())
 	}
-	filter, err := ledger.ParseFilter(header.Statement.Filter)
+	filter, err := ledger.ParseFilter(statement.Filter)
 	if err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func goOn(file *os.File, request *auditv1.ExportRequest) error {
 	if next == 0 {
 		whole = 0 // nothing but the first line, which the answer begins with
 	}
-	request.Tenant, request.Size, request.NextIndex = filter.Tenant, header.Statement.Size, next
+	request.Tenant, request.Size, request.NextIndex = filter.Tenant, statement.Size, next
 	request.Filter = wire(filter)
 	if err := file.Truncate(whole); err != nil {
 		return err
