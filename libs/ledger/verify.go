@@ -143,12 +143,12 @@ func (v *verifier) next() ([]byte, error) {
 
 // trust follows the handovers and reads the checkpoint that the file carries, and those from elsewhere.
 func (v *verifier) trust(e entry, checkpoints []string) error {
-	if err := v.keys.FollowAll(e.Handovers); err != nil {
+	if err := v.keys.followExactly(e.Handovers); err != nil {
 		v.report.Problem("line 1: %v", err)
 		return errStop
 	}
 	v.handovers = e.Handovers
-	c, err := v.keys.Checkpoint(e.Checkpoint)
+	c, err := v.keys.checkpointAlone(e.Checkpoint)
 	if err != nil {
 		v.report.Problem("line 1: the checkpoint does not hold: %v", err)
 		return errStop
@@ -170,7 +170,7 @@ func (v *verifier) proof(first []byte, e entry, checkpoints []string) error {
 	if more != nil {
 		v.report.Problem("line 2 follows a proof, which has one line: it was added")
 	}
-	head, _, name, err := v.record(e, first)
+	head, _, name, err := v.record(e, first, entry{Proof: e.Proof, Checkpoint: e.Checkpoint, Handovers: e.Handovers})
 	if err != nil {
 		return err
 	}
@@ -187,8 +187,8 @@ func (v *verifier) proof(first []byte, e entry, checkpoints []string) error {
 	return nil
 }
 
-// record reads a line that carries a record: its bytes, and everything else in it must be what follows from them.
-func (v *verifier) record(e entry, text []byte) (Head, *eventsv1.Event, string, error) {
+// record reads a line that carries a record: its bytes, and everything else in it must be what follows from them, or what else that kind of line has.
+func (v *verifier) record(e entry, text []byte, kind entry) (Head, *eventsv1.Event, string, error) {
 	if e.Index == nil || *e.Index < 0 || len(e.Record) == 0 {
 		v.report.Problem("line %d has no record or no place in the log: it was changed", v.number)
 		return Head{}, nil, "", errStop
@@ -203,7 +203,8 @@ func (v *verifier) record(e entry, text []byte) (Head, *eventsv1.Event, string, 
 		v.report.Problem("%s was changed: its bytes do not have the hash that the log has", name)
 		return head, ev, name, nil
 	}
-	again, err := recordLine(ev, e)
+	kind.Index, kind.Leaf, kind.Record = e.Index, e.Leaf, e.Record
+	again, err := recordLine(ev, kind)
 	if err != nil || !bytes.Equal(again, text) {
 		v.report.Problem("%s was changed where people read it: line %d says something else than the record's bytes", name, v.number)
 	}

@@ -39,13 +39,13 @@ func (v *verifier) last(text []byte, e entry) error {
 		v.report.Problem("line %d has other handovers of the log's key than line 1: they were changed", v.number)
 		return nil
 	}
-	if err := v.keys.FollowAll(e.Handovers); err != nil {
+	if err := v.keys.followExactly(e.Handovers); err != nil {
 		v.report.Problem("line %d: %v", v.number, err)
 		return nil
 	}
 	signed, err := endText(*v.report.Statement, *e.End)
 	if err == nil {
-		if _, wrong := v.keys.open(signed + e.Signature); wrong != nil {
+		if _, wrong := v.keys.openAlone(signed + e.Signature); wrong != nil {
 			v.report.Problem("line %d, which says what the export holds, was changed, or is the end of another: its signature does not hold", v.number)
 		}
 	}

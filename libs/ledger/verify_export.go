@@ -37,8 +37,8 @@ func (v *verifier) statement(first []byte, e entry) error {
 	if err != nil {
 		return err
 	}
-	_, err = v.keys.open(text + e.Signature)
-	again, encodeErr := encode(e)
+	_, err = v.keys.openAlone(text + e.Signature)
+	again, encodeErr := encode(entry{Export: s, Signature: e.Signature, Checkpoint: e.Checkpoint, Handovers: e.Handovers})
 	switch {
 	case err != nil: // what follows is still held against the checkpoint, and against no filter
 		v.report.Problem("line 1: the export's period, filter and size were changed: their signature does not hold")
@@ -130,7 +130,7 @@ func (v *verifier) whole(text []byte, e entry) {
 		v.stray("line %d carries a proof, which a record of an export has not: it was added or changed", v.number)
 		return
 	}
-	head, ev, name, err := v.record(e, text)
+	head, ev, name, err := v.record(e, text, entry{})
 	if err != nil {
 		v.broken = cmp.Or(v.broken, v.number) // it is told already
 		return
