@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// MaxLine is the longest line of an export: a record of half a MiB, its bytes and its document.
-	MaxLine = 8 << 20
+	// MaxLine is more than the longest line of an export has: a record of half a MiB, of which each byte stands in its document four times at most, as six characters, and
+	// once in base64.
+	MaxLine = 32 * 512 << 10
 	// maxProblems is how many problems are told one by one.
 	maxProblems = 100
 )
