@@ -30,6 +30,9 @@ func look(name string) (exhibit, error) {
 	case err != nil:
 		return e, err
 	case !info.IsDir():
+		if err := ledger.Regular(name, info); err != nil {
+			return e, err
+		}
 		e.notes, err = noteOf(name)
 		return e, err
 	}
@@ -49,15 +52,21 @@ func look(name string) (exhibit, error) {
 		return e, err
 	}
 	for _, file := range append(witnessed, filepath.Join(name, ledger.CheckpointFile)) {
-		data, err := os.ReadFile(file)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		text, err := readNote(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !ledger.IsOdd(err) { // the verifier says what is odd
 			return e, err
 		}
-		if len(data) > 0 {
-			e.notes = append(e.notes, string(data))
+		if text != "" {
+			e.notes = append(e.notes, text)
 		}
 	}
 	return e, nil
+}
+
+// readNote reads a file with a checkpoint or a key.
+func readNote(name string) (string, error) {
+	data, err := ledger.ReadFile(os.DirFS(filepath.Dir(name)), filepath.Base(name), ledger.MaxNote)
+	return string(data), err
 }
 
 // noteOf is the checkpoint in the first line of an export or a proof; none of what is neither.
@@ -99,6 +108,11 @@ func (e exhibit) against(others []exhibit) []string {
 func (e exhibit) verify(ctx context.Context, keys *ledger.Keyring, checkpoints []string) (*ledger.Report, error) {
 	switch {
 	case e.ledger:
+		if odd := oddIn(e.name); odd != nil {
+			report := &ledger.Report{}
+			report.Problem("%v; the rest was not read", odd)
+			return report, nil
+		}
 		return audit.VerifyLedger(ctx, e.name, keys, checkpoints...)
 	case e.published:
 		return ledger.VerifyTiles(os.DirFS(e.name), keys, checkpoints...)
@@ -109,4 +123,21 @@ func (e exhibit) verify(ctx context.Context, keys *ledger.Keyring, checkpoints [
 	}
 	defer func() { _ = file.Close() }()
 	return ledger.Verify(file, keys, checkpoints...)
+}
+
+// oddIn is what in a ledger's folder is no regular file: it has none but these. What cannot be looked at is for the verifier.
+func oddIn(dir string) (odd error) {
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil
+		}
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			odd = ledger.Regular(path, info)
+		}
+		if odd != nil {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return odd
 }
