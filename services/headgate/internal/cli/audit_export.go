@@ -9,9 +9,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"headgate.dev/libs/clock"
@@ -56,6 +58,9 @@ func (f *filterFlags) read() (*auditv1.Filter, error) {
 	if !slices.Contains([]string{"", "allow", "block", "escalate", "modify"}, f.filter.GetEffect()) {
 		return nil, usageError{fmt.Errorf("--effect takes allow, block, escalate or modify, not %q", f.filter.GetEffect())}
 	}
+	if bad := notText(&f.filter); bad != "" {
+		return nil, usageError{fmt.Errorf("%q is not text in UTF-8, and no record has anything else", bad)}
+	}
 	if !since.IsZero() {
 		f.filter.Since = timestamppb.New(since)
 	}
@@ -63,6 +68,17 @@ func (f *filterFlags) read() (*auditv1.Filter, error) {
 		f.filter.Until = timestamppb.New(until)
 	}
 	return &f.filter, nil
+}
+
+// notText is a field of a filter that cannot be sent.
+func notText(f *auditv1.Filter) (bad string) {
+	f.ProtoReflect().Range(func(_ protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if text, ok := v.Interface().(string); ok && !utf8.ValidString(text) {
+			bad = text
+		}
+		return bad == ""
+	})
+	return bad
 }
 
 func exportCommand(s *session) *cobra.Command {
