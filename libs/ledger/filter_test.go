@@ -10,6 +10,9 @@ import (
 // one is an export of one record, as its filter with a text and its form have it.
 func one(l *log, text string, form int) [][]byte {
 	lines := l.export(everything, func(s *ledger.Statement) { s.Filter = ledger.Filter{Text: text}.Map() })
+	if form == 1 { // had no end
+		lines = lines[:len(lines)-1]
+	}
 	return stated(l, lines, func(s map[string]any) { s["version"] = form })
 }
 
@@ -31,15 +34,5 @@ func TestExportsByWordsHoldInTheFormThatTheyWereMadeIn(t *testing.T) {
 		{"Müller ask-ana", 1, nil}, {"no-ask", 1, nil}, {"no-ask", 2, []string{added}}, {"mallory", 1, []string{added}}, {"tok-7", 3, []string{future}},
 	} {
 		wants(t, verify(t, l.public, one(l, c.text, c.form)), c.want...)
-	}
-	header, err := ledger.ParseHeader(l.export(everything, func(s *ledger.Statement) { s.Filter = ledger.Filter{Text: "tok"}.Map() })[0])
-	if err != nil || header.Statement.Version != 2 || !header.Current() {
-		t.Errorf("an export by words is of form %d, %v", header.Statement.Version, err)
-	}
-	if header, err = ledger.ParseHeader(one(l, "tok", 1)[0]); err != nil || header.Current() {
-		t.Errorf("an export by words of form 1 is current, %v", err)
-	}
-	if header, err = ledger.ParseHeader(l.export(everything)[0]); err != nil || header.Statement.Version != 1 || !header.Current() {
-		t.Errorf("an export without words is of form %d, %v", header.Statement.Version, err)
 	}
 }
