@@ -13,7 +13,8 @@ import (
 
 // Index finds audit records. Safe for concurrent use.
 type Index interface {
-	// Add stores records. One that is already there, by its id, is not an error and stays as it was; the same holds within one call.
+	// Add stores records. One that is already there, by its id and its bytes, is not an error; the same holds within one call. One whose id another record has is
+	// rejected, and that other stays as it was.
 	// After nil the records survive a crash and are found by Search, within Freshness. *Rejected says that all are stored but some, which never can be.
 	// After any other error some may be stored: add all of them again.
 	Add(ctx context.Context, records []Record) error
@@ -44,6 +45,15 @@ type Rejection struct {
 	Record Record
 	// Class is one word, Reason a sentence.
 	Class, Reason string
+}
+
+// IDTaken is the class of a record whose id another record has.
+const IDTaken = "id-taken"
+
+// Taken rejects a record whose id another record has.
+func Taken(r Record) Rejection {
+	return Rejection{Record: r, Class: IDTaken, Reason: fmt.Sprintf("another record with the id %s is in the index, and its bytes are others: somebody writes records under ids that are not theirs; "+
+		"look who may write to the topic, and compare both in the ledger", r.Event.GetId())}
 }
 
 // Error implements error.
@@ -97,4 +107,12 @@ func Nanos(t time.Time) int64 {
 	default:
 		return t.UnixNano()
 	}
+}
+
+// Last is the number of the last instant before another. What is beyond the numbers is before an instant that is.
+func Last(until time.Time) int64 {
+	if until.After(time.Unix(0, math.MaxInt64)) {
+		return math.MaxInt64
+	}
+	return max(Nanos(until), math.MinInt64+1) - 1
 }

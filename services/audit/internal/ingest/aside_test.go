@@ -58,13 +58,36 @@ func TestWhatIsPutAsideIsRecordedAsAnAlertBeforeTheCommit(t *testing.T) {
 	}
 }
 
-// The record that something was put aside is not recorded again when it is put aside itself: that would go on without end.
-func TestARecordOfLettersThatIsPutAsideIsNotRecordedAgain(t *testing.T) {
+// The record that something was put aside is told, too, when it is put aside itself; but not the record of that, and so on: that would go on without end. What is not told
+// at once is told with what comes next.
+func TestARecordOfLettersThatIsPutAsideIsToldAndNotWithoutEnd(t *testing.T) {
 	s := newSource(&diary{})
-	s.send(indextest.Event("1", "system", "mallory", 1, func(ev *eventsv1.Event) { ev.Action = record.AuditAside }).Bytes)
+	letters := func(id string) []byte {
+		return indextest.Event(id, "system", "mallory", 1, func(ev *eventsv1.Event) { ev.Action = record.AuditAside }).Bytes
+	}
 	x := start(t, s, 0)
-	waitCommit(t, s)
-	if len(s.dead) != 1 || len(x.told.events) != 0 {
-		t.Errorf("put aside %v, recorded %v", s.dead, x.told.events)
+	for i, c := range []struct {
+		value []byte
+		told  string
+	}{
+		{letters("1"), "consumer g put 1 records aside: document_parsing_exception (1). "},
+		{letters("2"), ""},
+		{letters("3"), ""},
+		{[]byte("poison"), "consumer g put 3 records aside: document_parsing_exception (2), undecodable (1). "},
+		{letters("4"), ""},
+	} {
+		s.send(c.value)
+		waitCommit(t, s)
+		if len(s.dead) != i+1 {
+			t.Fatalf("message %d: put aside %v", i, s.dead)
+		}
+		told := ""
+		if len(x.told.events) > 0 {
+			told, _, _ = strings.Cut(x.told.events[0].GetDecision().GetSentence(), "Look")
+		}
+		if told != c.told {
+			t.Errorf("message %d: recorded %q", i, told)
+		}
+		x.told.events = nil
 	}
 }

@@ -86,6 +86,10 @@ type Loop struct {
 
 	mu     sync.Mutex
 	stands map[string]error // by complaint: what failed last and is tried again
+
+	// Of the goroutine that settles batches: what was put aside and is not recorded yet, and until when nothing more is recorded of such records alone.
+	untold     letters
+	quietUntil time.Time
 }
 
 // New makes a loop.

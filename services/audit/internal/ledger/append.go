@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"headgate.dev/libs/fault"
 	base "headgate.dev/libs/ledger"
@@ -102,10 +103,7 @@ func (l *Ledger) sift(records []index.Record) ([]addition, []byte, []Refusal, er
 	)
 	at, batch, highest := l.files.segments.end(), map[number][]byte{}, map[string]uint64{}
 	for i, r := range records {
-		head, err := base.HeadFor(r.Event, r.Bytes)
-		if err == nil {
-			err = plausible(head, max(highest[head.Writer], l.files.writers.highest(head.Writer)))
-		}
+		head, err := l.head(r, highest)
 		if err != nil {
 			refused = append(refused, Refusal{At: i, Why: err})
 			continue
@@ -114,10 +112,13 @@ func (l *Ledger) sift(records []index.Record) ([]addition, []byte, []Refusal, er
 		switch {
 		case err != nil:
 			return nil, nil, nil, err
+		case known == nil && !believable(r.Event.GetTime().AsTime()):
+			refused = append(refused, Refusal{At: i, Why: fmt.Errorf("event %s says that it happened at %s, and no computer's clock shows a time before 1970 or from 2200 on: set the clock of writer %s, "+
+				"or look who may write to the topic", r.Event.GetId(), r.Event.GetTime().AsTime().Format(time.RFC3339), head.Writer)})
 		case known == nil:
 			batch[number{head.Writer, head.Sequence}] = head.Hash
 			highest[head.Writer] = max(highest[head.Writer], head.Sequence)
-			fresh = append(fresh, addition{head: head, at: at + int64(len(frames)), time: r.Event.GetTime().AsTime().UnixNano()})
+			fresh = append(fresh, addition{head: head, at: at + int64(len(frames)), time: index.Nanos(r.Event.GetTime().AsTime())})
 			frames = frame(frames, r.Bytes)
 		case !bytes.Equal(known, head.Hash):
 			refused = append(refused, Refusal{At: i, Why: fmt.Errorf("writer %s gave the number %d to another record before this one (event %s): its journal was restored from a copy, or somebody writes in its name",
@@ -125,6 +126,18 @@ func (l *Ledger) sift(records []index.Record) ([]addition, []byte, []Refusal, er
 		}
 	}
 	return fresh, frames, refused, nil
+}
+
+// head is the head of a record that the ledger can take. The highest numbers are those of the batch so far, by writer.
+func (l *Ledger) head(r index.Record, highest map[string]uint64) (base.Head, error) {
+	if err := fits(len(r.Bytes)); err != nil {
+		return base.Head{}, fmt.Errorf("event %s cannot stand in the ledger: %w", r.Event.GetId(), err)
+	}
+	head, err := base.HeadFor(r.Event, r.Bytes)
+	if err == nil {
+		err = plausible(head, max(highest[head.Writer], l.files.writers.highest(head.Writer)))
+	}
+	return head, err
 }
 
 // plausible refuses a number that no service can have given. A writer whose first record this is may be old, and the ledger new.

@@ -49,7 +49,7 @@ func (l *Ledger) Check(ctx context.Context) (int64, []string, error) {
 		return 0, nil, err
 	}
 	var problems []string
-	c := checker{view: view, history: history, problem: func(format string, args ...any) {
+	c := checker{view: view, signed: []*source{listed(history)}, problem: func(format string, args ...any) {
 		if len(problems) < maxNotes {
 			problems = append(problems, fmt.Sprintf(format, args...))
 		}
@@ -70,7 +70,8 @@ func (l *Ledger) Check(ctx context.Context) (int64, []string, error) {
 // checker reads a log from its first record on. What does not hold is told to problem.
 type checker struct {
 	view     *View
-	history  []Signed
+	signed   []*source                             // checkpoints that the tree must have been
+	seen     func(index int64, happened time.Time) // is told the time of each record, unless it is nil
 	problem  func(format string, args ...any)
 	tree     base.Frontier
 	chains   base.Tracker
@@ -137,7 +138,10 @@ func (c *checker) one(index int64) {
 	case undecoded != nil:
 		c.problem("%s cannot be read: %v", name, undecoded)
 	default:
-		c.times(index, name, ev.GetTime().AsTime().UnixNano())
+		c.times(index, name, ev.GetTime().AsTime())
+		if c.seen != nil {
+			c.seen(index, ev.GetTime().AsTime())
+		}
 	}
 }
 
@@ -160,9 +164,8 @@ func (c *checker) kept(head base.Head, name string) {
 }
 
 // times holds the time of a record against those of its block: who changes these hides records from exports and reports of a period.
-func (c *checker) times(index int64, name string, nanos int64) {
+func (c *checker) times(index int64, name string, at time.Time) {
 	from, to, next, err := c.view.Block(index)
-	at := time.Unix(0, nanos) // as blocks have it
 	switch {
 	case err != nil:
 		c.unread(err, "the times of "+name)
@@ -191,17 +194,18 @@ func (c *checker) found(head base.Head, index int64, name string) {
 	}
 }
 
-// compare holds the tree against the checkpoints of its size.
+// compare holds the tree against the checkpoints of its size. One that is smaller stands behind a larger one, which is told where that is read.
 func (c *checker) compare() {
-	for len(c.history) > 0 && c.history[0].Size == c.tree.Size() {
-		switch one := c.history[0]; {
-		case one.Root == c.tree.Root():
-		case one.At.IsZero():
-			c.problem("the log's first %d records are not those of a checkpoint from elsewhere (%s and %s): the log was forked", one.Size, base.Short(c.tree.Root()), base.Short(one.Root))
-		default:
-			c.problem("the first %d records are not those that the checkpoint of %s signs", c.tree.Size(), one.At.Format(time.RFC3339))
+	for _, from := range c.signed {
+		for ; from.ok && from.head.Size <= c.tree.Size(); from.advance() {
+			switch one := from.head; {
+			case one.Size < c.tree.Size() || one.Root == c.tree.Root():
+			case one.At.IsZero():
+				c.problem("the log's first %d records are not those of a checkpoint from elsewhere (%s and %s): the log was forked", one.Size, base.Short(c.tree.Root()), base.Short(one.Root))
+			default:
+				c.problem("the first %d records are not those that the checkpoint of %s signs", c.tree.Size(), one.At.Format(time.RFC3339))
+			}
 		}
-		c.history = c.history[1:]
 	}
 }
 

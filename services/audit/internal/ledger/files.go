@@ -17,6 +17,7 @@ import (
 	"headgate.dev/libs/journal"
 	base "headgate.dev/libs/ledger"
 	"headgate.dev/libs/wholefile"
+	"headgate.dev/services/audit/internal/index"
 )
 
 const (
@@ -41,11 +42,15 @@ type files struct {
 	block    block
 }
 
+// derivation is the version of what is derived from records. Who changes that for records that may be in a ledger already adds one, and every ledger derives it again.
+const derivation = 1
+
 // state is up to where the derived files are on the disk.
 type state struct {
-	Size   int64 `json:"size"`
-	Record int64 `json:"record"`
-	Leaf   int64 `json:"leaf"`
+	Version int   `json:"version"`
+	Size    int64 `json:"size"`
+	Record  int64 `json:"record"`
+	Leaf    int64 `json:"leaf"`
 }
 
 // openFiles opens or makes the files and derives again what may not have reached the disk. cut is how many bytes of a torn record were removed.
@@ -107,6 +112,10 @@ func (f *files) derive() (*base.Frontier, int64, error) {
 		return nil, 0, broken("The records of the ledger in %s end at byte %d and reached byte %d: records were lost. Restore the directory from a copy that is whole.",
 			f.dir, f.segments.end(), s.Record)
 	}
+	renewed := s.Size > 0 && s.Version != derivation
+	if renewed {
+		s = state{}
+	}
 	blocks := (s.Size + BlockSize - 1) / BlockSize
 	err = errors.Join(f.hashes.cut(tlog.StoredHashCount(s.Size)*tlog.HashSize), f.spots.cut(s.Size*spotBytes), f.leaves.cut(s.Leaf), f.times.cut(blocks*blockBytes))
 	if err != nil {
@@ -125,7 +134,7 @@ func (f *files) derive() (*base.Frontier, int64, error) {
 		if err != nil {
 			return err
 		}
-		unwritten = f.follow(frontier, []addition{{head: head, at: at, time: ev.GetTime().AsTime().UnixNano()}})
+		unwritten = f.follow(frontier, []addition{{head: head, at: at, time: index.Nanos(ev.GetTime().AsTime())}})
 		return unwritten
 	})
 	if unwritten != nil { // nothing is wrong with the records
@@ -135,6 +144,9 @@ func (f *files) derive() (*base.Frontier, int64, error) {
 		return nil, 0, broken("The ledger in %s cannot be read after record %d: %v. Keep the directory for an investigation and restore it from a copy.", f.dir, frontier.Size(), err)
 	}
 	cut, err := f.segments.cutTail(end)
+	if err == nil && renewed {
+		err = f.sync(frontier.Size())
+	}
 	if err != nil {
 		return nil, 0, unusable(f.dir, err)
 	}
@@ -161,7 +173,7 @@ func (f *files) sync(size int64) error {
 	if err := errors.Join(f.hashes.sync(), f.spots.sync(), f.leaves.sync(), f.times.sync(), f.writers.sync()); err != nil {
 		return err
 	}
-	data, err := json.Marshal(state{Size: size, Record: f.segments.end(), Leaf: f.leaves.size})
+	data, err := json.Marshal(state{Version: derivation, Size: size, Record: f.segments.end(), Leaf: f.leaves.size})
 	if err != nil {
 		return err
 	}
@@ -270,6 +282,14 @@ func (f *files) record(index int64) (at int64, data []byte, err error) {
 	return at, data, err
 }
 
+// fits refuses a record of a size that no journal writes. It is the one limit of what is appended and of what is read again.
+func fits(length int) error {
+	if length == 0 || length > journal.MaxRecord {
+		return fmt.Errorf("it has %d bytes, and a record of the ledger has 1 to %d", length, journal.MaxRecord)
+	}
+	return nil
+}
+
 func frame(dst, data []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(data)))
 	dst = binary.BigEndian.AppendUint32(dst, crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
@@ -289,8 +309,8 @@ func readFrame(r *bufio.Reader) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", errTorn, err)
 	}
 	length := binary.BigEndian.Uint32(head[:])
-	if length == 0 || length > journal.MaxRecord {
-		return nil, fmt.Errorf("%w: it says that it has %d bytes", errTorn, length)
+	if err := fits(int(length)); err != nil {
+		return nil, fmt.Errorf("%w: %w", errTorn, err)
 	}
 	data := make([]byte, length)
 	if _, err := io.ReadFull(r, data); err != nil {

@@ -81,7 +81,7 @@ func (v *View) Since(instant time.Time) (int64, error) {
 		}
 		for i := range int64(len(some)) / blockBytes {
 			to := int64(binary.BigEndian.Uint64(some[i*blockBytes+8:]))
-			if end := (first + i + 1) * BlockSize; end > v.Size || !time.Unix(0, to).Before(instant) {
+			if end := (first + i + 1) * BlockSize; end > v.Size || !latest(to).Before(instant) {
 				return end - BlockSize, nil
 			}
 		}
@@ -92,7 +92,7 @@ func (v *View) Since(instant time.Time) (int64, error) {
 // Block says from when until when the records are that share a block with this one, and where the next block begins.
 func (v *View) Block(index int64) (from, to time.Time, next int64, err error) {
 	a, b, err := v.files.blockTimes(index / BlockSize)
-	return time.Unix(0, a), time.Unix(0, b), (index/BlockSize + 1) * BlockSize, wrap("read times", err)
+	return earliest(a), latest(b), (index/BlockSize + 1) * BlockSize, wrap("read times", err)
 }
 
 // Records yields the records from first to before end with their bytes, until yield returns false or the context ends.

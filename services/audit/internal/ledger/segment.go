@@ -45,6 +45,9 @@ func openSegments(dir string, limit int64) (*segments, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
+	if err := wholefile.SyncDir(filepath.Dir(dir)); err != nil { // records are safe once they are appended: their folder must be, too
+		return nil, err
+	}
 	s, err := listSegments(dir, toWrite)
 	if err != nil {
 		return nil, err

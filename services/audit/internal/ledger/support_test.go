@@ -32,13 +32,14 @@ type writer struct {
 	name     string
 	sequence uint64
 	previous []byte
+	late     time.Duration // how long after noon it begins
 }
 
 func (w *writer) next(tenant, person string) index.Record {
 	w.sequence++
 	ev := &eventsv1.Event{
 		Id: fmt.Sprintf("%s-%d", w.name, w.sequence), Action: "tool-call", Phase: eventsv1.Phase_PHASE_FINAL, Tenant: tenant, Service: "edge",
-		Time: timestamppb.New(noon.Add(time.Duration(w.sequence) * time.Second)), Principal: &eventsv1.Principal{Person: person},
+		Time: timestamppb.New(noon.Add(w.late + time.Duration(w.sequence)*time.Second)), Principal: &eventsv1.Principal{Person: person},
 		Writer: w.name, Sequence: w.sequence, PreviousHash: w.previous,
 	}
 	data, err := proto.Marshal(ev)

@@ -3,7 +3,31 @@ package ledger
 import (
 	"encoding/binary"
 	"math"
+	"time"
 )
+
+var (
+	clocksBegin = time.Unix(0, 0)
+	clocksEnd   = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// believable reports whether a clock can have shown a time. What is beyond would be beyond the numbers that times are kept as, too.
+func believable(at time.Time) bool { return !at.Before(clocksBegin) && at.Before(clocksEnd) }
+
+// earliest and latest are the times of a block of records, by their numbers. The numbers at both ends stand for all that is beyond them: ledgers of before may have that.
+func earliest(nanos int64) time.Time {
+	if nanos == math.MinInt64 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanos)
+}
+
+func latest(nanos int64) time.Time {
+	if nanos == math.MaxInt64 {
+		return time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	return time.Unix(0, nanos)
+}
 
 // block is the times of the records of the last block, which still grows.
 type block struct {

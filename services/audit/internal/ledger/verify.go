@@ -6,10 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +32,7 @@ func IsDir(dir string) bool {
 // the directory says of itself; and what it has published below itself must be of the same log. Checkpoints are of the same log from elsewhere. The error is that of
 // reading alone.
 func VerifyDir(ctx context.Context, dir string, keys *base.Keyring, checkpoints ...string) (*base.Report, error) {
-	v := &verifier{dir: dir, keys: keys.Clone(), report: &base.Report{}}
+	v := &verifier{dir: dir, keys: keys.Clone(), report: &base.Report{}, skip: map[int]bool{}}
 	if err := v.trust(); err != nil || !v.report.Holds() {
 		return v.report, err
 	}
@@ -49,9 +49,14 @@ func VerifyDir(ctx context.Context, dir string, keys *base.Keyring, checkpoints 
 type verifier struct {
 	dir     string
 	keys    *base.Keyring
-	older   bool // keys from before the trusted one signed first
-	history []Signed
+	older   bool         // keys from before the trusted one signed first
+	lines   int          // of the history, whatever is appended to it meanwhile
+	skip    map[int]bool // lines of it that tell nothing
+	last    Signed
+	settled int64 // how many records it had, by its times, minutes before it was signed last: what was written until then must have arrived
+	pace    pace
 	report  *base.Report
+	unread  error // why the history could not be read again
 }
 
 // trust follows the handovers. The first ones may be from before the trusted key.
@@ -78,20 +83,24 @@ func (v *verifier) trust() error {
 
 // readHistory reads every checkpoint that was signed. The last one says how long the log is.
 func (v *verifier) readHistory() error {
-	data, err := os.ReadFile(filepath.Join(v.dir, historyFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	h, err := openHistory(v.dir)
+	if err != nil {
 		return err
 	}
+	defer func() { _ = h.close() }()
 	unsure, signed := 0, false
-	for number := 1; len(data) > 0; number++ {
-		text, rest, whole := bytes.Cut(data, []byte("\n"))
-		if data = rest; !whole {
-			v.report.Problem("%s: line %d is cut in its middle: the file's tail was cut, or the machine died as it was written; start audit, which signs again, and verify once more", historyFile, number)
+	for {
+		s, wrong, err := h.next()
+		if errors.Is(err, io.EOF) {
 			break
 		}
-		s, err := readHistoryLine(text)
 		if err != nil {
-			v.report.Problem("%s: line %d %v: it was changed", historyFile, number, err)
+			return err
+		}
+		v.lines = h.number
+		if wrong != nil {
+			v.report.Problem("%s: line %d %v", historyFile, h.number, wrong)
+			v.skip[h.number] = true
 			continue
 		}
 		switch _, err := v.keys.Checkpoint(s.Note); {
@@ -100,14 +109,15 @@ func (v *verifier) readHistory() error {
 		case v.older && !signed && s.Origin == v.keys.Origin():
 			unsure++
 		default:
-			v.report.Problem("%s: line %d, the checkpoint of %d records, does not hold: %v", historyFile, number, s.Size, err)
+			v.report.Problem("%s: line %d, the checkpoint of %d records, does not hold: %v", historyFile, h.number, s.Size, err)
+			v.skip[h.number] = true
 			continue
 		}
-		v.follows(s, number)
-		v.history = append(v.history, s)
+		v.follows(s, h.number)
+		v.last = s
 	}
 	switch {
-	case len(v.history) == 0:
+	case v.last.Origin == "":
 		v.report.Problem("%s has no checkpoint: nothing was signed yet, or it was dropped", historyFile)
 		return nil
 	case !signed:
@@ -115,16 +125,41 @@ func (v *verifier) readHistory() error {
 	case unsure > 0:
 		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%d checkpoints are from before the trusted key; whether its predecessors signed them shows the log's first key", unsure))
 	}
-	v.report.Checkpoint = v.history[len(v.history)-1].Checkpoint
+	v.report.Checkpoint = v.last.Checkpoint
 	return nil
+}
+
+// again reads the same checkpoints once more, to hold the tree against each.
+func (v *verifier) again(h *history) func() (Signed, bool) {
+	var before Signed
+	line := 0
+	return func() (Signed, bool) {
+		if line > 0 {
+			v.pace.checkpoint(before, line)
+		}
+		for h.number < v.lines {
+			s, wrong, err := h.next()
+			if err != nil {
+				v.unread = err
+				break
+			}
+			if wrong != nil || v.skip[h.number] {
+				continue
+			}
+			if !s.At.After(v.last.At.Add(-arrival)) {
+				v.settled = s.Size
+			}
+			before, line = s, h.number
+			return s, true
+		}
+		return Signed{}, false
+	}
 }
 
 // follows tells checkpoints that do not stand in the order in which they were signed.
 func (v *verifier) follows(s Signed, number int) {
-	if len(v.history) == 0 {
-		return
-	}
-	switch last := v.history[len(v.history)-1]; {
+	switch last := v.last; {
+	case last.Origin == "":
 	case s.Size < last.Size:
 		v.report.Problem("%s: line %d has a checkpoint of %d records after one of %d: lines were moved, or an older log was put in this one's place", historyFile, number, s.Size, last.Size)
 	case s.Size == last.Size && s.Root != last.Root:
@@ -161,29 +196,62 @@ func (v *verifier) records(ctx context.Context, known []base.Checkpoint) error {
 	if !v.long(f) {
 		return nil
 	}
-	history := slices.Clone(v.history)
-	for _, c := range known {
-		history = append(history, Signed{Checkpoint: c})
-	}
-	slices.SortStableFunc(history, func(a, b Signed) int { return int(min(max(a.Size-b.Size, -1), 1)) })
-	c := checker{view: &View{Size: size, files: f}, history: history, problem: v.report.Problem}
-	if v.report.Records, err = c.all(ctx); err != nil {
+	h, err := openHistory(v.dir)
+	if err != nil {
 		return err
 	}
-	v.report.Writers = c.chains.Writers()
-	missing := c.chains.Gaps(v.settled())
-	for _, gap := range missing {
-		v.report.Problem("%s", gap)
+	defer func() { _ = h.close() }()
+	elsewhere := make([]Signed, len(known))
+	for i, c := range known {
+		elsewhere[i].Checkpoint = c
 	}
-	for _, gap := range c.chains.Gaps(size) {
-		if !slices.Contains(missing, gap) {
-			v.report.Notes = append(v.report.Notes, gap+"; it may have been on its way when the log was signed last: start audit and verify once more")
-		}
+	c := checker{view: &View{Size: size, files: f}, signed: []*source{newSource(v.again(h)), listed(elsewhere)}, seen: v.pace.record, problem: v.report.Problem}
+	if v.report.Records, err = c.all(ctx); err != nil || v.unread != nil {
+		return errors.Join(err, v.unread)
+	}
+	v.report.Writers = c.chains.Writers()
+	v.report.Notes = append(v.report.Notes, v.pace.notes()...)
+	if err := v.gaps(ctx, &c); err != nil {
+		return err
 	}
 	if rest := f.segments.end() - c.end; c.end >= 0 && rest > 0 {
 		v.report.Notes = append(v.report.Notes, fmt.Sprintf("%d bytes follow the last record that was signed: what they are cannot be said; start audit, which signs records that are whole", rest))
 	}
 	return nil
+}
+
+// gaps tells numbers that are missing. They should have come minutes before the end: by the times of checkpoints, or, since nobody signs these, by those of the records.
+func (v *verifier) gaps(ctx context.Context, c *checker) error {
+	all, missing := c.chains.Gaps(c.view.Size), c.chains.Gaps(v.settled)
+	for _, gap := range missing {
+		v.report.Problem("%s", gap)
+	}
+	if len(all) == len(missing) {
+		return nil
+	}
+	settled, err := arrived(ctx, c.view)
+	if err != nil {
+		return err
+	}
+	told, come := set(missing), set(c.chains.Gaps(settled))
+	for _, gap := range all {
+		switch {
+		case told[gap]:
+		case come[gap]:
+			v.report.Problem("%s; by the times in %s, which nobody signs, it may have been on its way, but records behind it happened more than %s later", gap, historyFile, arrival)
+		default:
+			v.report.Notes = append(v.report.Notes, gap+"; it may have been on its way when the log was signed last: start audit and verify once more")
+		}
+	}
+	return nil
+}
+
+func set(all []string) map[string]bool {
+	out := make(map[string]bool, len(all))
+	for _, one := range all {
+		out[one] = true
+	}
+	return out
 }
 
 // long tells a file that is too short for what was signed: it would be told of each record otherwise.
@@ -199,17 +267,6 @@ func (v *verifier) long(f *files) bool {
 		}
 	}
 	return true
-}
-
-// settled is how many records the log had minutes before it was signed last: what was written until then must have arrived.
-func (v *verifier) settled() int64 {
-	until := v.history[len(v.history)-1].At.Add(-arrival)
-	for _, s := range slices.Backward(v.history) {
-		if !s.At.After(until) {
-			return s.Size
-		}
-	}
-	return 0
 }
 
 // files opens the ledger's files without writing; nil when they are not there.
@@ -244,7 +301,7 @@ func (v *verifier) published() error {
 	for _, p := range below.Problems {
 		v.report.Problem("%s: %s", publicDir, p)
 	}
-	last, c := v.history[len(v.history)-1], below.Checkpoint
+	last, c := v.last, below.Checkpoint
 	switch {
 	case c.Origin == "": // told already
 	case c.Size > last.Size:

@@ -244,7 +244,10 @@ func wantProblems(t *testing.T, what string, got, want []string) {
 
 func TestALedgerThatNobodyTouchedHolds(t *testing.T) {
 	for _, rotate := range []bool{false, true} {
-		e := kept(t, nil, rotate, shares("ana")...)
+		w := &writer{name: "edge-1"}
+		some := w.many(100)
+		w.late = time.Hour
+		e := kept(t, nil, rotate, some, w.many(100))
 		ofLedger, ofPlace, notes := e.problems()
 		if len(ofLedger)+len(ofPlace)+len(notes) > 0 {
 			t.Error(ofLedger, ofPlace, notes)
@@ -304,7 +307,7 @@ func TestVerifyFindsWhatAWriterLost(t *testing.T) {
 		ofLedger, ofPlace, notes := e.problems()
 		wantProblems(t, name, ofLedger, []string{c.want})
 		wantProblems(t, "second place", ofPlace, nil)
-		if len(notes) != 1 || !strings.Contains(notes[0], "heads have no time") {
+		if len(notes) != 2 || !strings.Contains(notes[0], "records came late") || !strings.Contains(notes[1], "heads have no time") {
 			t.Errorf("%s: notes %q", name, notes)
 		}
 	}

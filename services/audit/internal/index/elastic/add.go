@@ -14,6 +14,7 @@ import (
 	"github.com/elastic/go-elasticsearch/v8/esapi"
 
 	"headgate.dev/libs/clock"
+	"headgate.dev/libs/record"
 	"headgate.dev/services/audit/internal/index"
 )
 
@@ -24,6 +25,9 @@ const (
 	firstPause    = 100 * time.Millisecond
 	longestPause  = 2 * time.Second
 	alreadyStored = http.StatusConflict
+	// recordsAQuestion bounds an answer with whole records.
+	recordsAQuestion = 100
+	heldRecord       = "headgate.index.record"
 )
 
 // item is a document on its way.
@@ -31,6 +35,7 @@ type item struct {
 	record index.Record
 	stream string
 	body   []byte
+	there  string // the backing index that has its id already
 }
 
 // Add implements index.Index.
@@ -41,7 +46,7 @@ func (x *Index) Add(ctx context.Context, records []index.Record) error {
 	if err := x.installed(ctx); err != nil {
 		return err
 	}
-	fresh, err := x.unknown(ctx, records)
+	fresh, taken, err := x.unknown(ctx, records)
 	if err != nil {
 		return fmt.Errorf("store %d records: %w", len(records), err)
 	}
@@ -50,6 +55,7 @@ func (x *Index) Add(ctx context.Context, records []index.Record) error {
 		return err
 	}
 	rejected, err := x.insist(ctx, items)
+	rejected = append(taken, rejected...)
 	switch {
 	case err != nil:
 		return fmt.Errorf("store %d records: %w", len(records), err)
@@ -60,33 +66,112 @@ func (x *Index) Add(ctx context.Context, records []index.Record) error {
 	}
 }
 
-// unknown leaves out what is there already. Within one backing index the id alone would do; this also sees what was stored before the data stream rolled
-// over, or for another tenant.
-func (x *Index) unknown(ctx context.Context, records []index.Record) ([]index.Record, error) {
+// unknown leaves out what is there already, and those whose ids others have. Within one backing index the id alone would do; this also sees what was stored before the
+// data stream rolled over, or for another tenant.
+func (x *Index) unknown(ctx context.Context, records []index.Record) (fresh []index.Record, taken []index.Rejection, err error) {
 	seen := map[string]bool{}
 	for part := range slices.Chunk(records, idsAQuestion) {
-		ids := make([]string, len(part))
-		for i, r := range part {
-			ids[i] = r.Event.GetId()
-		}
-		hits, err := x.ask(ctx, x.cfg.every(), map[string]any{
-			"size": len(ids), "query": map[string]any{"ids": map[string]any{"values": ids}}, "_source": false, "sort": []string{"_doc"},
-		})
+		hits, err := x.ask(ctx, x.cfg.every(), byID(part, len(part), false))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, h := range hits {
 			seen[h.ID] = true
 		}
 	}
-	fresh := make([]index.Record, 0, len(records))
+	var old []index.Record
+	first := map[string]index.Record{}
 	for _, r := range records {
-		if id := r.Event.GetId(); !seen[id] {
-			seen[id] = true
+		id := r.Event.GetId()
+		before, twice := first[id]
+		switch {
+		case seen[id]:
+			old = append(old, r)
+		case !twice:
+			first[id] = r
 			fresh = append(fresh, r)
+		case !bytes.Equal(before.Bytes, r.Bytes):
+			taken = append(taken, index.Taken(r))
 		}
 	}
-	return fresh, nil
+	others, err := x.others(ctx, old)
+	return fresh, append(others, taken...), err
+}
+
+// byID is a question for the documents of these records, with the records that they hold or without.
+func byID(records []index.Record, size int, held bool) map[string]any {
+	ids := make([]string, len(records))
+	for i, r := range records {
+		ids[i] = r.Event.GetId()
+	}
+	out := map[string]any{"size": size, "query": map[string]any{"ids": map[string]any{"values": ids}}, "_source": held, "sort": []string{"_doc"}}
+	if held {
+		out["_source"] = []string{heldRecord}
+	}
+	return out
+}
+
+// others are those of the records that documents of their ids do not hold.
+func (x *Index) others(ctx context.Context, records []index.Record) ([]index.Rejection, error) {
+	var out []index.Rejection
+	for part := range slices.Chunk(records, recordsAQuestion) {
+		hits, err := x.ask(ctx, x.cfg.every(), byID(part, 2*len(part), true)) // an id may be in two streams
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, apart(part, hits)...)
+	}
+	return out, nil
+}
+
+// apart are the records whose ids documents have, none of which holds their bytes. A document that is gone meanwhile tells nothing.
+func apart(records []index.Record, hits []hit) []index.Rejection {
+	found, same := map[string]bool{}, map[string]bool{}
+	for _, h := range hits {
+		found[h.ID], same[h.ID+string(record.Hash(h.Source.Headgate.Index.Record))] = true, true
+	}
+	var out []index.Rejection
+	for _, r := range records {
+		if id := r.Event.GetId(); found[id] && !same[id+string(record.Hash(r.Bytes))] {
+			out = append(out, index.Taken(r))
+		}
+	}
+	return out
+}
+
+// conflicts are those of the items that were there already and that are other records under the same ids. It reads the documents by the names of their backing indices:
+// a search may not find them yet.
+func (x *Index) conflicts(ctx context.Context, items []item) ([]index.Rejection, error) {
+	var out []index.Rejection
+	for part := range slices.Chunk(items, recordsAQuestion) {
+		var docs []map[string]string
+		var records []index.Record
+		for _, it := range part {
+			if it.there != "" {
+				docs = append(docs, map[string]string{"_index": it.there, "_id": it.record.Event.GetId()})
+				records = append(records, it.record)
+			}
+		}
+		if len(docs) == 0 {
+			continue
+		}
+		body, err := json.Marshal(map[string]any{"docs": docs})
+		if err != nil {
+			return nil, err
+		}
+		answer, err := x.do(ctx, esapi.MgetRequest{Body: bytes.NewReader(body), SourceIncludes: []string{heldRecord}})
+		if err != nil {
+			return nil, err
+		}
+		var said struct {
+			Docs []hit `json:"docs"`
+		}
+		if err := json.Unmarshal(answer, &said); err != nil {
+			return nil, fmt.Errorf("elasticsearch: the answer to mget is not JSON: %w", err)
+		}
+		out = append(out, apart(records, slices.DeleteFunc(said.Docs, func(h hit) bool { return !h.Found }))...)
+	}
+	return out, nil
 }
 
 func (x *Index) items(records []index.Record) ([]item, error) {
@@ -112,12 +197,14 @@ func (x *Index) items(records []index.Record) ([]item, error) {
 // is known by its id.
 func (x *Index) insist(ctx context.Context, items []item) ([]index.Rejection, error) {
 	var rejected []index.Rejection
+	var there []item
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
 		outcome, err := x.send(ctx, items)
-		rejected = append(rejected, outcome.rejected...)
+		rejected, there = append(rejected, outcome.rejected...), append(there, outcome.there...)
 		if len(outcome.again) == 0 && err == nil {
-			return rejected, nil
+			taken, err := x.conflicts(ctx, there)
+			return append(rejected, taken...), err
 		}
 		if attempt == attempts || ctx.Err() != nil || !outcome.worthwhile {
 			return nil, errors.Join(err, ctx.Err())
@@ -134,7 +221,8 @@ func (x *Index) insist(ctx context.Context, items []item) ([]index.Rejection, er
 type outcome struct {
 	rejected   []index.Rejection
 	again      []item
-	worthwhile bool // nothing stands against trying again
+	there      []item // a document has their id
+	worthwhile bool   // nothing stands against trying again
 }
 
 // send stores the items of each data stream, in requests of a moderate size. Records of one stream keep their order.
@@ -150,7 +238,7 @@ func (x *Index) send(ctx context.Context, items []item) (outcome, error) {
 			continue
 		case errors.As(err, &answer) && answer.status == http.StatusRequestEntityTooLarge:
 			half, err := x.halves(ctx, part)
-			out.rejected, out.again = append(out.rejected, half.rejected...), append(out.again, half.again...)
+			out.rejected, out.again, out.there = append(out.rejected, half.rejected...), append(out.again, half.again...), append(out.there, half.there...)
 			errs = append(errs, err)
 			continue
 		case err != nil:
@@ -166,7 +254,7 @@ func (x *Index) send(ctx context.Context, items []item) (outcome, error) {
 func (x *Index) halves(ctx context.Context, part []item) (outcome, error) {
 	a, errA := x.send(ctx, part[:len(part)/2])
 	b, errB := x.send(ctx, part[len(part)/2:])
-	return outcome{rejected: append(a.rejected, b.rejected...), again: append(a.again, b.again...), worthwhile: true}, errors.Join(errA, errB)
+	return outcome{rejected: append(a.rejected, b.rejected...), again: append(a.again, b.again...), there: append(a.there, b.there...), worthwhile: true}, errors.Join(errA, errB)
 }
 
 // sort says for each document whether it is stored, worth another try, or refused for what it is.
@@ -174,7 +262,10 @@ func (o *outcome) sort(part []item, statuses []status) error {
 	var last error
 	for i, s := range statuses {
 		switch {
-		case s.Status >= 200 && s.Status < 300, s.Status == alreadyStored:
+		case s.Status >= 200 && s.Status < 300:
+		case s.Status == alreadyStored:
+			part[i].there = s.Index
+			o.there = append(o.there, part[i])
 		case s.Status == http.StatusBadRequest && !s.Error.ours():
 			o.rejected = append(o.rejected, index.Rejection{Record: part[i].record, Class: s.Error.Type, Reason: s.Error.Reason})
 		default:
@@ -213,8 +304,9 @@ func parts(items []item) [][]item {
 }
 
 type status struct {
-	Status int   `json:"status"`
-	Error  cause `json:"error"`
+	Index  string `json:"_index"`
+	Status int    `json:"status"`
+	Error  cause  `json:"error"`
 }
 
 // bulk stores documents of one data stream and returns how each went.
@@ -225,7 +317,7 @@ func (x *Index) bulk(ctx context.Context, part []item) ([]status, error) {
 	}
 	yes, no := true, false
 	answer, err := x.do(ctx, esapi.BulkRequest{
-		Index: part[0].stream, Body: &body, RequireDataStream: &yes, IncludeSourceOnError: &no, FilterPath: []string{"items.*.status", "items.*.error.type", "items.*.error.reason"},
+		Index: part[0].stream, Body: &body, RequireDataStream: &yes, IncludeSourceOnError: &no, FilterPath: []string{"items.*._index", "items.*.status", "items.*.error.type", "items.*.error.reason"},
 	})
 	if err != nil {
 		return nil, err

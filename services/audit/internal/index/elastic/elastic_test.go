@@ -2,6 +2,7 @@ package elastic_test
 
 import (
 	"bufio"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -73,9 +74,11 @@ type trouble struct {
 	t *testing.T
 
 	mu       sync.Mutex
-	whole    []int            // statuses of the next requests as a whole; 0 is none
-	statuses map[string][]int // then those of documents; the last one stays
-	received [][]string       // the ids of each request
+	whole    []int             // statuses of the next requests as a whole; 0 is none
+	statuses map[string][]int  // then those of documents; the last one stays
+	received [][]string        // the ids of each request
+	held     map[string][]byte // what documents that are there hold, by id; a search finds those of found alone
+	found    []string
 	keys     []string
 }
 
@@ -89,12 +92,41 @@ func (s *trouble) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/_mapping"):
 		fmt.Fprint(w, `{"x": {"mappings": {"_meta": {"version": 1000}}}}`)
 	case strings.HasSuffix(r.URL.Path, "/_search"):
-		fmt.Fprint(w, `{"hits": {"hits": []}}`)
+		fmt.Fprintf(w, `{"hits": {"hits": [%s]}}`, s.documents(s.found))
+	case r.URL.Path == "/_mget":
+		s.mget(w, r)
 	case strings.HasSuffix(r.URL.Path, "/_bulk"):
 		s.bulk(w, r)
 	default:
 		s.t.Errorf("asked for %s", r.URL)
 	}
+}
+
+func (s *trouble) documents(ids []string) string {
+	var out []string
+	for _, id := range ids {
+		out = append(out, fmt.Sprintf(`{"_id": %q, "found": true, "_source": {"headgate": {"index": {"record": %q}}}}`, id, base64.StdEncoding.EncodeToString(s.held[id])))
+	}
+	return strings.Join(out, ",")
+}
+
+func (s *trouble) mget(w http.ResponseWriter, r *http.Request) {
+	var asked struct {
+		Docs []struct {
+			Index string `json:"_index"`
+			ID    string `json:"_id"`
+		} `json:"docs"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+		s.t.Error(err)
+	}
+	var ids []string
+	for _, d := range asked.Docs {
+		if ids = append(ids, d.ID); d.Index != ".ds-1" {
+			s.t.Errorf("asked %q for a document", d.Index)
+		}
+	}
+	fmt.Fprintf(w, `{"docs": [%s]}`, s.documents(ids))
 }
 
 func (s *trouble) bulk(w http.ResponseWriter, r *http.Request) {
@@ -132,7 +164,7 @@ func (s *trouble) bulk(w http.ResponseWriter, r *http.Request) {
 				s.statuses[id] = left[1:]
 			}
 		}
-		items = append(items, fmt.Sprintf(`{"create": {"status": %d, "error": {"type": "some_exception", "reason": "because"}}}`, code))
+		items = append(items, fmt.Sprintf(`{"create": {"_index": ".ds-1", "status": %d, "error": {"type": "some_exception", "reason": "because"}}}`, code))
 	}
 	fmt.Fprintf(w, `{"items": [%s]}`, strings.Join(items, ","))
 }
@@ -155,7 +187,7 @@ func three() []index.Record {
 }
 
 func TestOnlyWhatFailedInPassingIsSentAgain(t *testing.T) {
-	s := &trouble{whole: []int{503, 429}, statuses: map[string][]int{"1": {409}, "2": {429, 503, 201}, "3": {400}}}
+	s := &trouble{whole: []int{503, 429}, statuses: map[string][]int{"1": {409}, "2": {429, 503, 201}, "3": {400}}, held: map[string][]byte{"1": three()[0].Bytes}}
 	x := serve(t, s)
 	err := x.Add(t.Context(), three())
 	rejected, ok := err.(*index.Rejected)
@@ -168,6 +200,24 @@ func TestOnlyWhatFailedInPassingIsSentAgain(t *testing.T) {
 	}
 	if slices.ContainsFunc(s.keys, func(k string) bool { return k != "ApiKey a2V5" }) {
 		t.Errorf("keys %q", s.keys)
+	}
+}
+
+// A document that has a record's id already is success where it holds the same bytes, whether a search finds it or the request to store meets it.
+func TestAnIdThatAnotherRecordHasIsNoSuccess(t *testing.T) {
+	all, other := three(), indextest.Event("x", "globex", "mallory", 9).Bytes
+	for name, s := range map[string]*trouble{
+		"found":         {found: []string{"1", "2"}},
+		"met":           {statuses: map[string][]int{"1": {409}, "2": {409}}},
+		"one each way":  {found: []string{"2"}, statuses: map[string][]int{"1": {409}}},
+		"met too large": {whole: []int{413}, statuses: map[string][]int{"1": {409}, "2": {429, 409}}},
+	} {
+		s.held = map[string][]byte{"1": all[0].Bytes, "2": other}
+		err := serve(t, s).Add(t.Context(), all)
+		rejected, ok := err.(*index.Rejected)
+		if !ok || len(rejected.Records) != 1 || rejected.Records[0].Record.Event != all[1].Event || rejected.Records[0].Class != index.IDTaken {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

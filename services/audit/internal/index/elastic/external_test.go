@@ -4,6 +4,7 @@ package elastic_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -231,6 +232,25 @@ func BenchmarkExternalAdd(b *testing.B) {
 		}
 		if err := x.Add(b.Context(), batch); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// A document that a search does not find yet is read by its id: of two who store records under one id at once, one hears of it.
+func TestExternalAnIdThatWasTakenJustNowIsRefused(t *testing.T) {
+	x, _ := fresh(t)
+	if err := x.Add(t.Context(), []index.Record{indextest.Event("0", "acme", "ana", 1)}); err != nil { // makes the data stream
+		t.Fatal(err)
+	}
+	for round := range 20 {
+		id := fmt.Sprint("shared-", round)
+		both, errs := []index.Record{indextest.Event(id, "acme", "ana", 1), indextest.Event(id, "acme", "bob", 1)}, make(chan error, 2)
+		for _, r := range both {
+			go func() { errs <- x.Add(context.Background(), []index.Record{r}) }()
+		}
+		one, other := <-errs, <-errs
+		if _, rejected := errors.AsType[*index.Rejected](errors.Join(one, other)); !rejected || one != nil && other != nil {
+			t.Errorf("round %d: %v, %v", round, one, other)
 		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 // hit is what is read of a found document.
 type hit struct {
 	ID     string `json:"_id"`
+	Found  bool   `json:"found"` // of what was read by its id
 	Source struct {
 		Headgate struct {
 			Index struct {
@@ -40,7 +41,7 @@ func (x *Index) Search(ctx context.Context, q index.Query) (index.Page, error) {
 		return index.Page{}, err
 	}
 	body := map[string]any{
-		"size": q.Limit + 1, "query": map[string]any{"bool": filter}, "_source": []string{"headgate.index.record"}, "track_total_hits": false,
+		"size": q.Limit + 1, "query": map[string]any{"bool": filter}, "_source": []string{heldRecord}, "track_total_hits": false,
 		"sort": []map[string]string{{"headgate.index.time": "desc"}, {"headgate.index.order": "desc"}, {"event.id": "desc"}},
 	}
 	if q.After != "" {
@@ -89,7 +90,7 @@ func term(field, value string) map[string]any {
 // conditions is the query as clauses that all must hold. None of them scores.
 func conditions(q index.Query) (map[string]any, error) {
 	filters := []map[string]any{
-		{"range": map[string]any{"headgate.index.time": map[string]any{"gte": index.Nanos(q.Since), "lt": index.Nanos(q.Until)}}},
+		{"range": map[string]any{"headgate.index.time": map[string]any{"gte": index.Nanos(q.Since), "lte": index.Last(q.Until)}}},
 		// The same, coarser, on the field by which Elasticsearch knows which shards need not be asked.
 		{"range": map[string]any{"@timestamp": map[string]any{"gte": instant(q.Since), "lte": instant(q.Until), "format": "strict_date_time"}}},
 	}

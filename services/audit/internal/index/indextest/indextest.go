@@ -60,9 +60,11 @@ func Contract(t *testing.T, open func(t *testing.T) index.Index) {
 		"pages meet without overlap or gap":                 pages,
 		"words that very many records have":                 commonWords,
 		"pages hold while records arrive":                   pagesWhileAdding,
-		"the same id is stored once":                        once,
+		"the same record is stored once":                    once,
+		"an id belongs to one record":                       taken,
 		"nothing is no error":                               nothingIsNoError,
 		"a record comes back as it was":                     unchanged,
+		"times at both ends":                                ends,
 		"what is dropped is gone, and nothing else":         drops,
 		"uses are summed up":                                uses,
 		"many at once":                                      concurrent,
@@ -329,12 +331,56 @@ func pagesWhileAdding(t *testing.T, x index.Index) {
 func once(t *testing.T, x index.Index) {
 	first := Event("1", "acme", "ana", 1)
 	add(t, x, first, first)
-	add(t, x, Event("1", "globex", "mallory", 9), Event("2", "acme", "ana", 2))
+	add(t, x, Event("2", "acme", "ana", 2), first)
 	add(t, x, first)
 	expect(t, x, All(), "2", "1")
 	q := All()
 	q.Text = "mallory"
 	expect(t, x, q)
+}
+
+// ends has records of times beyond the numbers that an index keeps: they are found by who asks for all time.
+func ends(t *testing.T, x index.Index) {
+	at := func(year int) func(ev *eventsv1.Event) {
+		return func(ev *eventsv1.Event) { ev.Time = timestamppb.New(time.Date(year, 7, 1, 0, 0, 0, 0, time.UTC)) }
+	}
+	add(t, x, Event("1", "acme", "ana", 0, at(1600)), Event("2", "acme", "ana", 1), Event("3", "acme", "ana", 0, at(3000)), Event("4", "acme", "ana", 0, at(9998)))
+	q := All()
+	expect(t, x, q, "2", "1")
+	q.Until = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+	for _, q.Limit = range []int{1, 2, 1000} {
+		expect(t, x, q, "4", "3", "2", "1")
+	}
+	q.Text = "ana"
+	expect(t, x, q, "4", "3", "2", "1")
+}
+
+// taken has records that claim the id of another: in the same call, in a later one, in the same tenant and in another.
+func taken(t *testing.T, x index.Index) {
+	first, rival, second := Event("1", "acme", "ana", 1), Event("1", "acme", "ana", 5), Event("2", "acme", "ana", 2)
+	refuses(t, x, []index.Record{first, rival, first, second}, rival)
+	refresh(t, x)
+	other := Event("2", "globex", "mallory", 9)
+	refuses(t, x, []index.Record{second, Event("3", "acme", "ana", 3), other, rival}, other, rival)
+	refresh(t, x)
+	expect(t, x, All(), "3", "2", "1")
+	q := All()
+	q.Text = "mallory"
+	expect(t, x, q)
+}
+
+// refuses adds records, of which these must be rejected because others have their ids.
+func refuses(t *testing.T, x index.Index, records []index.Record, want ...index.Record) {
+	t.Helper()
+	rejected, ok := errors.AsType[*index.Rejected](x.Add(t.Context(), records))
+	if !ok {
+		t.Fatalf("nothing is rejected of %d records", len(records))
+	}
+	if !slices.EqualFunc(rejected.Records, want, func(r index.Rejection, w index.Record) bool {
+		return r.Record.Event == w.Event && r.Class == index.IDTaken && r.Reason != ""
+	}) {
+		t.Errorf("rejected %v", rejected.Records)
+	}
 }
 
 func nothingIsNoError(t *testing.T, x index.Index) {

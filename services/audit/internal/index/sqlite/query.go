@@ -132,18 +132,16 @@ func conditions(q index.Query, l lookup) (from, where string, args []any, err er
 		from, unary = "events", "+"
 	}
 	all, args := []string{unary + "time >= ?"}, []any{index.Nanos(q.Since)}
-	until := index.Nanos(q.Until)
+	last := index.Last(q.Until)
 	if q.After != "" {
 		at, err := parsePlace(q.After)
 		if err != nil {
 			return "", "", nil, err
 		}
-		if at.time < until {
-			until = at.time + 1 // so that the index begins there
-		}
+		last = min(last, at.time) // so that the index begins there
 		all, args = append(all, "("+unary+"time, seq) < (?, ?)"), append(args, at.time, at.seq)
 	}
-	all, args = append(all, unary+"time < ?"), append(args, until)
+	all, args = append(all, unary+"time <= ?"), append(args, last)
 	for _, c := range []struct{ column, value string }{
 		{"tenant", q.Tenant}, {"person", q.Person}, {"agent", q.Agent}, {"server", q.Server}, {"tool", q.Tool}, {"effect", q.Effect}, {"action", q.Action},
 	} {

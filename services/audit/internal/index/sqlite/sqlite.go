@@ -2,6 +2,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"embed"
 	"errors"
@@ -71,44 +72,65 @@ func (x *Index) Ping(ctx context.Context) error { return x.db.Ping(ctx) }
 func (x *Index) Add(ctx context.Context, records []index.Record) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	err := x.db.Tx(ctx, func(tx *sqlstore.Tx) error {
+	var taken []index.Rejection
+	err := x.db.Tx(ctx, func(tx *sqlstore.Tx) (err error) {
 		// For this connection: room for the pages that a batch touches, and fewer, larger moves from the log into the file.
 		if _, err := tx.Exec(ctx, "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 8192"); err != nil {
 			return err
 		}
-		return x.insert(context.WithoutCancel(ctx), tx, records)
+		taken, err = x.insert(context.WithoutCancel(ctx), tx, records)
+		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Errorf("store %d records: %w", len(records), err)
+	case len(taken) > 0:
+		return &index.Rejected{Records: taken}
+	default:
+		return nil
 	}
-	return nil
 }
 
-// insert adds the records whose ids are not there yet. It goes record by record with statements that the connection keeps parsed: to parse statements of many rows costs
+// insert adds the records whose ids are not there yet, and answers those whose ids others have. It goes record by record with statements that the connection keeps parsed: to parse statements of many rows costs
 // more than that saves, and FTS5 brings its words to the tree at the end of each statement of many rows, but once in a transaction with statements of one. The context
 // never ends, because to watch one costs as much as a statement; the transaction's does.
-func (x *Index) insert(ctx context.Context, tx *sqlstore.Tx, records []index.Record) error {
+func (x *Index) insert(ctx context.Context, tx *sqlstore.Tx, records []index.Record) (taken []index.Rejection, err error) {
 	event, words := tx.Prepared(ctx, x.event), tx.Prepared(ctx, x.text)
 	for _, r := range records {
 		ev, started := r.Event, r.Event.GetPhase() == eventsv1.Phase_PHASE_STARTED
 		done, err := event.Exec(ctx, ev.GetId(), index.Nanos(ev.GetTime().AsTime()), ev.GetTenant(), record.PersonOf(ev),
 			ev.GetPrincipal().GetAgent(), ev.GetTarget().GetServer(), ev.GetTarget().GetTool(), ev.GetDecision().GetEffect(), ev.GetAction(), record.Alert(ev), started, r.Bytes)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if n, err := done.RowsAffected(); err != nil || n == 0 { // it is there already
+		n, err := done.RowsAffected()
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			same, err := isStored(ctx, tx, r)
 			if err != nil {
-				return err
+				return nil, err
+			}
+			if !same {
+				taken = append(taken, index.Taken(r))
 			}
 			continue
 		}
 		seq, err := done.LastInsertId()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if _, err := words.Exec(ctx, seq, text(ev)); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return taken, nil
+}
+
+// isStored reports whether the record that has the id is this one.
+func isStored(ctx context.Context, tx *sqlstore.Tx, r index.Record) (bool, error) {
+	var body []byte
+	err := tx.QueryRow(ctx, "SELECT body FROM events WHERE id = ?", r.Event.GetId()).Scan(&body)
+	return bytes.Equal(body, r.Bytes), err
 }
