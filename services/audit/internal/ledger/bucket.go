@@ -203,7 +203,7 @@ func answered(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &response) && response.Response != nil && response.Response.Header.Get("x-amz-delete-marker") == "true":
+	case errors.As(err, &response) && response.Response != nil && response.Response.Header.Get("X-Amz-Delete-Marker") == "true":
 		return fmt.Errorf("%w: what lay there was deleted, and its versions stay below the mark; have the mark taken away", errOtherLog)
 	case !errors.As(err, &answer):
 		return fmt.Errorf("it cannot be reached: %w", err)

@@ -116,3 +116,21 @@ func TestALedgerIsHeldAgainstAProof(t *testing.T) {
 		t.Errorf("%d: %s", code, words)
 	}
 }
+
+// What an older version began ends without what this one signs: the file would be neither form.
+func TestAnExportOfAnotherFormIsNotContinued(t *testing.T) {
+	e := newEvidence(t)
+	header, err := ledger.HeaderLine(ledger.Statement{Origin: logName, Size: 1, LeftOut: ledger.Heads}, "", nil, e.signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(e.dir, "all.jsonl")
+	part := e.file("all.jsonl.part", bytes.Replace(header, []byte(`"version":2`), []byte(`"version":1`), 1))
+	before := holds(t, part)
+	var words bytes.Buffer
+	env := map[string]string{"HEADGATE_TOKEN": "x", "HEADGATE_API": "http://127.0.0.1:9"}
+	code := cli.Run(t.Context(), []string{"audit", "export", "--resume", "--out", out}, cli.IO{In: strings.NewReader(""), Out: &words, Err: &words, Env: func(key string) string { return env[key] }})
+	if code != 1 || !strings.Contains(words.String(), "was begun by another version of Headgate") || holds(t, part) != before {
+		t.Errorf("%d: %s", code, words.String())
+	}
+}
