@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -280,10 +281,53 @@ func (v *tiles) finish() {
 	}
 }
 
-// strangers looks for tiles that a log of this size has not: the checkpoint may be an older one that was put back.
+// strangers looks for tiles that a log of this size has not: the checkpoint may be an older one that was put back. Where a service publishes just now, the checkpoint follows.
 func (v *tiles) strangers() error {
-	size, beyond := v.report.Checkpoint.Size, ""
-	err := fs.WalkDir(v.place, tilesDir, func(name string, d fs.DirEntry, err error) error {
+	size := v.report.Checkpoint.Size
+	var added []string
+	var beyond string
+	var err error
+	Await(func() bool {
+		size = v.signedBy(size)
+		added, beyond, err = v.beyond(size)
+		return len(added) == 0 && beyond == "" && err == nil
+	})
+	for _, name := range added {
+		v.report.Problem("%s is not a tile: it was added", name)
+	}
+	if beyond != "" {
+		v.report.Problem("%s is beyond the %d records that %s signs: an older checkpoint was put back, or the last one was not published whole; start audit, which publishes it again, and verify once more",
+			beyond, size, CheckpointFile)
+	}
+	return err
+}
+
+// Await looks again for about a second whether what was found apart is the work of a service that writes just now.
+func Await(settled func() bool) {
+	for range 20 {
+		if settled() {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// signedBy is how many records the checkpoint signs by now, if it is a later one.
+func (v *tiles) signedBy(size int64) int64 {
+	text, err := v.file(CheckpointFile, MaxNote)
+	if err != nil {
+		return size
+	}
+	c, err := v.keys.Checkpoint(string(text))
+	if err != nil {
+		return size
+	}
+	return max(size, c.Size)
+}
+
+// beyond lists files that are not tiles, and finds a tile that a log of that size has not.
+func (v *tiles) beyond(size int64) (added []string, beyond string, err error) {
+	err = fs.WalkDir(v.place, tilesDir, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && name == tilesDir:
 			return fs.SkipAll
@@ -296,17 +340,13 @@ func (v *tiles) strangers() error {
 		has := size>>(TileHeight*max(t.L, 0)) - t.N<<TileHeight // how many of the tile's hashes the log has
 		switch {
 		case !ok:
-			v.report.Problem("%s is not a tile: it was added", name)
+			added = append(added, name)
 		case has <= 0 || has < int64(t.W) && t.W != tileWidth:
 			beyond = cmp.Or(beyond, name)
 		}
 		return nil
 	})
-	if beyond != "" {
-		v.report.Problem("%s is beyond the %d records that %s signs: an older checkpoint was put back, or the last one was not published whole; start audit, which publishes it again, and verify once more",
-			beyond, size, CheckpointFile)
-	}
-	return err
+	return added, beyond, err
 }
 
 // tileAt reads the path of a tile.

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	base "headgate.dev/libs/ledger"
 )
 
 // maxHistoryLine bounds a line of the history: a checkpoint with its signature takes a few hundred bytes.
@@ -21,7 +23,8 @@ var errCutLine = errors.New("is cut in its middle: the file's tail was cut, or t
 type history struct {
 	file   *os.File
 	lines  *bufio.Reader
-	number int // of the line that was read last
+	number int   // of the line that was read last
+	at     int64 // where it ends
 }
 
 // openHistory opens the history of a ledger; one that is not there has no lines.
@@ -49,13 +52,16 @@ func (h *history) next() (s Signed, wrong, err error) {
 	if errors.Is(err, io.EOF) && len(text) == 0 {
 		return s, nil, io.EOF
 	}
-	h.number++
-	switch {
-	case errors.Is(err, io.EOF):
+	if errors.Is(err, io.EOF) {
 		return s, errCutLine, nil
+	}
+	h.number++
+	h.at += int64(len(text))
+	switch {
 	case errors.Is(err, bufio.ErrBufferFull):
 		for errors.Is(err, bufio.ErrBufferFull) {
-			_, err = h.lines.ReadSlice('\n')
+			text, err = h.lines.ReadSlice('\n')
+			h.at += int64(len(text))
 		}
 		if errors.Is(err, io.EOF) {
 			err = nil
@@ -68,6 +74,28 @@ func (h *history) next() (s Signed, wrong, err error) {
 		wrong = fmt.Errorf("%w: it was changed", wrong)
 	}
 	return s, wrong, nil
+}
+
+// more goes on behind the last whole line, which may have others behind it by now.
+func (h *history) more() error {
+	if h.file == nil {
+		return nil
+	}
+	h.lines.Reset(h.file)
+	_, err := h.file.Seek(h.at, io.SeekStart)
+	return err
+}
+
+// written reads a line again that has no end yet: a service may write it just now.
+func (h *history) written() (s Signed, wrong, err error) {
+	base.Await(func() bool {
+		if err = h.more(); err != nil {
+			return true
+		}
+		s, wrong, err = h.next()
+		return !errors.Is(wrong, errCutLine)
+	})
+	return s, wrong, err
 }
 
 // source is checkpoints in the order of their sizes, the next of them at hand.

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +52,7 @@ type verifier struct {
 	keys    *base.Keyring
 	older   bool         // keys from before the trusted one signed first
 	lines   int          // of the history, whatever is appended to it meanwhile
+	read    int64        // where these lines end
 	skip    map[int]bool // lines of it that tell nothing
 	last    Signed
 	settled int64 // how many records it had, by its times, minutes before it was signed last: what was written until then must have arrived
@@ -91,13 +93,20 @@ func (v *verifier) readHistory() error {
 	unsure, signed := 0, false
 	for {
 		s, wrong, err := h.next()
+		if wrong != nil && errors.Is(wrong, errCutLine) {
+			s, wrong, err = h.written()
+		}
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			return err
 		}
-		v.lines = h.number
+		if wrong != nil && errors.Is(wrong, errCutLine) {
+			v.report.Problem("%s: line %d %v", historyFile, h.number+1, wrong)
+			break
+		}
+		v.lines, v.read = h.number, h.at
 		if wrong != nil {
 			v.report.Problem("%s: line %d %v", historyFile, h.number, wrong)
 			v.skip[h.number] = true
@@ -292,18 +301,80 @@ func (v *verifier) files() (*files, error) {
 	return nil, err
 }
 
-// published reads what the ledger publishes below itself: the last checkpoint, and the tiles of its heads.
+// published reads what the ledger publishes below itself: the last checkpoint, and the tiles of its heads. Where the service runs, it may not have published yet what it
+// signed, or have signed more since the history was read.
 func (v *verifier) published() error {
-	below, err := base.VerifyTiles(os.DirFS(filepath.Join(v.dir, publicDir)), v.keys)
+	place := os.DirFS(filepath.Join(v.dir, publicDir))
+	before, _ := fs.ReadFile(place, base.CheckpointFile)
+	below, err := base.VerifyTiles(place, v.keys)
 	if err != nil {
 		return err
 	}
+	if below.Checkpoint.Size < v.last.Size && changes(place, before) {
+		if below, err = base.VerifyTiles(place, v.keys); err != nil {
+			return err
+		}
+	}
+	newer, err := v.signedSince()
+	if err == nil && below.Checkpoint.Size > v.last.Size && v.agrees(below, newer) {
+		if below, err = base.VerifyTiles(place, v.keys, v.last.Note); err == nil { // what was signed since continues what was read here
+			newer, err = v.signedSince()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	v.tell(below, newer)
+	return nil
+}
+
+// changes reports whether another checkpoint is published within a moment.
+func changes(place fs.FS, before []byte) (changed bool) {
+	base.Await(func() bool {
+		now, err := fs.ReadFile(place, base.CheckpointFile)
+		changed = err == nil && !bytes.Equal(now, before)
+		return changed
+	})
+	return changed
+}
+
+// agrees reports whether what is published was signed since the history was read.
+func (v *verifier) agrees(below *base.Report, newer []Signed) bool {
+	return slices.ContainsFunc(newer, func(s Signed) bool { return s.Checkpoint == below.Checkpoint })
+}
+
+// signedSince reads what was signed since the history was read.
+func (v *verifier) signedSince() (newer []Signed, err error) {
+	h, err := openHistory(v.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = h.close() }()
+	h.at = v.read
+	if err := h.more(); err != nil {
+		return nil, err
+	}
+	for {
+		s, wrong, err := h.next()
+		if errors.Is(err, io.EOF) || wrong != nil {
+			return newer, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if _, err := v.keys.Checkpoint(s.Note); err == nil {
+			newer = append(newer, s)
+		}
+	}
+}
+
+func (v *verifier) tell(below *base.Report, newer []Signed) {
 	for _, p := range below.Problems {
 		v.report.Problem("%s: %s", publicDir, p)
 	}
 	last, c := v.last, below.Checkpoint
 	switch {
-	case c.Origin == "": // told already
+	case c.Origin == "" || c.Size > last.Size && v.agrees(below, newer): // told already, or of a service that goes on
 	case c.Size > last.Size:
 		v.report.Problem("%s/%s signs %d records, and %s ends with %d: an older state of the ledger was put back, or its tail was cut", publicDir, base.CheckpointFile, c.Size, historyFile, last.Size)
 	case c.Size < last.Size:
@@ -312,5 +383,4 @@ func (v *verifier) published() error {
 	case c.Root != last.Root:
 		v.report.Problem("%s/%s and %s sign two trees of %d records: the log was forked", publicDir, base.CheckpointFile, historyFile, c.Size)
 	}
-	return nil
 }
