@@ -94,6 +94,17 @@ func Strip(text string) string {
 	return out.String()
 }
 
+// Legible counts the letters and digits of a text that a person can see.
+func Legible(text string) int {
+	count := 0
+	for _, r := range text {
+		if classify(r) == 0 && (unicode.IsLetter(r) || unicode.IsNumber(r)) {
+			count++
+		}
+	}
+	return count
+}
+
 // Shown answers the text as a person can see it: controls are blanks, and other characters that nobody sees are written as their numbers.
 func Shown(text string) string {
 	var out strings.Builder

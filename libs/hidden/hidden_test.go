@@ -150,3 +150,14 @@ func BenchmarkScanASCII(b *testing.B) {
 		hidden.Scan(text)
 	}
 }
+
+func TestLegibleCountsWhatAPersonCanRead(t *testing.T) {
+	for text, want := range map[string]int{
+		"": 0, " \t\n": 0, "\u200b\u200b\u200b": 0, "\u3164\u115f\u1160\uffa0": 0, "\U000e0061\U000e0062": 0, "...": 0, "\u0301\u0301\u0301": 0, "\xff\xfe": 0,
+		"case 7": 5, "\u200bab\u200b": 2, "訴訟7": 3, "жалоба": 6, "नमस्ते": 4,
+	} {
+		if got := hidden.Legible(text); got != want {
+			t.Errorf("%+q has %d, want %d", text, got, want)
+		}
+	}
+}

@@ -56,11 +56,12 @@ func SignCheckpoint(c Checkpoint, signers ...note.Signer) (string, error) {
 const (
 	handoverTitle = "headgate.dev/key-handover/v1"
 	exportTitle   = "headgate.dev/export/v1"
+	endTitle      = "headgate.dev/export-end/v1"
 )
 
 // CheckOrigin says whether a log can have this name.
 func CheckOrigin(origin string) error {
-	if origin == "" || len(origin) > 200 || origin == handoverTitle || origin == exportTitle || strings.ContainsFunc(origin, func(r rune) bool { return r <= ' ' || r == '+' || r > '~' }) {
+	if origin == "" || len(origin) > 200 || slices.Contains([]string{handoverTitle, exportTitle, endTitle}, origin) || strings.ContainsFunc(origin, func(r rune) bool { return r <= ' ' || r == '+' || r > '~' }) {
 		return fmt.Errorf("%q cannot name a ledger: it takes 1 to 200 visible ASCII characters without spaces and +, as audit.bank.example/headgate", origin)
 	}
 	return nil

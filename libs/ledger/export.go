@@ -17,7 +17,11 @@ import (
 // Rendering names the readable form of records that this version writes and can check.
 const Rendering = "ecs-9.5.0/1"
 
-const exportVersion = 1
+// ExportVersion is the form of exports that this version writes. Those of form 1 have no last line that says what they hold, and were narrowed by fewer words of a record.
+const (
+	ExportVersion = 2
+	firstForm     = 1
+)
 
 // How an export shows that a record was left out.
 const (
@@ -49,7 +53,9 @@ type Statement struct {
 type entry struct {
 	// The first line.
 	Export *Statement `json:"export,omitempty"`
-	// Signature is that of the statement.
+	// The last line.
+	End *End `json:"end,omitempty"`
+	// Signature is that of the statement, or of the end.
 	Signature  string   `json:"signature,omitempty"`
 	Checkpoint string   `json:"checkpoint,omitempty"`
 	Handovers  []string `json:"handovers,omitempty"`
@@ -78,6 +84,12 @@ func encode(e entry) ([]byte, error) {
 	return append(data, '\n'), err
 }
 
+// current is the statement as this version writes it.
+func (s Statement) current() Statement {
+	s.Version, s.Rendering = ExportVersion, Rendering
+	return s
+}
+
 func statementText(s Statement) (string, error) {
 	data, err := json.Marshal(s)
 	return exportTitle + "\n" + string(data) + "\n", err
@@ -85,7 +97,7 @@ func statementText(s Statement) (string, error) {
 
 // HeaderLine is the first line of an export.
 func HeaderLine(s Statement, checkpoint string, handovers []string, signer note.Signer) ([]byte, error) {
-	s.Version, s.Rendering = exportVersion, Rendering
+	s = s.current()
 	text, err := statementText(s)
 	if err != nil {
 		return nil, err
@@ -122,7 +134,7 @@ func HashesLine(index, count int64, hashes []tlog.Hash) ([]byte, error) {
 	return encode(entry{Index: &index, Count: count, Hashes: hashes})
 }
 
-// ElsewhereLine shows that a record that a writer's chain lacks is in the log, among those that stand as hashes. Such lines end an export.
+// ElsewhereLine shows that a record that a writer's chain lacks is in the log, among those that stand as hashes. Such lines follow all others but the last.
 func ElsewhereLine(index int64, head Head, proof tlog.RecordProof) ([]byte, error) {
 	return encode(entry{Index: &index, Head: &head, Proof: hashesOf(proof)})
 }
@@ -142,22 +154,25 @@ func hashesOf(proof tlog.RecordProof) *[]tlog.Hash {
 	return &out
 }
 
-// Header is what the first line of an export says, unchecked: for who continues an export.
-type Header struct {
-	Statement  Statement
-	Checkpoint string
-}
-
-// ParseHeader reads the first line of an export without checking a signature.
-func ParseHeader(first []byte) (Header, error) {
+// ParseStatement reads the first line of an export without checking a signature: for who continues an export.
+func ParseStatement(first []byte) (Statement, error) {
 	var l line
 	if err := json.Unmarshal(first, &l); err != nil || l.Ledger.Export == nil {
-		return Header{}, fmt.Errorf("the first line is not the beginning of an export")
+		return Statement{}, fmt.Errorf("the first line is not the beginning of an export")
 	}
-	return Header{Statement: *l.Ledger.Export, Checkpoint: l.Ledger.Checkpoint}, nil
+	return *l.Ledger.Export, nil
 }
 
-// NextIndex is the index that follows a line of an export; false for its first line, and for lines at its end that show a place among hashes.
+// CarriedCheckpoint is the checkpoint that the first line of an export or a proof carries, unchecked; empty for other lines.
+func CarriedCheckpoint(first []byte) string {
+	var l line
+	if err := json.Unmarshal(first, &l); err != nil || l.Ledger.Export == nil && l.Ledger.Proof == nil {
+		return ""
+	}
+	return l.Ledger.Checkpoint
+}
+
+// NextIndex is the index that follows a line of an export; false for its first and last line, and for lines before the last that show a place among hashes.
 func NextIndex(text []byte) (int64, bool) {
 	var l line
 	if err := json.Unmarshal(text, &l); err != nil || l.Ledger.Index == nil || (l.Ledger.Proof != nil && l.Ledger.Record == nil) {

@@ -2,10 +2,7 @@ package ledger
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
@@ -27,7 +24,7 @@ type Filter struct {
 	Call, Trace string
 	// Own leaves out what the person, whose own records are wanted, was not told: calls of what they were told does not exist.
 	Own bool
-	// Text holds words that all must occur in the record, side by side where punctuation joins them.
+	// Text holds words that all must occur in the record, side by side where punctuation joins them, as record.HasPhrases has it.
 	Text         string
 	Since, Until time.Time
 }
@@ -98,7 +95,20 @@ func (f Filter) Match(ev *eventsv1.Event) bool {
 	if !f.Since.IsZero() && at.Before(f.Since) || !f.Until.IsZero() && !at.Before(f.Until) {
 		return false
 	}
-	return f.MatchFields(ev) && (f.Text == "" || hasWords(searchable(ev), f.Text))
+	return f.MatchFields(ev) && record.HasPhrases(ev, record.Phrases(f.Text))
+}
+
+// matchLoosely is Match as far as exports of form 1 can be held to it: their words were found in fewer fields, which stood in another order.
+func (f Filter) matchLoosely(ev *eventsv1.Event) bool {
+	var single [][]string
+	for _, phrase := range record.Phrases(f.Text) {
+		for _, word := range phrase {
+			single = append(single, []string{word})
+		}
+	}
+	rest := f
+	rest.Text = ""
+	return rest.Match(ev) && record.HasPhrases(ev, single)
 }
 
 // MatchFields is Match for all but the text and the time.
@@ -113,34 +123,4 @@ func (f Filter) MatchFields(ev *eventsv1.Event) bool {
 		}
 	}
 	return !f.Own || record.Told(ev)
-}
-
-// searchable is the words of an event that people look for.
-func searchable(ev *eventsv1.Event) string {
-	p, t, d, c := ev.GetPrincipal(), ev.GetTarget(), ev.GetDecision(), ev.GetChange()
-	all := []string{
-		ev.GetId(), ev.GetAction(), ev.GetTenant(), ev.GetService(), ev.GetCallId(), p.GetPerson(), p.GetEmail(), p.GetDisplayName(), p.GetAgent(), p.GetClientName(), p.GetClientId(),
-		p.GetService(), ev.GetSource().GetIp(), ev.GetSource().GetUserAgent(), ev.GetRequest().GetMethod(), ev.GetRequest().GetEndpoint(), t.GetServer(), t.GetTool(), t.GetDefinitionHash(),
-		t.GetAddress(), t.GetResource(), d.GetId(), d.GetEffect(), d.GetRule(), d.GetSentence(), d.GetVia(), ev.GetTrace().GetTraceId(), ev.GetArguments().GetHmac(), ev.GetResult().GetHmac(),
-		ev.GetArguments().GetDocument(), ev.GetResult().GetDocument(),
-		c.GetKind(), c.GetName(), c.GetAction(), c.GetReason(), c.GetOldHash(), c.GetNewHash(),
-	}
-	all = slices.Concat(all, p.GetRoles(), t.GetLabels(), d.GetChanged(), d.GetShadow(), ev.GetFindings().GetNotes())
-	return strings.Join(all, "\n")
-}
-
-// tokens are letters and numbers between a space at each end, in lower case, so that whole words are found.
-func tokens(text string) string {
-	words := strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !unicode.IsMark(r) })
-	return " " + strings.Join(words, " ") + " "
-}
-
-func hasWords(text, wanted string) bool {
-	all := tokens(text)
-	for word := range strings.FieldsSeq(wanted) {
-		if w := tokens(word); w != "  " && !strings.Contains(all, w) {
-			return false
-		}
-	}
-	return true
 }

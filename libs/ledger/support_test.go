@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,8 +37,10 @@ type log struct {
 	tree    ledger.Frontier
 	signer  note.Signer
 	public  string
-	writers map[string]*eventsv1.Event
-	hashes  map[string][]byte
+	// handovers are those that lead to the key.
+	handovers []string
+	writers   map[string]*eventsv1.Event
+	hashes    map[string][]byte
 }
 
 func newLog(t *testing.T) *log {
@@ -130,15 +133,17 @@ const (
 // export writes what the log would. How says how each record stands in it.
 func (l *log) export(how func(i int, e entry) kind, change ...func(s *ledger.Statement)) [][]byte {
 	l.t.Helper()
-	s := ledger.Statement{Origin: origin, Size: l.tree.Size(), Settled: l.tree.Size(), Made: noon, By: "vera", Filter: map[string]string{}, LeftOut: ledger.Heads}
+	s := ledger.Statement{Origin: origin, Size: l.tree.Size(), Settled: l.tree.Size(), Made: noon, By: "vera"}
+	s.Filter, s.LeftOut = l.narrowed(how)
 	for _, c := range change {
 		c(&s)
 	}
-	lines := [][]byte{must(l.t)(ledger.HeaderLine(s, l.checkpoint(), nil, l.signer))}
+	var tally ledger.Tally
+	lines := [][]byte{must(l.t)(ledger.HeaderLine(s, l.checkpoint(), l.handovers, l.signer))}
 	first := -1
 	for i, e := range l.entries {
-		k := how(i, e)
-		if k == hash {
+		switch how(i, e) {
+		case hash:
 			if first < 0 {
 				first = i
 			}
@@ -147,15 +152,38 @@ func (l *log) export(how func(i int, e entry) kind, change ...func(s *ledger.Sta
 			}
 			lines = append(lines, l.hashesLine(first, i+1))
 			first = -1
-			continue
-		}
-		if k == head {
+		case head:
 			lines = append(lines, must(l.t)(ledger.HeadLine(int64(i), e.head)))
-			continue
+		default:
+			tally.Record(int64(i))
+			lines = append(lines, must(l.t)(ledger.RecordLine(int64(i), e.head, e.ev, e.data)))
 		}
-		lines = append(lines, must(l.t)(ledger.RecordLine(int64(i), e.head, e.ev, e.data)))
 	}
-	return lines
+	return append(lines, l.end(s, tally.End(0)))
+}
+
+// narrowed is a filter that wants the records that stand whole, and how the others are left out.
+func (l *log) narrowed(how func(i int, e entry) kind) (filter map[string]string, leftOut string) {
+	for i, e := range l.entries {
+		switch how(i, e) {
+		case head:
+			return map[string]string{"tenant": "acme"}, ledger.Heads
+		case hash:
+			return map[string]string{"person": "ana"}, ledger.Hashes
+		default:
+		}
+	}
+	return map[string]string{}, ledger.Heads
+}
+
+func (l *log) end(s ledger.Statement, e ledger.End) []byte {
+	l.t.Helper()
+	return must(l.t)(ledger.EndLine(s, e, l.handovers, l.signer))
+}
+
+// inside adds lines before the last one.
+func inside(lines [][]byte, more ...[]byte) [][]byte {
+	return slices.Insert(slices.Clone(lines), len(lines)-1, more...)
 }
 
 func (l *log) hashesLine(from, end int) []byte {
@@ -175,7 +203,7 @@ func (l *log) proof(i int64) []byte {
 		l.t.Fatal(err)
 	}
 	e := l.entries[i]
-	return must(l.t)(ledger.ProofLine(i, e.head, e.ev, e.data, p, l.checkpoint(), nil))
+	return must(l.t)(ledger.ProofLine(i, e.head, e.ev, e.data, p, l.checkpoint(), l.handovers))
 }
 
 func must(t *testing.T) func(line []byte, err error) []byte {

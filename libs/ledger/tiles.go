@@ -37,7 +37,11 @@ func TilePath(t tlog.Tile) string {
 func VerifyTiles(place fs.FS, keys *Keyring, checkpoints ...string) (*Report, error) {
 	v := &tiles{place: place, keys: keys.Clone(), report: &Report{}, chains: chains{}}
 	err := v.read(checkpoints)
-	if errors.Is(err, errStop) {
+	switch {
+	case errors.Is(err, errStop):
+		err = nil
+	case IsOdd(err):
+		v.report.Problem("%v; the rest was not read", err)
 		err = nil
 	}
 	return v.report, err
@@ -77,8 +81,8 @@ func (v *tiles) read(checkpoints []string) error {
 }
 
 // file reads one file; nil when it is not there.
-func (v *tiles) file(name string) ([]byte, error) {
-	data, err := fs.ReadFile(v.place, name)
+func (v *tiles) file(name string, most int64) ([]byte, error) {
+	data, err := ReadFile(v.place, name, most)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -91,14 +95,14 @@ func (v *tiles) trust(checkpoints []string) error {
 		v.report.Problem("%v", err)
 		return errStop
 	}
-	public, err := v.file(PublicKeyFile)
+	public, err := v.file(PublicKeyFile, MaxNote)
 	if err != nil {
 		return err
 	}
 	if text := strings.TrimSpace(string(public)); public != nil && !v.keys.Trusts(text) {
 		v.report.Problem("%s is not the key that is trusted, and no handover leads from that to it", PublicKeyFile)
 	}
-	signed, err := v.file(CheckpointFile)
+	signed, err := v.file(CheckpointFile, MaxNote)
 	switch {
 	case err != nil:
 		return err
@@ -124,7 +128,7 @@ func (v *tiles) witnessed() error {
 	}
 	c := v.report.Checkpoint
 	for _, name := range names {
-		text, err := v.file(name)
+		text, err := v.file(name, MaxNote)
 		if err != nil {
 			return err
 		}
@@ -145,11 +149,11 @@ func (v *tiles) witnessed() error {
 // bundle reads a tile of that many entries: itself, or the beginning of the whole one that took its place.
 func (v *tiles) bundle(t tlog.Tile) (data []byte, name string, err error) {
 	name = TilePath(t)
-	if data, err = v.file(name); err != nil || data != nil || t.W == tileWidth {
+	if data, err = v.file(name, maxTile); err != nil || data != nil || t.W == tileWidth {
 		return data, name, err
 	}
 	t.W = tileWidth
-	data, err = v.file(TilePath(t))
+	data, err = v.file(TilePath(t), maxTile)
 	if data != nil {
 		name = TilePath(t)
 	}
@@ -202,7 +206,7 @@ func (v *tiles) parts(t tlog.Tile, data []byte, end func(width int) int) error {
 		if part.W, err = strconv.Atoi(e.Name()); err != nil || part.W < 1 || part.W >= t.W || TilePath(part) != dir+"/"+e.Name() {
 			continue // the tile itself, or a stranger
 		}
-		shorter, err := v.file(TilePath(part))
+		shorter, err := v.file(TilePath(part), maxTile)
 		if err != nil {
 			return err
 		}
@@ -340,7 +344,7 @@ func Await(settled func() bool) {
 
 // signedBy is how many records the checkpoint signs by now, if it is a later one.
 func (v *tiles) signedBy(size int64) int64 {
-	text, err := v.file(CheckpointFile)
+	text, err := v.file(CheckpointFile, MaxNote)
 	if err != nil {
 		return size
 	}
@@ -386,7 +390,7 @@ func tileAt(name string) (tlog.Tile, bool) {
 func (k *Keyring) FollowFiles(dir fs.FS) error {
 	var all []string
 	for n := 1; ; n++ {
-		data, err := fs.ReadFile(dir, fmt.Sprintf(HandoverFile, n))
+		data, err := ReadFile(dir, fmt.Sprintf(HandoverFile, n), MaxNote)
 		if errors.Is(err, fs.ErrNotExist) {
 			return k.FollowAll(all)
 		}

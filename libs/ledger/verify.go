@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// maxLine is the longest line of an export: a record of half a MiB, its bytes and its document.
-	maxLine = 8 << 20
+	// MaxLine is more than the longest line of an export has: a record of half a MiB, of which each byte stands in its document four times at most, as six characters, and
+	// once in base64.
+	MaxLine = 32 * 512 << 10
 	// maxProblems is how many problems are told one by one.
 	maxProblems = 100
 )
@@ -88,19 +89,24 @@ func (v *verifier) ended(err error) error {
 }
 
 type verifier struct {
-	keys     *Keyring
-	in       *bufio.Reader
-	number   int // of the line
-	report   *Report
-	known    []Checkpoint // from elsewhere, by size
-	frontier Frontier
-	chains   chains
-	filter   Filter
-	hashed   bool // hashes stood for records somewhere
-	prefix   int64
-	at       int64 // which record the next line should have
-	lost     bool  // the line before has no place that can be read, so that the next one says where it goes on
-	broken   int   // the first line that is not what or where it should be: from there on neither tree nor numbers can be followed; 0 for none
+	keys      *Keyring
+	in        *bufio.Reader
+	number    int // of the line
+	report    *Report
+	known     []Checkpoint // from elsewhere, by size
+	handovers []string     // of the first line
+	frontier  Frontier
+	chains    chains
+	filter    Filter
+	signed    bool  // the statement is the log's
+	hashed    bool  // hashes stood for records somewhere
+	hashesAt  int64 // where the records end that the line before has hashes of
+	prefix    int64
+	tally     Tally
+	end       *End  // what the last line says, once it was read
+	at        int64 // which record the next line should have
+	lost      bool  // the line before has no place that can be read, so that the next one says where it goes on
+	broken    int   // the first line that is not what or where it should be: from there on neither tree nor numbers can be followed; 0 for none
 }
 
 // stray tells of a line that is not what or where it should be. Those that follow are read each for itself.
@@ -118,8 +124,8 @@ func (v *verifier) next() ([]byte, error) {
 		part, err := v.in.ReadSlice('\n')
 		out = append(out, part...)
 		switch {
-		case len(out) > maxLine:
-			v.report.Problem("line %d is longer than %d bytes: it is not one of an export", v.number+1, maxLine)
+		case len(out) > MaxLine:
+			v.report.Problem("line %d is longer than %d bytes: it is not one of an export", v.number+1, MaxLine)
 			return nil, errStop
 		case err == nil:
 			v.number++
@@ -138,11 +144,12 @@ func (v *verifier) next() ([]byte, error) {
 
 // trust follows the handovers and reads the checkpoint that the file carries, and those from elsewhere.
 func (v *verifier) trust(e entry, checkpoints []string) error {
-	if err := v.keys.FollowAll(e.Handovers); err != nil {
+	if err := v.keys.followExactly(e.Handovers); err != nil {
 		v.report.Problem("line 1: %v", err)
 		return errStop
 	}
-	c, err := v.keys.Checkpoint(e.Checkpoint)
+	v.handovers = e.Handovers
+	c, err := v.keys.checkpointAlone(e.Checkpoint)
 	if err != nil {
 		v.report.Problem("line 1: the checkpoint does not hold: %v", err)
 		return errStop
@@ -164,7 +171,7 @@ func (v *verifier) proof(first []byte, e entry, checkpoints []string) error {
 	if more != nil {
 		v.report.Problem("line 2 follows a proof, which has one line: it was added")
 	}
-	head, _, name, err := v.record(e, first)
+	head, _, name, err := v.record(e, first, entry{Proof: e.Proof, Checkpoint: e.Checkpoint, Handovers: e.Handovers})
 	if err != nil {
 		return err
 	}
@@ -181,8 +188,8 @@ func (v *verifier) proof(first []byte, e entry, checkpoints []string) error {
 	return nil
 }
 
-// record reads a line that carries a record: its bytes, and everything else in it must be what follows from them.
-func (v *verifier) record(e entry, text []byte) (Head, *eventsv1.Event, string, error) {
+// record reads a line that carries a record: its bytes, and everything else in it must be what follows from them, or what else that kind of line has.
+func (v *verifier) record(e entry, text []byte, kind entry) (Head, *eventsv1.Event, string, error) {
 	if e.Index == nil || *e.Index < 0 || len(e.Record) == 0 {
 		v.report.Problem("line %d has no record or no place in the log: it was changed", v.number)
 		return Head{}, nil, "", errStop
@@ -197,7 +204,8 @@ func (v *verifier) record(e entry, text []byte) (Head, *eventsv1.Event, string, 
 		v.report.Problem("%s was changed: its bytes do not have the hash that the log has", name)
 		return head, ev, name, nil
 	}
-	again, err := recordLine(ev, e)
+	kind.Index, kind.Leaf, kind.Record = e.Index, e.Leaf, e.Record
+	again, err := recordLine(ev, kind)
 	if err != nil || !bytes.Equal(again, text) {
 		v.report.Problem("%s was changed where people read it: line %d says something else than the record's bytes", name, v.number)
 	}

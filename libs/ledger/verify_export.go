@@ -21,11 +21,8 @@ func (v *verifier) export(first []byte, e entry, checkpoints []string) error {
 	if err := v.statement(first, e); err != nil {
 		return err
 	}
-	if v.compare(0); v.report.Checkpoint.Size > 0 {
-		if err := v.lines(); err != nil {
-			return err
-		}
-	} else if err := v.nothingMore(); err != nil {
+	v.compare(0)
+	if err := v.lines(); err != nil {
 		return err
 	}
 	v.finish()
@@ -40,8 +37,8 @@ func (v *verifier) statement(first []byte, e entry) error {
 	if err != nil {
 		return err
 	}
-	_, err = v.keys.open(text + e.Signature)
-	again, encodeErr := encode(e)
+	_, err = v.keys.openAlone(text + e.Signature)
+	again, encodeErr := encode(entry{Export: s, Signature: e.Signature, Checkpoint: e.Checkpoint, Handovers: e.Handovers})
 	switch {
 	case err != nil: // what follows is still held against the checkpoint, and against no filter
 		v.report.Problem("line 1: the export's period, filter and size were changed: their signature does not hold")
@@ -49,14 +46,15 @@ func (v *verifier) statement(first []byte, e entry) error {
 	case encodeErr != nil || !bytes.Equal(again, first):
 		v.report.Problem("line 1 was changed: something was added to it or written otherwise")
 		return nil
-	case s.Version != exportVersion || s.Rendering != Rendering:
-		v.report.Problem("the export is of form %d %s, this program checks form %d %s: verify it with the version that made it", s.Version, s.Rendering, exportVersion, Rendering)
+	case s.Version < 1 || s.Version > ExportVersion || s.Rendering != Rendering:
+		v.report.Problem("the export is of form %d %s, this program checks form %d %s: verify it with the version that made it", s.Version, s.Rendering, ExportVersion, Rendering)
 	case s.Origin != v.keys.origin:
 		v.report.Problem("the export is of the log %q, the key is for %q", s.Origin, v.keys.origin)
 	case s.Size != v.report.Checkpoint.Size:
 		v.report.Problem("the export covers %d records and its checkpoint %d: the checkpoint was exchanged or the tail cut", s.Size, v.report.Checkpoint.Size)
 	default:
 		if v.filter, err = ParseFilter(s.Filter); err == nil {
+			v.signed = true
 			return nil
 		}
 		v.report.Problem("line 1: %v", err)
@@ -64,19 +62,20 @@ func (v *verifier) statement(first []byte, e entry) error {
 	return errStop
 }
 
-// lines reads until the log is whole, and then what shows places among hashes.
+// lines reads until the log is whole, then what shows places among hashes, and the end.
 func (v *verifier) lines() error {
-	size := v.report.Checkpoint.Size
 	for {
 		text, err := v.next()
 		if err != nil {
 			return err
 		}
 		if text == nil {
-			if v.at < size && !v.lost {
-				v.stray("the export ends after %d of %d records: its tail was cut", v.at, size)
-			}
+			v.over()
 			return nil
+		}
+		if v.end != nil {
+			v.report.Problem("line %d follows the last line of an export: it was added", v.number)
+			continue
 		}
 		var l line
 		if err := json.Unmarshal(text, &l); err != nil {
@@ -94,6 +93,8 @@ func (v *verifier) lines() error {
 func (v *verifier) one(text []byte, e entry) error {
 	size := v.report.Checkpoint.Size
 	switch {
+	case e.End != nil && v.report.Statement.Version > 1:
+		return v.last(text, e)
 	case e.Index == nil || *e.Index < 0:
 		v.stray("line %d has no place in the log: it was added or changed", v.number)
 		v.lost = true
@@ -111,6 +112,7 @@ func (v *verifier) one(text []byte, e entry) error {
 		v.stray("line %d has record %d where record %d belongs: record %d was dropped or moved", v.number, *e.Index, v.at, v.at)
 	}
 	v.lost, v.at = false, *e.Index+1
+	v.allowed(e)
 	switch {
 	case e.Record != nil:
 		v.whole(text, e)
@@ -128,15 +130,20 @@ func (v *verifier) whole(text []byte, e entry) {
 		v.stray("line %d carries a proof, which a record of an export has not: it was added or changed", v.number)
 		return
 	}
-	head, ev, name, err := v.record(e, text)
+	head, ev, name, err := v.record(e, text, entry{})
 	if err != nil {
 		v.broken = cmp.Or(v.broken, v.number) // it is told already
 		return
 	}
-	if !v.filter.Match(ev) {
+	match := v.filter.Match
+	if v.report.Statement.Version == firstForm {
+		match = v.filter.matchLoosely
+	}
+	if !match(ev) {
 		v.report.Problem("%s is none that the export's filter wants: it was added", name)
 	}
 	v.report.Records++
+	v.tally.Record(*e.Index)
 	v.grow(head, name, e)
 }
 
@@ -176,6 +183,7 @@ func (v *verifier) hashes(text []byte, e entry) error {
 		return nil
 	}
 	v.at = *e.Index + e.Count
+	v.hashesAt = v.at
 	pieces := Cover(*e.Index, *e.Index+e.Count)
 	if len(pieces) != len(e.Hashes) {
 		v.stray("line %d was changed: %d records from %d on take %d hashes, it has %d", v.number, e.Count, *e.Index, len(pieces), len(e.Hashes))
@@ -209,6 +217,7 @@ func (v *verifier) place(text []byte, e entry) {
 		v.stray("line %d does not show a place in the log: it was added or changed", v.number)
 		return
 	}
+	v.tally.Place(*e.Index)
 	for _, wrong := range v.chains.add(*e.Head, *e.Index, fmt.Sprintf("record %d (left out)", *e.Index)) {
 		v.report.Problem("%s", wrong)
 	}
@@ -221,22 +230,13 @@ func (v *verifier) compare(before int64) {
 		v.known = v.known[1:]
 		switch {
 		case known.Size != v.frontier.Size():
-			v.report.Problem("the checkpoint of %d records from elsewhere cannot be compared: the export has only hashes of the records %d to %d; make one of the whole log",
-				known.Size, before, v.frontier.Size()-1)
+			v.report.Notes = append(v.report.Notes, fmt.Sprintf("the checkpoint of %d records from elsewhere cannot be compared: the export has only hashes of the records %d to %d; one of the whole log can",
+				known.Size, before, v.frontier.Size()-1))
 		case known.Root != v.frontier.Root():
 			v.report.Problem("the log's first %d records are not those of a checkpoint from elsewhere (%s and %s): the log was forked", known.Size,
 				Short(v.frontier.Root()), Short(known.Root))
 		}
 	}
-}
-
-func (v *verifier) nothingMore() error {
-	text, err := v.next()
-	if err == nil && text != nil {
-		v.report.Problem("line %d follows, and the log is empty: it was added", v.number)
-		err = errStop
-	}
-	return err
 }
 
 // finish checks the tree, and the chains of the writers as far as the export shows them.
@@ -247,6 +247,7 @@ func (v *verifier) finish() {
 		v.report.Notes = append(v.report.Notes, fmt.Sprintf("from line %d on, the first that is not what it should be, each line was read for itself: the tree, checkpoints from elsewhere and gaps in the numbers of writers could not be looked at", v.broken))
 		return
 	}
+	v.ending()
 	if v.frontier.Root() != c.Root {
 		v.report.Problem("the records make the tree %s, the checkpoint signs %s: records were changed, added or dropped", Short(v.frontier.Root()), Short(c.Root))
 	}

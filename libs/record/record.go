@@ -4,6 +4,7 @@ package record
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -21,6 +22,9 @@ const (
 	Escalate = "escalate"
 	Modify   = "modify"
 )
+
+// SystemTenant is the tenant of what is about no tenant, and of callers who are not known.
+const SystemTenant = "system"
 
 // Sink takes events; a *journal.Writer is one. An error means that the event is not recorded and that what it was to record must not happen.
 type Sink interface {
@@ -69,15 +73,21 @@ func PersonOf(ev *eventsv1.Event) string {
 	return p.GetTenant() + "/" + p.GetPerson()
 }
 
+// Hiding is the stage that refuses what looks to the caller as if it were not there, by any of Hidings. Records from before they say so themselves are known by it.
+const Hiding = "resolve"
+
+// Hidings are the reasons for which something looks as if it were not there.
+func Hidings() []faultv1.Reason {
+	return []faultv1.Reason{
+		faultv1.Reason_REASON_UNKNOWN_TOOL, faultv1.Reason_REASON_NOT_GRANTED, faultv1.Reason_REASON_BLOCK_LISTED, faultv1.Reason_REASON_QUARANTINED,
+		faultv1.Reason_REASON_NOT_APPROVED, faultv1.Reason_REASON_DEFINITION_CHANGED, faultv1.Reason_REASON_AGENT,
+	}
+}
+
 // Told reports whether who called may read the record: they may not where they were told that what they called does not exist.
 func Told(ev *eventsv1.Event) bool {
 	d := ev.GetDecision()
-	switch d.GetReason() {
-	case faultv1.Reason_REASON_UNKNOWN_TOOL, faultv1.Reason_REASON_NOT_GRANTED: // records of before hidden was there
-		return false
-	default:
-		return !d.GetHidden()
-	}
+	return !d.GetHidden() && (d.GetStage() != Hiding || !slices.Contains(Hidings(), d.GetReason()))
 }
 
 // Service is the principal of what a service does by itself.

@@ -39,26 +39,32 @@ func (m *Mux) authorise(ctx context.Context, c *call, procedure string, header h
 	if c.stranger != nil {
 		return c.stranger
 	}
-	person, err := m.person(ctx, header)
+	caller, err := m.identify(ctx, c, header)
 	if err != nil {
 		return err
 	}
-	switch {
-	case c.service != optionsv1.Service_SERVICE_UNSPECIFIED:
-		c.caller = Caller{Service: c.service}
-		if person == nil || c.method.judge(c.caller) == nil {
-			break
-		}
-		c.caller = Caller{Person: person} // the service asks for a person, and has no right of its own here
-	case person != nil:
-		c.caller = Caller{Person: person}
-	default:
-		return fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The request names no caller. Send an access token as Authorization: Bearer.")
-	}
-	if refused := c.method.judge(c.caller); refused != nil {
+	c.caller = caller
+	if refused := c.method.judge(caller); refused != nil {
 		return refused
 	}
 	return nil
+}
+
+// identify says who makes a call of a known method.
+func (m *Mux) identify(ctx context.Context, c *call, header http.Header) (Caller, error) {
+	person, err := m.person(ctx, header)
+	if err != nil {
+		return Caller{}, err
+	}
+	service := Caller{Service: c.service}
+	switch {
+	case c.service != optionsv1.Service_SERVICE_UNSPECIFIED && (person == nil || c.method.judge(service) == nil):
+		return service, nil
+	case person != nil: // also where a service asks for a person, and has no right of its own here
+		return Caller{Person: person}, nil
+	default:
+		return Caller{}, fault.New(faultv1.Reason_REASON_UNAUTHENTICATED, "The request names no caller. Send an access token as Authorization: Bearer.")
+	}
 }
 
 // admitServices admits services and nobody else, to what is no method of Headgate.
@@ -75,10 +81,10 @@ func (m *Mux) admitServices(ctx context.Context, spec connect.Spec, _ connect.Pe
 	return ctx, nil
 }
 
-// turnAway is the way out of a call that is not admitted: recorded when its method is audited, counted, and put in the wire's form.
+// turnAway is the way out of a call that is not admitted: recorded or counted when its method is audited, reported, and put in the wire's form.
 func (m *Mux) turnAway(ctx context.Context, c *call, procedure string, err error) error {
 	refused := faultOf(err)
-	if c.method != nil && c.method.access.GetAudited() && c.service == optionsv1.Service_SERVICE_UNSPECIFIED {
+	if c.method != nil && c.method.access.GetAudited() && c.service == optionsv1.Service_SERVICE_UNSPECIFIED && !m.counts(c, refused) {
 		if recordErr := m.recordFinal(c, "", 0, refused); recordErr != nil {
 			refused = faultOf(recordErr)
 		}

@@ -14,7 +14,8 @@ import (
 	"headgate.dev/libs/fault"
 )
 
-// checked holds the rules that need the message: no other tenant than the person's own, and a record around every audited call.
+// checked holds the rules that need the message: no other tenant than the person's own, and a record around every audited call. Who has
+// a stream open is looked up again.
 type checked struct{ mux *Mux }
 
 // WrapUnary implements connect.Interceptor.
@@ -23,7 +24,8 @@ func (k *checked) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		c := callFrom(ctx)
 		var response connect.AnyResponse
 		refused := c.method.checkTenant(c.caller, request.Any())
-		err := k.carry(c, tenantOf(c.caller, request.Any()), refused, func() error {
+		c.tenant = tenantOf(c.caller, request.Any())
+		err := k.carry(c, refused, func() error {
 			var err error
 			response, err = next(ctx, request)
 			return err
@@ -44,13 +46,16 @@ func (k *checked) WrapStreamingClient(next connect.StreamingClientFunc) connect.
 func (k *checked) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
 		c := callFrom(ctx)
-		return k.carry(c, tenantOf(c.caller, nil), nil, func() error { return next(ctx, checkedConn{StreamingHandlerConn: conn, call: c}) })
+		c.tenant = tenantOf(c.caller, nil) // until its message is read
+		return k.carry(c, nil, func() error {
+			return k.mux.follow(ctx, c, checkedConn{StreamingHandlerConn: conn, call: c}, next)
+		})
 	}
 }
 
 // carry runs a call between its records, unless it is refused already. One that changes something is recorded before it happens, so that without
 // a journal nothing happens.
-func (k *checked) carry(c *call, tenant string, refused error, run func() error) (err error) {
+func (k *checked) carry(c *call, refused error, run func() error) (err error) {
 	if refused != nil {
 		run = func() error { return refused }
 	}
@@ -58,7 +63,7 @@ func (k *checked) carry(c *call, tenant string, refused error, run func() error)
 		return run()
 	}
 	if refused == nil && !c.method.readOnly {
-		if err := k.mux.recordStarted(c, tenant); err != nil {
+		if err := k.mux.recordStarted(c, c.tenant); err != nil {
 			return err
 		}
 	}
@@ -66,17 +71,17 @@ func (k *checked) carry(c *call, tenant string, refused error, run func() error)
 	finished := false
 	defer func() {
 		if !finished { // a panic passes
-			err = k.settle(c, tenant, k.mux.cfg.Now().Sub(began), fault.New(faultv1.Reason_REASON_INTERNAL, "The call ended in a panic."), nil)
+			err = k.settle(c, k.mux.cfg.Now().Sub(began), fault.New(faultv1.Reason_REASON_INTERNAL, "The call ended in a panic."), nil)
 		}
 	}()
 	err = run()
 	finished = true
-	return k.settle(c, tenant, k.mux.cfg.Now().Sub(began), faultOf(err), err)
+	return k.settle(c, k.mux.cfg.Now().Sub(began), faultOf(err), err)
 }
 
 // settle writes the final record. When it cannot be written the answer does not leave.
-func (k *checked) settle(c *call, tenant string, took time.Duration, f *fault.Error, err error) error {
-	if recordErr := k.mux.recordFinal(c, tenant, took, f); recordErr != nil {
+func (k *checked) settle(c *call, took time.Duration, f *fault.Error, err error) error {
+	if recordErr := k.mux.recordFinal(c, c.tenant, took, f); recordErr != nil {
 		return recordErr
 	}
 	return err
@@ -93,7 +98,13 @@ func (s checkedConn) Receive(message any) error {
 	if err := s.StreamingHandlerConn.Receive(message); err != nil {
 		return err
 	}
-	return s.call.method.checkTenant(s.call.caller, message)
+	if err := s.call.method.checkTenant(s.call.caller, message); err != nil {
+		return err
+	}
+	if !s.call.recorded { // all records of a call are in one tenant
+		s.call.tenant = tenantOf(s.call.caller, message)
+	}
+	return nil
 }
 
 // tenantOf is the tenant that a record belongs to: what a platform administrator names, else the person's own.

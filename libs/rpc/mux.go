@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
@@ -21,6 +22,7 @@ import (
 	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
 
 	"headgate.dev/libs/clock"
+	"headgate.dev/libs/flood"
 	"headgate.dev/libs/ids"
 )
 
@@ -53,6 +55,7 @@ type Mux struct {
 	options  []connect.HandlerOption
 	watch    instruments
 	patterns []string
+	flood    atomic.Pointer[flood.Counter] // while Run runs
 
 	mu       sync.RWMutex
 	services []string
@@ -147,6 +150,15 @@ func (m *Mux) Check() error {
 	return fmt.Errorf("the service cannot start: %s", strings.Join(m.problems, "; "))
 }
 
+// Run writes down the counts of what is refused too often for a record each, until ctx ends, and those that are left then. It must end after the last
+// call is answered and before the journal does. Without it every refusal has a record.
+func (m *Mux) Run(ctx context.Context) error {
+	counter := flood.New(action, stage)
+	m.flood.Store(counter)
+	counter.Run(ctx, m.cfg.Now, m.recordCount)
+	return nil
+}
+
 func (m *Mux) method(procedure string) *method {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -163,6 +175,7 @@ type call struct {
 	method    *method
 	caller    Caller
 	callID    string // of the records
+	tenant    string // of the records
 	note      string // what the call is about, for the final record
 	admitted  bool
 	recorded  bool

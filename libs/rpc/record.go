@@ -14,12 +14,17 @@ import (
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/flood"
 	"headgate.dev/libs/ids"
 	"headgate.dev/libs/record"
 )
 
-// action is the event.action of calls of the API.
-const action = "api-call"
+const (
+	// action is the event.action of calls of the API.
+	action = "api-call"
+	// stage is where the API says who may call.
+	stage = "access"
+)
 
 // recordStarted writes what is about to happen.
 func (m *Mux) recordStarted(c *call, tenant string) error {
@@ -35,18 +40,55 @@ func (m *Mux) recordFinal(c *call, tenant string, took time.Duration, f *fault.E
 	ev.Phase = eventsv1.Phase_PHASE_FINAL
 	ev.DurationNs = took.Nanoseconds()
 	ev.Outcome = eventsv1.Outcome_OUTCOME_SUCCESS
-	ev.Decision = &eventsv1.Decision{Effect: "allow", Sentence: "allowed by the access rule of " + c.method.procedure + c.note, Stage: "access"}
+	ev.Decision = &eventsv1.Decision{Effect: "allow", Sentence: "allowed by the access rule of " + c.method.procedure + c.note, Stage: stage}
 	ev.Request.HttpStatus = http.StatusOK
 	if f != nil {
 		code := codes[f.Reason]
 		ev.Outcome = eventsv1.Outcome_OUTCOME_FAILURE
 		ev.Request.HttpStatus = httpStatus(code)
 		ev.Decision.Reason, ev.Decision.Sentence = f.Reason, f.Sentence
+		if c.note != "" {
+			ev.Decision.Sentence += " Asked" + c.note
+		}
 		if code == connect.CodeUnauthenticated || code == connect.CodePermissionDenied {
 			ev.Decision.Effect = "block"
 		}
 	}
 	return m.record(c, ev)
+}
+
+// counts reports whether a call that was turned away is counted instead of recorded: its caller had their share of records.
+func (m *Mux) counts(c *call, f *fault.Error) bool {
+	counter := m.flood.Load()
+	if counter == nil {
+		return false
+	}
+	source := flood.Address(c.sourceIP)
+	if p := c.caller.Person; p != nil {
+		source = flood.Person(p.GetTenant(), p.GetName(), p.GetAgent())
+	}
+	return counter.Counts(flood.Refusal{
+		Source: source, Kind: c.method.procedure + " " + f.Reason.String(),
+		Common: func() *eventsv1.Event { return m.counted(c, f) },
+	}, m.cfg.Now())
+}
+
+// counted is what the records of a caller's refusals have in common that are for one reason at one method.
+func (m *Mux) counted(c *call, f *fault.Error) *eventsv1.Event {
+	ev := m.event(c, "")
+	ev.Source.UserAgent, ev.Request.Id, ev.Request.HttpStatus = "", "", httpStatus(codes[f.Reason])
+	ev.Decision = &eventsv1.Decision{Effect: record.Block, Stage: stage, Reason: f.Reason}
+	return ev
+}
+
+// recordCount writes how many calls were turned away without a record of their own.
+func (m *Mux) recordCount(ev *eventsv1.Event) error {
+	ev.Id, ev.CallId, ev.Service = ids.New(), ids.Prefixed("call"), ServiceName(m.cfg.Self)
+	err := m.record(&call{}, ev)
+	if err != nil {
+		m.cfg.Log.Error("count of refused calls not written yet", "source", ev.GetSource().GetIp(), "requests", ev.GetRepeats(), "cause", err.Error())
+	}
+	return err
 }
 
 // recordUnread writes the final record of an audited call that was admitted but whose message could not be read.
@@ -81,12 +123,15 @@ func (m *Mux) event(c *call, tenant string) *eventsv1.Event {
 	if tenant == "" {
 		tenant = c.caller.Person.GetTenant()
 	}
+	if tenant == "" {
+		tenant = record.SystemTenant // nobody knows whose
+	}
 	return c.by().Sign(&eventsv1.Event{
 		Id: ids.New(), Action: action, Time: timestamppb.New(m.cfg.Now()), Tenant: tenant, Service: ServiceName(m.cfg.Self), CallId: c.callID,
 	})
 }
 
-// Note adds to the record of the call what it is about, where the method's name does not say it. What is noted must not be secret.
+// Note adds to the record of the call, also of one that is refused, what it is about, where the method's name does not say it. What is noted must not be secret.
 func Note(ctx context.Context, about string) { callFrom(ctx).note = ": " + cut(about, 1000) }
 
 // By is who calls, from where and in which request, for the records of what the call does. They have the request in common with the records of the call itself.

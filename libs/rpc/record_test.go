@@ -3,8 +3,11 @@ package rpc_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -14,6 +17,7 @@ import (
 	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/flood"
 	"headgate.dev/libs/rpc"
 )
 
@@ -83,7 +87,7 @@ func TestARefusedAuditedCallIsRecordedOnce(t *testing.T) {
 	}{
 		"no right":     {"token-of-member", `{"person":"ana"}`, faultv1.Reason_REASON_ROLE_REQUIRED, "acme", "member", 1},
 		"wrong tenant": {"token-of-admin", `{"person":"ana","tenant":"beta"}`, faultv1.Reason_REASON_WRONG_TENANT, "acme", "admin", 1},
-		"bad token":    {"stolen", `{"person":"ana"}`, faultv1.Reason_REASON_UNAUTHENTICATED, "", "", 1},
+		"bad token":    {"stolen", `{"person":"ana"}`, faultv1.Reason_REASON_UNAUTHENTICATED, "system", "", 1},
 		"unreadable":   {"token-of-admin", `{"person":`, faultv1.Reason_REASON_INVALID, "acme", "admin", 1},
 		"schema":       {"token-of-admin", `{}`, faultv1.Reason_REASON_INVALID, "acme", "admin", 2},
 	}
@@ -166,4 +170,101 @@ func TestAPanicInAnAuditedCallLeavesItsFinalRecord(t *testing.T) {
 	if events := j.take(); len(events) != 2 || events[1].GetDecision().GetReason() != faultv1.Reason_REASON_INTERNAL {
 		t.Errorf("records: %v", events)
 	}
+}
+
+// counting is a mux whose refusals are counted until stop.
+func counting(t *testing.T, j *journal) (m *rpc.Mux, stop func()) {
+	t.Helper()
+	m = everyService(t, j)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- m.Run(ctx) }()
+	synctest.Wait()
+	return m, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func from(address string) func(*http.Request) {
+	return func(r *http.Request) { r.RemoteAddr = address + ":5000" }
+}
+
+// requests is how many requests of an address records tell of, by how many records.
+func requests(events []*eventsv1.Event, address string) (records, requests int64) {
+	for _, ev := range events {
+		if ev.GetSource().GetIp() == address {
+			records, requests = records+1, requests+max(1, ev.GetRepeats())
+		}
+	}
+	return records, requests
+}
+
+func TestT22AFloodOfCallsThatNobodyMayMakeDoesNotFillTheJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		m, stop := counting(t, &j)
+		search := methodOf(t, "headgate.audit.v1.AuditService.Search")
+		const many = 3000
+		for range many {
+			if a := post(t, m, search, "{}", from("192.0.2.7")); a.reason != faultv1.Reason_REASON_UNAUTHENTICATED {
+				t.Fatalf("%v", a)
+			}
+		}
+		post(t, m, search, "{}", from("192.0.2.8"))
+		events := j.take()
+		if n, _ := requests(events, "192.0.2.7"); n != flood.AtOnce {
+			t.Errorf("%d records before the count", n)
+		}
+		if n, _ := requests(events, "192.0.2.8"); n != 1 {
+			t.Errorf("another address has %d records", n)
+		}
+		time.Sleep(flood.Every)
+		synctest.Wait()
+		counts := j.take()
+		if n, of := requests(counts, "192.0.2.7"); n != 1 || of != many-flood.AtOnce {
+			t.Fatalf("%d counts of %d requests", n, of)
+		}
+		count := counts[0]
+		if d := count.GetDecision(); d.GetEffect() != "block" || d.GetReason() != faultv1.Reason_REASON_UNAUTHENTICATED || d.GetStage() != "access" ||
+			count.GetTenant() != "system" || count.GetAction() != "api-call" || count.GetRequest().GetMethod() != "Search" || count.GetRequest().GetHttpStatus() != 401 ||
+			count.GetId() == "" || count.GetCallId() == "" || count.GetService() == "" {
+			t.Errorf("the count says %v", count)
+		}
+		stop()
+		if left := j.take(); len(left) != 0 {
+			t.Errorf("counted twice: %v", left)
+		}
+	})
+}
+
+func TestWhoIsRefusedOverAndOverIsCountedByMethodAndReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		m, stop := counting(t, &j)
+		for i := range 400 {
+			post(t, m, method(t, "Revoke"), "{}", func(r *http.Request) {
+				withToken("token-of-member")(r)
+				from(fmt.Sprint("192.0.2.", i%200))(r)
+			})
+			post(t, m, method(t, "Rotate"), "{}", withToken("token-of-member"))
+		}
+		stop()
+		events, counts := j.take(), map[string]int64{}
+		for _, ev := range events {
+			if ev.GetPrincipal().GetPerson() != "member" || ev.GetTenant() != "acme" || ev.GetDecision().GetReason() != faultv1.Reason_REASON_ROLE_REQUIRED {
+				t.Fatalf("%v", ev)
+			}
+			counts[ev.GetRequest().GetMethod()] += max(1, ev.GetRepeats())
+		}
+		if len(events) != flood.AtOnce+2 || counts["Revoke"] != 400 || counts["Rotate"] != 400 {
+			t.Errorf("%d records of %v", len(events), counts)
+		}
+		post(t, m, method(t, "Rotate"), "{}", withToken("token-of-member"))
+		if left := j.take(); len(left) != 1 || left[0].GetRepeats() != 0 {
+			t.Errorf("after the end a refusal is recorded as %v", left)
+		}
+	})
 }

@@ -173,6 +173,7 @@ func (p *process) serve(ctx context.Context, service Service) error {
 	stages.start("the wait for the last records", p.waitShipped)
 	p.life.Sink = p.journal
 	stages.start("the record of the service's own life", func(ctx context.Context) error { return life.Run(ctx, p.life) })
+	stages.start("the count of refused calls", mux.Run)
 	stages.start("the diagnostics server", func(ctx context.Context) error { return rpc.Serve(ctx, diagnostics, status.handler(), nil) })
 	stages.start("the service", service.Run)
 	stages.start("the RPC server", func(ctx context.Context) error {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,7 +80,7 @@ func TestServicesRunTogetherAndTheirRecordsReachKafka(t *testing.T) {
 		t.Errorf("the end: %v", err)
 	}
 	lives, events := map[string][]string{}, []*eventsv1.Event{}
-	for _, ev := range s.shipped(7) { // both started with a first configuration, one was called and has stopped
+	for _, ev := range s.shipped(func(all []*eventsv1.Event) bool { return len(all) == 7 }) { // both started with a first configuration, one was called and has stopped
 		if ev.GetChange() != nil {
 			lives[ev.GetService()] = append(lives[ev.GetService()], ev.GetAction())
 		} else {
@@ -95,8 +96,8 @@ func TestServicesRunTogetherAndTheirRecordsReachKafka(t *testing.T) {
 	}
 }
 
-// shipped reads that many records from Kafka.
-func (s *site) shipped(n int) []*eventsv1.Event {
+// shipped reads records from Kafka until they are enough.
+func (s *site) shipped(enough func([]*eventsv1.Event) bool) []*eventsv1.Event {
 	s.t.Helper()
 	reader, err := kafka.NewReader(s.kafka, "test", slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -106,7 +107,7 @@ func (s *site) shipped(n int) []*eventsv1.Event {
 	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
 	defer cancel()
 	var events []*eventsv1.Event
-	for range n {
+	for !enough(events) {
 		message, err := reader.FetchMessage(ctx)
 		if err != nil {
 			s.t.Fatal(err)
@@ -235,4 +236,44 @@ func TestAnUnreachablePeerAndKafkaAreListed(t *testing.T) {
 	if !fault.Is(err, faultv1.Reason_REASON_UNAVAILABLE) || !strings.Contains(err.Error(), "identity does not answer") {
 		t.Errorf("a person, while identity is away: %v", err)
 	}
+}
+
+func TestT22AFloodAtTheAPIIsCountedAndNothingIsLostAtTheEnd(t *testing.T) {
+	s := newSite(t)
+	identity := s.start("identity", s.config("identity", ""), identityService{newTestService()})
+	const flood = 300
+	for _, token := range []string{"", "bad"} {
+		client := s.stranger(identity, token)
+		for range flood / 2 {
+			_, err := client.Rotate(t.Context(), connect.NewRequest(&identityv1.RotateRequest{}))
+			if !fault.Is(err, faultv1.Reason_REASON_UNAUTHENTICATED) {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := identity.stop(); err != nil {
+		t.Fatal(err)
+	}
+	events := s.shipped(func(all []*eventsv1.Event) bool { // of several partitions, so in any order
+		_, requests := refusals(all)
+		return requests >= flood && slices.ContainsFunc(all, func(ev *eventsv1.Event) bool { return ev.GetAction() == "service-stopped" })
+	})
+	if records, requests := refusals(events); requests != flood || records > flood/2 {
+		t.Errorf("%d records of %d requests", records, requests)
+	}
+	for _, ev := range events {
+		if ev.GetTenant() != "system" {
+			t.Errorf("of tenant %q: %v", ev.GetTenant(), ev)
+		}
+	}
+}
+
+// refusals is how many calls records tell of, by how many records.
+func refusals(events []*eventsv1.Event) (records, requests int64) {
+	for _, ev := range events {
+		if ev.GetAction() == "api-call" {
+			records, requests = records+1, requests+max(1, ev.GetRepeats())
+		}
+	}
+	return records, requests
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -196,14 +197,32 @@ func (s *site) start(name, file string, service Service) *started {
 	return up
 }
 
-// client is a person's, with a token.
+// client is a person's, with a token, through the console.
 func (s *site) client(up *started, token string) identityv1connect.IdentityServiceClient {
+	s.t.Helper()
+	return s.dial(up, token, s.tls())
+}
+
+// stranger is a client without a certificate.
+func (s *site) stranger(up *started, token string) identityv1connect.IdentityServiceClient {
+	s.t.Helper()
+	bare := s.tls()
+	bare.GetClientCertificate = nil
+	return s.dial(up, token, bare)
+}
+
+func (s *site) tls() *tls.Config {
 	s.t.Helper()
 	cert, key := s.authority.Service(s.t, "console")
 	tlsConfig, err := rpc.ClientTLS(slog.New(slog.DiscardHandler), cert, key, s.authority.File)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return tlsConfig
+}
+
+func (s *site) dial(up *started, token string, tlsConfig *tls.Config) identityv1connect.IdentityServiceClient {
+	s.t.Helper()
 	conn, err := rpc.Dial(rpc.DialConfig{URL: "https://" + up.api, TLS: tlsConfig, Token: secret.New(token)})
 	if err != nil {
 		s.t.Fatal(err)

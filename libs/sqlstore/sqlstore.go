@@ -241,6 +241,15 @@ func ignoreDone(err error) error {
 	return err
 }
 
+// Overwrite makes SQLite write zeros over what the transaction takes out. PostgreSQL leaves that to its next vacuum.
+func (tx *Tx) Overwrite(ctx context.Context) error {
+	if tx.driver != SQLite {
+		return nil
+	}
+	var set int
+	return tx.QueryRow(ctx, "PRAGMA secure_delete = ON").Scan(&set)
+}
+
 // Exec runs a statement.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	return tx.sql.ExecContext(ctx, rebind(tx.driver, query), args...)

@@ -68,7 +68,8 @@ type house struct {
 	calls   calls                             // what was recorded of calls
 	stop    func()
 	config  audit.Config
-	hold    string // the id of a hold of acme's
+	hold    string                                                              // the id of a hold of acme's
+	people  func(ctx context.Context, token string) (*identityv1.Caller, error) // nil for those who are always the same
 }
 
 func start(t testing.TB) *house {
@@ -144,7 +145,8 @@ func (h *house) open() {
 		h.t.Fatal(err)
 	}
 	mux := rpc.NewMux(rpc.MuxConfig{
-		Self: optionsv1.Service_SERVICE_AUDIT, Authenticate: people, Log: log, Now: clock.System, Record: h.calls.record,
+		Self: optionsv1.Service_SERVICE_AUDIT, Log: log, Now: clock.System, Record: h.calls.record,
+		Authenticate: h.authenticate,
 	})
 	service.Register(mux)
 	if err := mux.Check(); err != nil {
@@ -156,6 +158,13 @@ func (h *house) open() {
 	h.trust = rpc.Client(rpc.InProcess(mux, optionsv1.Service_SERVICE_TRUST), auditv1connect.NewAuditServiceClient)
 	h.stop = background(h.t, service.Run)
 	h.t.Cleanup(h.stop)
+}
+
+func (h *house) authenticate(ctx context.Context, token string) (*identityv1.Caller, error) {
+	if h.people != nil {
+		return h.people(ctx, token)
+	}
+	return people(ctx, token)
 }
 
 func background(t testing.TB, runs ...func(context.Context) error) (stop func()) {

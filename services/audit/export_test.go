@@ -143,6 +143,7 @@ func TestEveryoneExportsWhatTheyMayAndTheExportHolds(t *testing.T) {
 		"a member asks for another":    {"ana", &auditv1.ExportRequest{Filter: &auditv1.Filter{Person: "bob"}}, faultv1.Reason_REASON_ROLE_REQUIRED},
 		"an auditor of another tenant": {"gus", &auditv1.ExportRequest{Tenant: "acme"}, faultv1.Reason_REASON_WRONG_TENANT},
 		"nobody":                       {"mallory", &auditv1.ExportRequest{}, faultv1.Reason_REASON_UNAUTHENTICATED},
+		"a text without words":         {"vera", &auditv1.ExportRequest{Filter: &auditv1.Filter{Text: " -- "}}, faultv1.Reason_REASON_INVALID},
 		"a size that was never signed": {"vera", &auditv1.ExportRequest{Size: 100_000}, faultv1.Reason_REASON_INVALID},
 		"a place beyond":               {"vera", &auditv1.ExportRequest{NextIndex: 5}, faultv1.Reason_REASON_INVALID},
 		"a table that is longer":       {"vera", &auditv1.ExportRequest{Format: auditv1.Format_FORMAT_CSV, Size: 100_000, NextIndex: 3}, faultv1.Reason_REASON_INVALID},
@@ -161,12 +162,12 @@ func TestAnExportGoesOnWhereItBrokeOff(t *testing.T) {
 	filter := &auditv1.Filter{Since: ago(9 * time.Hour)}
 	for _, request := range []*auditv1.ExportRequest{{Filter: filter}, {Filter: &auditv1.Filter{Person: "bob"}}} {
 		whole := h.mustExport("vera", request)
-		header, err := ledger.ParseHeader(whole)
+		statement, err := ledger.ParseStatement(whole)
 		if err == nil {
 			t.Fatal("the whole export was read as one line")
 		}
 		lines := bytes.SplitAfter(whole, []byte("\n"))
-		if header, err = ledger.ParseHeader(lines[0]); err != nil {
+		if statement, err = ledger.ParseStatement(lines[0]); err != nil {
 			t.Fatal(err)
 		}
 		for i := 2; i < len(lines); i++ {
@@ -174,12 +175,39 @@ func TestAnExportGoesOnWhereItBrokeOff(t *testing.T) {
 			if !ok {
 				continue
 			}
-			request := &auditv1.ExportRequest{Filter: request.GetFilter(), Size: header.Statement.Size, NextIndex: next}
+			request := &auditv1.ExportRequest{Filter: request.GetFilter(), Size: statement.Size, NextIndex: next}
 			again := append(bytes.Join(lines[:i], nil), h.mustExport("vera", request)...)
 			if !bytes.Equal(again, whole) {
 				t.Fatalf("after line %d it goes on as\n%s\nand was\n%s", i, again, whole)
 			}
 		}
+	}
+}
+
+// The log grows while an export is broken off, also by records of the time that it asks for: its rest is the same.
+func TestWhatArrivesMeanwhileChangesNoExport(t *testing.T) {
+	h := filled(t)
+	for _, filter := range []*auditv1.Filter{{Since: ago(-time.Minute)}, {Since: ago(-time.Minute), Person: "bob"}} {
+		whole := h.mustExport("vera", &auditv1.ExportRequest{Filter: filter})
+		lines := bytes.SplitAfter(whole, []byte("\n"))
+		statement, err := ledger.ParseStatement(lines[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := "late" + filter.GetPerson()
+		h.record(id, "acme", "bob", func(ev *eventsv1.Event) { ev.Time = ago(-2 * time.Minute) })
+		h.eventually("vera", &auditv1.SearchRequest{Text: id, Until: ago(-time.Hour)}, id)
+		for i := 2; i < len(lines); i++ {
+			next, ok := ledger.NextIndex(lines[i-1])
+			if !ok {
+				continue
+			}
+			rest := h.mustExport("vera", &auditv1.ExportRequest{Filter: filter, Size: statement.Size, NextIndex: next})
+			if again := append(bytes.Join(lines[:i], nil), rest...); !bytes.Equal(again, whole) {
+				t.Fatalf("after line %d it goes on as\n%s\nand was\n%s", i, again, whole)
+			}
+		}
+		h.holds(whole)
 	}
 }
 

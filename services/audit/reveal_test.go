@@ -107,6 +107,10 @@ func TestAfterAnErasureNothingOpensAndEveryProofHolds(t *testing.T) {
 	h.await("sofia", &auditv1.SearchRequest{Action: "audit-erase"}, func(all []*eventsv1.Event) bool {
 		return len(all) == 2 && !slices.ContainsFunc(all, func(ev *eventsv1.Event) bool { return strings.Contains(ev.String(), "P-1") })
 	})
+	h.await("sofia", &auditv1.SearchRequest{Action: "audit-reveal"}, func(all []*eventsv1.Event) bool { // newest first; of what did not open none says that it did
+		return len(all) == 2 && all[0].GetOutcome() == eventsv1.Outcome_OUTCOME_SUCCESS && all[1].GetOutcome() == eventsv1.Outcome_OUTCOME_FAILURE &&
+			all[1].GetDecision().GetReason() == faultv1.Reason_REASON_NOT_FOUND && strings.Contains(all[1].GetDecision().GetSentence(), "erased")
+	})
 	after := h.mustExport("vera", &auditv1.ExportRequest{})
 	h.holds(before)
 	if report := h.holds(after); report.Records < 4 {
@@ -131,7 +135,7 @@ func TestAnErasureThatFindsNoKeySaysSoAndIsRecorded(t *testing.T) {
 	}
 	h.await("sofia", &auditv1.SearchRequest{Action: "audit-erase"}, func(all []*eventsv1.Event) bool {
 		none := slices.DeleteFunc(slices.Clone(all), func(ev *eventsv1.Event) bool { return ev.GetChange().GetAction() != "not-found" })
-		return len(all) == 5 && len(none) == 1 && none[0].GetChange().GetName() == "patient" && !strings.Contains(none[0].String(), "P-none")
+		return len(all) == 6 && len(none) == 1 && none[0].GetChange().GetName() == "patient" && !strings.Contains(none[0].String(), "P-none")
 	})
 }
 

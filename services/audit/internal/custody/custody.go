@@ -184,8 +184,9 @@ func (c *Custody) Open(ctx context.Context, b sealed.Binding, box []byte) ([]byt
 }
 
 // Erase deletes the subject's keys for good and answers their ids; none when there are none. The rows stay without them, so that a reader is told why a record
-// does not open. With ids and an error, they are deleted but may still be found in the database's files.
-func (c *Custody) Erase(ctx context.Context, tenant, kind, name string) ([]string, error) {
+// does not open. With ids and an error, they are deleted but may still be found in the database's files. What first does belongs to the same transaction; nothing is
+// deleted when it fails, and its error comes back.
+func (c *Custody) Erase(ctx context.Context, tenant, kind, name string, first func(*sqlstore.Tx) error) ([]string, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	var gone []string
@@ -193,7 +194,10 @@ func (c *Custody) Erase(ctx context.Context, tenant, kind, name string) ([]strin
 	canonical, spelled := c.ring.subject(tenant, kind, sealed.Subject(name)), c.ring.subject(tenant, kind, name)
 	err := c.db.Tx(ctx, func(tx *sqlstore.Tx) error {
 		gone = nil
-		if err := c.overwriting(ctx, tx); err != nil {
+		if err := tx.Overwrite(ctx); err != nil { // in PostgreSQL, a new wrapping key makes worthless at once what its next vacuum takes out
+			return err
+		}
+		if err := first(tx); err != nil {
 			return err
 		}
 		for _, subject := range slices.Compact([]string{canonical, spelled}) {
@@ -225,15 +229,6 @@ func (c *Custody) eraseOne(ctx context.Context, tx *sqlstore.Tx, tenant, subject
 	}
 	_, err = tx.Exec(ctx, "UPDATE subject_keys SET wrapped = '', wrapped_by = '', public = '', erased_at = ? WHERE id = ?", sqlstore.Time(c.now()), id)
 	return id, err
-}
-
-// overwriting makes SQLite write zeros over what a transaction takes out. PostgreSQL leaves it to its next vacuum; a new wrapping key makes it worthless at once.
-func (c *Custody) overwriting(ctx context.Context, tx *sqlstore.Tx) error {
-	if c.db.Driver() != sqlstore.SQLite {
-		return nil
-	}
-	var set int
-	return tx.QueryRow(ctx, "PRAGMA secure_delete = ON").Scan(&set)
 }
 
 // emptyWait is how long who erases waits for others to end reading.
@@ -339,7 +334,7 @@ func (c *Custody) rewrapSome(ctx context.Context, r *ring) (int, error) {
 	var some []one
 	err := c.db.Tx(ctx, func(tx *sqlstore.Tx) error {
 		some = some[:0]
-		if err := c.overwriting(ctx, tx); err != nil {
+		if err := tx.Overwrite(ctx); err != nil {
 			return err
 		}
 		rows, err := tx.Query(ctx, "SELECT id, tenant, wrapped, wrapped_by FROM subject_keys WHERE wrapped_by <> ? AND wrapped_by <> '' LIMIT ?", r.current(), rewrapBatch)

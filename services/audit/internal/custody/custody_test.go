@@ -12,6 +12,7 @@ import (
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/sealed"
+	"headgate.dev/libs/sqlstore"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/audit/internal/custody"
 )
@@ -25,6 +26,9 @@ func open(t *testing.T, cfg custody.Config) *custody.Custody {
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
+
+// freely lets every erasure be.
+func freely(*sqlstore.Tx) error { return nil }
 
 // seal closes a document for a subject of acme as an edge does.
 func seal(t *testing.T, c *custody.Custody, kind, name, document string) (sealed.Binding, []byte) {
@@ -86,14 +90,14 @@ func TestWhatWasErasedOpensNeverAgainAndLeavesNoTrace(t *testing.T) {
 		t.Errorf("another tenant: %v", err)
 	}
 	before := content(t, dir)
-	gone, err := c.Erase(t.Context(), "acme", "patient", "P-1")
+	gone, err := c.Erase(t.Context(), "acme", "patient", "P-1", freely)
 	if err != nil || len(gone) != 1 || gone[0] != b.Key {
 		t.Fatalf("erased %v, %v", gone, err)
 	}
 	if _, err := c.Open(t.Context(), b, box); !fault.Is(err, faultv1.Reason_REASON_NOT_FOUND) || !strings.Contains(err.Error(), "erased") {
 		t.Errorf("%v", err)
 	}
-	if again, err := c.Erase(t.Context(), "acme", "patient", "P-1"); err != nil || len(again) != 0 {
+	if again, err := c.Erase(t.Context(), "acme", "patient", "P-1", freely); err != nil || len(again) != 0 {
 		t.Errorf("erased again: %v, %v", again, err)
 	}
 	if text, err := c.Open(t.Context(), other, otherBox); err != nil || string(text) != "kept" {
@@ -152,7 +156,7 @@ func TestANewWrappingKeyOpensEverythingAndTheOldOneNothing(t *testing.T) {
 	if text, err := again.Open(t.Context(), b, box); err != nil || string(text) != "x" {
 		t.Errorf("%q, %v", text, err)
 	}
-	if gone, err := again.Erase(t.Context(), "acme", "person", "ana"); err != nil || len(gone) != 1 {
+	if gone, err := again.Erase(t.Context(), "acme", "person", "ana", freely); err != nil || len(gone) != 1 {
 		t.Errorf("the subject is not found any more: %v, %v", gone, err)
 	}
 	other, otherBox := seal(t, again, "person", "bob", "y")

@@ -27,7 +27,7 @@ func TestAllSpellingsOfASubjectAreErasedAtOnce(t *testing.T) {
 		b, box := seal(t, c, "patient", name, "secret")
 		all = append(all, copied{b, box})
 	}
-	if gone, err := c.Erase(t.Context(), "acme", "patient", "1.7e1"); err != nil || len(gone) != 1 {
+	if gone, err := c.Erase(t.Context(), "acme", "patient", "1.7e1", freely); err != nil || len(gone) != 1 {
 		t.Fatalf("erased %v, %v", gone, err)
 	}
 	for _, one := range all {
@@ -114,7 +114,7 @@ func TestAnErasedKeyThatIsStillInTheFilesIsSaidToBe(t *testing.T) {
 	if err != nil || !rows.Next() {
 		t.Fatal(err)
 	}
-	gone, err := c.Erase(t.Context(), "acme", "patient", "P-1")
+	gone, err := c.Erase(t.Context(), "acme", "patient", "P-1", freely)
 	if len(gone) != 1 || !fault.Is(err, faultv1.Reason_REASON_UNAVAILABLE) || !strings.Contains(err.Error(), "do the same again") {
 		t.Errorf("erased %v, %v", gone, err)
 	}
@@ -124,7 +124,7 @@ func TestAnErasedKeyThatIsStillInTheFilesIsSaidToBe(t *testing.T) {
 	if err := rows.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if again, err := c.Erase(t.Context(), "acme", "patient", "P-1"); err != nil || len(again) != 0 {
+	if again, err := c.Erase(t.Context(), "acme", "patient", "P-1", freely); err != nil || len(again) != 0 {
 		t.Errorf("again: %v, %v", again, err)
 	}
 	if len(wrapped) < 40 || bytes.Contains(content(t, dir), wrapped) {

@@ -80,5 +80,6 @@ func (w *writer) place(index int64) error {
 	if err != nil {
 		return err
 	}
+	w.tally.Place(index)
 	return w.emit(text)
 }

@@ -28,7 +28,8 @@ type Proved struct {
 	Given func(ev *eventsv1.Event) error
 }
 
-// Write emits the export: each record from the first to the last is in it, whole, as its head, or among hashes.
+// Write emits the export: each record from the first to the last is in it, whole, as its head, or among hashes. Its last line says which are whole: also where it is
+// continued, all records are looked at.
 func (p Proved) Write(ctx context.Context, emit Emit) error {
 	p.Statement.Filter, p.Statement.LeftOut = p.Filter.Map(), base.Hashes
 	if p.Filter.Wide() {
@@ -44,7 +45,18 @@ func (p Proved) Write(ctx context.Context, emit Emit) error {
 		}
 	}
 	w := &writer{p: p, emit: emit, heads: p.Filter.Wide()}
-	return w.all(ctx)
+	start, err := w.all(ctx)
+	if err != nil {
+		return err
+	}
+	if !w.heads {
+		start = 0 // they are among the other hashes
+	}
+	end, err := base.EndLine(p.Statement, w.tally.End(start), p.Handovers, p.Signer)
+	if err != nil {
+		return err
+	}
+	return emit(end)
 }
 
 type writer struct {
@@ -53,46 +65,48 @@ type writer struct {
 	heads   bool
 	from    int64 // of what is left out and not yet written
 	tracker base.Tracker
+	tally   base.Tally
 	// Of an export with heads: up to where it is known which records need not be read, and up to where they are those.
 	known, unwanted int64
 }
 
-func (w *writer) all(ctx context.Context) error {
+// all writes everything between the first line and the last, and says where it started.
+func (w *writer) all(ctx context.Context) (int64, error) {
 	start, err := w.start()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for index := start; index < w.p.View.Size; {
 		if err := ctx.Err(); err != nil {
-			return err
+			return 0, err
 		}
 		skipped, err := w.skip(index)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if skipped > index {
 			index = skipped
 			continue
 		}
 		if err := w.one(index); err != nil {
-			return err
+			return 0, err
 		}
 		index++
 	}
 	if err := w.flush(w.p.View.Size); err != nil {
-		return err
+		return 0, err
 	}
-	return w.elsewhere(ctx, start)
+	return start, w.elsewhere(ctx, start)
 }
 
-// start is where the first record may stand that is wanted: what comes before is left out as hashes, however the rest is.
+// start is where the first record may stand that is wanted: what comes before is left out as hashes, also where heads stand for what comes later.
 func (w *writer) start() (int64, error) {
 	if w.p.Filter.Since.IsZero() {
 		return 0, nil
 	}
 	index, err := w.p.View.Since(w.p.Filter.Since)
-	if err != nil {
-		return 0, err
+	if err != nil || !w.heads {
+		return index, err
 	}
 	return index, w.flush(index)
 }
@@ -158,6 +172,7 @@ func (w *writer) one(index int64) error {
 	if err := w.before(index, head); err != nil {
 		return err
 	}
+	w.tally.Record(index)
 	return w.line(index, func() ([]byte, error) {
 		if w.p.Given != nil {
 			if err := w.p.Given(ev); err != nil {

@@ -140,7 +140,7 @@ func (c Cover) reviewed() [][2]string {
 		from = "The tenant's first record (" + c.First + "). What was given before it and was not changed since is not known, and is not here; neither is a department or team that somebody was in since before records named these."
 	}
 	facts = append(facts, [2]string{"Derived from", from},
-		[2]string{"Not in it", "Who owned, might change, see or approve resources of applications; relations that somebody put into OpenFGA past the directory; what policies allowed or refused. Who has no right sign in could use none of theirs."})
+		[2]string{"Not in it", "Who owned, might change, see or approve resources of applications; relations that somebody put into OpenFGA past the directory; what policies allowed or refused. A change that was recorded and then broke off counts as made until the next one of the same resource. Who has no right sign in could use none of theirs."})
 	for _, what := range c.Unsure {
 		facts = append(facts, [2]string{"Not certain", what})
 	}

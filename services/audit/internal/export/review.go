@@ -57,7 +57,7 @@ func (r *Review) Add(ev *eventsv1.Event) {
 	}
 	r.changes = append(r.changes, moving{
 		at: at, of: c.GetKind() + " " + c.GetName(), before: c.GetOldHash(), after: c.GetNewHash(), grants: ev.GetGrants(), notes: ev.GetFindings().GetNotes(),
-		by: cmp.Or(ev.GetPrincipal().GetPerson(), "service "+ev.GetPrincipal().GetService()), event: ev.GetId(),
+		by: cmp.Or(record.PersonOf(ev), "service "+ev.GetPrincipal().GetService()), event: ev.GetId(),
 	})
 }
 

@@ -26,8 +26,9 @@ type Index interface {
 	Uses(ctx context.Context, tenant string, since time.Time, yield func(Use) error) error
 	// Oldest is when the tenant's oldest record happened; zero when there is none.
 	Oldest(ctx context.Context, tenant string) (time.Time, error)
-	// Drop takes a tenant's records from before an instant out for good, and answers how many they were. After an error some may be gone: drop again.
-	Drop(ctx context.Context, tenant string, before time.Time) (int64, error)
+	// Drop takes a tenant's records from before an instant out for good, and answers how many they were. Each batch is done by within, which may refuse it.
+	// After an error some may be gone: drop again.
+	Drop(ctx context.Context, tenant string, before time.Time, within func(batch func() error) error) (int64, error)
 	// Ping reports whether the store answers.
 	Ping(ctx context.Context) error
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"path"
 	"regexp"
@@ -20,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
@@ -30,7 +32,7 @@ const (
 	// bucketPatience bounds one request to an object store.
 	bucketPatience = 20 * time.Second
 	// largestObject is the most that is read of an object.
-	largestObject = 64 << 10
+	largestObject = 1 << 20
 
 	// clocksApart is how much the store's dates may differ from ours.
 	clocksApart = time.Hour
@@ -110,19 +112,24 @@ type bucket struct {
 	log    *Ledger
 	cfg    BucketConfig
 	client *s3.Client
-	http   *awshttp.BuildableClient
+	open   *http.Transport
 	now    clock.Now
 	locked string // the checkpoint that is known to be locked there
 }
 
 func newBucket(log *Ledger, cfg BucketConfig) (*bucket, error) {
 	cfg = cfg.withDefaults()
-	b := &bucket{log: log, cfg: cfg, now: log.now, http: awshttp.NewBuildableClient().WithTimeout(bucketPatience)}
-	found, err := config.LoadDefaultConfig(context.Background(), config.WithRegion(cfg.Region), config.WithHTTPClient(b.http), config.WithLogger(logging.Nop{}))
+	dials := awshttp.NewBuildableClient().WithTimeout(bucketPatience)
+	found, err := config.LoadDefaultConfig(context.Background(), config.WithRegion(cfg.Region), config.WithHTTPClient(dials), config.WithLogger(logging.Nop{}))
 	if err != nil {
 		return nil, fault.Invalid("ledger.bucket: what AWS's environment variables and files say cannot be used: %v", err)
 	}
+	if changed, is := found.HTTPClient.(*awshttp.BuildableClient); is { // with the authorities that the environment names
+		dials = changed
+	}
+	b := &bucket{log: log, cfg: cfg, now: log.now, open: dials.GetTransport()} // one of our own, which can be closed
 	b.client = s3.NewFromConfig(found, func(o *s3.Options) {
+		o.HTTPClient = &http.Client{Transport: b.open, Timeout: bucketPatience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 		o.DisableLogOutputChecksumValidationSkipped = true
 		if cfg.Endpoint != "" {
 			o.BaseEndpoint, o.UsePathStyle = aws.String(cfg.Endpoint), true
@@ -133,7 +140,7 @@ func newBucket(log *Ledger, cfg BucketConfig) (*bucket, error) {
 
 func (b *bucket) String() string { return "the bucket s3://" + path.Join(b.cfg.Name, b.cfg.Prefix) }
 
-func (b *bucket) close() { b.http.GetTransport().CloseIdleConnections() }
+func (b *bucket) close() { b.open.CloseIdleConnections() }
 
 // show brings the log to the bucket, and makes sure that its checkpoint is locked there.
 func (b *bucket) show(ctx context.Context) (int64, error) {
@@ -192,9 +199,12 @@ func (b *bucket) dropParts(string) error { return nil }
 // answered is what the store answered, without what differs each time. A key that is not there is fs.ErrNotExist.
 func answered(err error) error {
 	var answer smithy.APIError
+	var response *smithyhttp.ResponseError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &response) && response.Response != nil && response.Response.Header.Get("X-Amz-Delete-Marker") == "true":
+		return fmt.Errorf("%w: what lay there was deleted, and its versions stay below the mark; have the mark taken away", errOtherLog)
 	case !errors.As(err, &answer):
 		return fmt.Errorf("it cannot be reached: %w", err)
 	case answer.ErrorCode() == "NoSuchKey":

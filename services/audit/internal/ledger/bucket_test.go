@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,6 +23,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/ids"
 	base "headgate.dev/libs/ledger"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/audit/internal/ledger"
@@ -150,13 +150,14 @@ func theLogIsInTheBucket(t *testing.T, o *objects) {
 	}
 }
 
-// Who runs the ledger, and has its key, puts another log there: what was there before cannot be taken away, and the verifier holds the other against it.
+// Somebody puts something else there: what was there before cannot be taken away, and the ledger tells of it and does not write over it.
 func whatIsLockedStays(t *testing.T, o *objects) {
 	bucket := o.bucket(true)
 	cfg := ledger.Config{Dir: t.TempDir(), CheckpointEvery: 5 * time.Millisecond, Bucket: bucket}
 	l := open(t, cfg)
-	grown(t, l, &writer{name: "edge"}, 5)
-	showing(t, l)
+	w := &writer{name: "edge"}
+	grown(t, l, w, 5)
+	told := showing(t, l)
 	seen := o.until(bucket, 5)
 	key := aws.String(bucket.Prefix + "/checkpoint")
 	before, err := o.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &bucket.Name, Key: key})
@@ -179,6 +180,21 @@ func whatIsLockedStays(t *testing.T, o *objects) {
 	defer func() { _ = kept.Body.Close() }()
 	if data, err := io.ReadAll(kept.Body); err != nil || string(data) != seen {
 		t.Errorf("%s, %v", data, err)
+	}
+	grown(t, l, w, 1) // the ledger does not write over the other
+	another(t, told, "another log is published there")
+}
+
+// another wants one alert that somebody outside knows another log, for that reason.
+func another(t *testing.T, told alerts, why string) {
+	t.Helper()
+	select {
+	case ev := <-told:
+		if !ev.GetAlert() || ev.GetAction() != "ledger-witness" || !strings.Contains(ev.GetDecision().GetSentence(), "it knows another log: ") || !strings.Contains(ev.GetDecision().GetSentence(), why) {
+			t.Errorf("%v, want %q", ev, why)
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("nobody was told: %s", why)
 	}
 }
 
@@ -217,16 +233,9 @@ func theBucketKnowsAnotherLog(t *testing.T, o *objects) {
 	cfg.Dir = older
 	other := open(t, cfg)
 	told := showing(t, other)
-	select {
-	case ev := <-told:
-		if !ev.GetAlert() || ev.GetAction() != "ledger-witness" || !strings.Contains(ev.GetDecision().GetSentence(), "s3://"+bucket.Name+"/acme/log: it knows another log: it has a checkpoint of 10 records and this ledger has 5") {
-			t.Errorf("%v", ev)
-		}
-	case <-time.After(time.Minute):
-		t.Fatal("nobody was told that the ledger lost records")
-	}
+	another(t, told, "s3://"+bucket.Name+"/acme/log: it knows another log: it has a checkpoint of 10 records and this ledger has 5")
 	grown(t, other, &writer{name: "forger"}, 6) // ahead of it by now, and of other records
-	time.Sleep(100 * time.Millisecond)
+	other.ShowLast(t.Context())                 // once more, to its end
 	if now := o.until(bucket, 10); now != seen {
 		t.Errorf("the evidence was written over: %s", now)
 	}
@@ -288,6 +297,20 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
+// A deletion without a version leaves a mark, as the store says with its answer (moto does not): the ledger tells of it and does not begin anew below it.
+func TestACheckpointThatWasDeletedIsAnAlert(t *testing.T) {
+	o := with(t, newShelf(t).server.URL)
+	bucket := o.bucket(true)
+	l := open(t, ledger.Config{Dir: t.TempDir(), CheckpointEvery: 5 * time.Millisecond, Bucket: bucket})
+	grown(t, l, &writer{name: "edge"}, 5)
+	told := showing(t, l)
+	o.until(bucket, 5)
+	if _, err := o.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &bucket.Name, Key: aws.String(bucket.Prefix + "/checkpoint")}); err != nil {
+		t.Fatal(err)
+	}
+	another(t, told, "was deleted")
+}
+
 func TestABucketGetsWhatItMissedWhileItWasAway(t *testing.T) {
 	shelf := newShelf(t)
 	o := with(t, shelf.server.URL)
@@ -329,11 +352,14 @@ func TestTheEndOfTheServiceWaitsForTheBucketButNotForever(t *testing.T) {
 	grown(t, l, w, 3)
 	l.ShowLast(t.Context())
 	o.until(bucket, 3)
-	shelf.set(func() { shelf.down = true })
+	shelf.hang(true)
+	defer shelf.hang(false)
 	grown(t, l, w, 3)
-	l.ShowLast(t.Context()) // returns
-	shelf.set(func() { shelf.down = false })
-	o.until(bucket, 3)
+	began := time.Now()
+	l.ShowLast(t.Context())
+	if took := time.Since(began); took > 15*time.Second { // one request alone has 20
+		t.Errorf("it waited for %v", took)
+	}
 }
 
 // A folder that knows another log is an alert, too, once.
@@ -358,7 +384,14 @@ func TestAFolderThatKnowsAnotherLogIsAnAlert(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("nobody was told")
 	}
-	time.Sleep(100 * time.Millisecond) // twenty more tries
+	for i := range int64(5) { // five more tries, each after a signature
+		add(t, l, (&writer{name: ids.New()}).many(1)...)
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			if signed, _ := l.Signed(); signed.Size == 8+i {
+				break
+			}
+		}
+	}
 	if len(told) > 0 || strings.Count(said.String(), "another log") != 1 {
 		t.Errorf("said more than once: %d alerts, %s", len(told), said.String())
 	}
@@ -401,104 +434,4 @@ func TestABucketsConfigurationIsChecked(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-}
-
-// shelf speaks as much of S3 as the ledger and its tests ask, versions and locks among it, and fails when it is told.
-type shelf struct {
-	server *httptest.Server
-
-	mu                 sync.Mutex
-	locks              map[string]bool     // of a bucket
-	versions           map[string][]object // of bucket/key, the newest last
-	down, forgetsLocks bool
-}
-
-type object struct {
-	data        []byte
-	mode, until string
-}
-
-func newShelf(t *testing.T) *shelf {
-	t.Helper()
-	s := &shelf{locks: map[string]bool{}, versions: map[string][]object{}}
-	s.server = httptest.NewServer(s)
-	t.Cleanup(s.server.Close)
-	return s
-}
-
-func (s *shelf) set(change func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change()
-}
-
-func (s *shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	path := strings.TrimPrefix(r.URL.Path, "/")
-	bucket, key, _ := strings.Cut(path, "/")
-	switch {
-	case s.down:
-		refuse(w, http.StatusServiceUnavailable, "SlowDown", "Reduce your request rate.")
-	case !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 "):
-		refuse(w, http.StatusForbidden, "AccessDenied", "Sign it.")
-	case key == "":
-		s.locks[bucket] = r.Header.Get("x-amz-bucket-object-lock-enabled") == "true"
-	case r.Method == http.MethodPut:
-		s.put(w, r, bucket, path)
-	default:
-		s.give(w, r, path)
-	}
-}
-
-func (s *shelf) put(w http.ResponseWriter, r *http.Request, bucket, path string) {
-	data, err := io.ReadAll(r.Body)
-	made := object{data: data, mode: r.Header.Get("x-amz-object-lock-mode"), until: r.Header.Get("x-amz-object-lock-retain-until-date")}
-	switch {
-	case err != nil:
-		refuse(w, http.StatusBadRequest, "IncompleteBody", err.Error())
-		return
-	case made.mode != "" && r.Header.Get("x-amz-sdk-checksum-algorithm") == "":
-		refuse(w, http.StatusBadRequest, "InvalidRequest", "Content-MD5 or x-amz-sdk-checksum-algorithm header required.")
-		return
-	case made.mode != "" && !s.locks[bucket]:
-		refuse(w, http.StatusBadRequest, "InvalidRequest", "Bucket is missing Object Lock Configuration")
-		return
-	case s.forgetsLocks:
-		made.mode, made.until = "", ""
-	}
-	s.versions[path] = append(s.versions[path], made)
-	w.Header().Set("x-amz-version-id", fmt.Sprint(len(s.versions[path])))
-}
-
-func (s *shelf) give(w http.ResponseWriter, r *http.Request, path string) {
-	version := len(s.versions[path])
-	if asked := r.URL.Query().Get("versionId"); asked != "" {
-		_, _ = fmt.Sscan(asked, &version)
-	}
-	if version < 1 || version > len(s.versions[path]) {
-		refuse(w, http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
-		return
-	}
-	o := s.versions[path][version-1]
-	if r.Method == http.MethodDelete && o.mode == "" {
-		s.versions[path] = append(s.versions[path][:version-1], s.versions[path][version:]...)
-		return
-	}
-	if r.Method == http.MethodDelete {
-		refuse(w, http.StatusForbidden, "AccessDenied", "Access Denied because object protected by object lock.")
-		return
-	}
-	w.Header().Set("x-amz-version-id", fmt.Sprint(version))
-	if o.mode != "" {
-		w.Header().Set("x-amz-object-lock-mode", o.mode)
-		w.Header().Set("x-amz-object-lock-retain-until-date", o.until)
-	}
-	_, _ = w.Write(o.data)
-}
-
-func refuse(w http.ResponseWriter, status int, code, message string) {
-	w.Header().Set("Content-Type", "application/xml")
-	w.WriteHeader(status)
-	_, _ = fmt.Fprintf(w, "<Error><Code>%s</Code><Message>%s</Message></Error>", code, message)
 }

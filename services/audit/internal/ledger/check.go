@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+	"google.golang.org/protobuf/proto"
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/journal"
@@ -219,11 +220,11 @@ func (l *Ledger) Watch(ctx context.Context, journal record.Sink) error {
 			return nil
 		case why := <-l.stood:
 			timer.Stop()
-			l.tell(ctx, why, journal)
+			l.tell(ctx, journal, "the ledger stands still", standing(why))
 			continue
-		case why := <-l.other:
+		case other := <-l.other:
 			timer.Stop()
-			l.accused("every folder", why, journal)
+			l.accused(ctx, "the folder "+other.by.String(), other.why, journal)
 			continue
 		case <-timer.C:
 		}
@@ -233,27 +234,27 @@ func (l *Ledger) Watch(ctx context.Context, journal record.Sink) error {
 	}
 }
 
-// tell writes that the ledger stands still. The journal may be on the same full disk: it is tried again until it takes that, or ctx ends.
-func (l *Ledger) tell(ctx context.Context, why error, sink record.Sink) {
+// tell writes an alert. The journal may be on the same full disk: it is tried again until it takes that, or ctx ends.
+func (l *Ledger) tell(ctx context.Context, sink record.Sink, what string, alert *eventsv1.Event) {
 	for {
-		err := standing(why, sink)
+		err := sink.Append(proto.CloneOf(alert), journal.Spool)
 		if err == nil {
 			return
 		}
-		l.log.Error("that the ledger stands still could not be recorded", "cause", err)
+		l.log.Error("an alert could not be recorded; it is tried again", "alert", what, "cause", err)
 		if !clock.Sleep(ctx, tellPause) {
 			return
 		}
 	}
 }
 
-// standing writes that records wait before the ledger. The event waits there too, and goes to the alerts on its own way.
-func standing(why error, sink record.Sink) error {
-	return sink.Append(&eventsv1.Event{
+// standing says that records wait before the ledger. The event waits there too, and goes to the alerts on its own way.
+func standing(why error) *eventsv1.Event {
+	return &eventsv1.Event{
 		Action: record.LedgerStands, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Alert: true, Tenant: ownTenant, Principal: record.Service("audit"),
 		Decision: &eventsv1.Decision{Stage: "self-check",
 			Sentence: "the ledger takes no records, which wait in Kafka and are tried again. " + why.Error()},
-	}, journal.Spool)
+	}
 }
 
 // untilCheck is how long it is to the next check; never nothing, so that a check that ends within its minute does not begin again.

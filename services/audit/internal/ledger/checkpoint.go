@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,7 +82,7 @@ func (l *Ledger) Checkpoint() error {
 	if err := l.signGrown(); err != nil {
 		return err
 	}
-	return l.publish(l.folders)
+	return errors.Join(slices.Collect(maps.Values(l.publish(l.folders)))...)
 }
 
 // Sign signs the log as it is, when it has grown, and publishes that below its own directory, so that both say the same; the other places have time until the next checkpoint.
@@ -89,7 +90,8 @@ func (l *Ledger) Sign() error {
 	if err := l.signGrown(); err != nil {
 		return err
 	}
-	return l.publish(l.folders[:1])
+	own := l.folders[0]
+	return l.publish(l.folders[:1])[own]
 }
 
 func (l *Ledger) signGrown() error {

@@ -29,10 +29,18 @@ type history struct {
 
 // openHistory opens the history of a ledger; one that is not there has no lines.
 func openHistory(dir string) (*history, error) {
-	file, err := os.Open(filepath.Join(dir, historyFile))
+	path := filepath.Join(dir, historyFile)
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &history{lines: bufio.NewReader(bytes.NewReader(nil))}, nil
 	}
+	if err == nil {
+		err = base.Regular(historyFile, info)
+	}
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

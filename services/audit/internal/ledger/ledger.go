@@ -125,8 +125,8 @@ type Ledger struct {
 	growMu sync.Mutex
 	grown  chan struct{}
 	due    chan struct{}
-	stood  chan error // why the ledger began to stand still, until Watch has told it
-	other  chan error // that a folder has another log, likewise
+	stood  chan error   // why the ledger began to stand still, until Watch has told it
+	other  chan foreign // a folder that has another log, likewise
 }
 
 // Open takes the directory, repairs what a crash left behind and makes sure that the records are those that the last checkpoint signs.
@@ -142,7 +142,7 @@ func Open(cfg Config, log *slog.Logger, now clock.Now) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{cfg: cfg, log: log, now: now, lock: lock, grown: make(chan struct{}), due: make(chan struct{}, 1), stood: make(chan error, 1), other: make(chan error, 1), shown: newShown()}
+	l := &Ledger{cfg: cfg, log: log, now: now, lock: lock, grown: make(chan struct{}), due: make(chan struct{}, 1), stood: make(chan error, 1), other: make(chan foreign, 1), shown: newShown()}
 	if err := l.open(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -284,7 +284,7 @@ func (l *Ledger) grew(size int64) {
 func (l *Ledger) Run(ctx context.Context) error {
 	ticker := time.NewTicker(l.cfg.CheckpointEvery)
 	defer ticker.Stop()
-	var failed error // what was said last
+	said := map[folder]error{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -292,23 +292,42 @@ func (l *Ledger) Run(ctx context.Context) error {
 		case <-ticker.C:
 		case <-l.due:
 		}
-		err := l.Checkpoint()
-		if err != nil && !alike(failed, err) {
-			l.log.Error("the ledger could not be signed, or not be published everywhere; that is tried again", "cause", err)
-			l.foreign(err)
+		if err := l.signGrown(); err != nil {
+			l.log.Error("the ledger could not be signed", "cause", err)
+			continue
 		}
-		failed = err
+		l.complain(l.publish(l.folders), said)
 	}
 }
 
-// foreign has Watch record that a folder has another log.
-func (l *Ledger) foreign(why error) {
-	if !errors.Is(why, errOtherLog) {
-		return
+// complain says once of each folder why it could not be published to; what was said last is kept.
+func (l *Ledger) complain(failed, said map[folder]error) {
+	for _, f := range l.folders {
+		why := failed[f]
+		if why == nil || alike(said[f], why) {
+			said[f] = why
+			continue
+		}
+		if !errors.Is(why, errOtherLog) || l.tellOf(foreign{by: f, why: why}) {
+			l.log.Error("the ledger could not be published; that is tried again", "folder", f, "cause", why)
+			said[f] = why
+		}
 	}
+}
+
+// foreign is a folder that has another log.
+type foreign struct {
+	by  folder
+	why error
+}
+
+// tellOf has Watch record that a folder has another log; false while it is at the one before.
+func (l *Ledger) tellOf(other foreign) bool {
 	select {
-	case l.other <- why:
-	default: // the one before is not recorded yet
+	case l.other <- other:
+		return true
+	default:
+		return false
 	}
 }
 

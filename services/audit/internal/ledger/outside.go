@@ -8,7 +8,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"headgate.dev/libs/journal"
 	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 )
@@ -107,7 +106,7 @@ func (l *Ledger) showAgain(ctx context.Context, o outsider, shown prometheus.Gau
 			wait = min(2*wait, longestWait)
 			if !alike(failed, err) {
 				l.log.Error("the log's checkpoint was not taken outside; it is tried again", "by", o.String(), "cause", err)
-				l.accused(o.String(), err, sink)
+				l.accused(ctx, o.String(), err, sink)
 			}
 			failed = err
 		default:
@@ -137,15 +136,12 @@ func alike(before, now error) bool {
 }
 
 // accused records the word of somebody outside that this is another log: either this one was changed, or they were shown another.
-func (l *Ledger) accused(by string, why error, sink record.Sink) {
+func (l *Ledger) accused(ctx context.Context, by string, why error, sink record.Sink) {
 	if !errors.Is(why, errOtherLog) {
 		return
 	}
-	err := sink.Append(&eventsv1.Event{
+	l.tell(ctx, sink, "somebody outside knows another log", &eventsv1.Event{
 		Action: otherLogAction, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Tenant: ownTenant, Principal: record.Service("audit"), Alert: true,
 		Decision: &eventsv1.Decision{Stage: "witness", Sentence: "The log's checkpoint was not taken by " + by + ": " + why.Error() + ". Keep the ledger's folder for an investigation and compare it with what was published."},
-	}, journal.Spool)
-	if err != nil {
-		l.log.Error("that somebody outside knows another log could not be recorded", "cause", err)
-	}
+	})
 }

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,21 +55,21 @@ func (f folder) dropParts(name string) error { return os.RemoveAll(f.path(name) 
 
 func (f folder) path(name string) string { return filepath.Join(string(f), filepath.FromSlash(name)) }
 
-// publish brings the last checkpoint and its tiles to these folders, whichever of them fail. Records are appended meanwhile: what a checkpoint signs stays as it is.
-func (l *Ledger) publish(to []folder) error {
+// publish brings the last checkpoint and its tiles to these folders, and tells which of them failed. Records are appended meanwhile: what a checkpoint signs stays as it is.
+func (l *Ledger) publish(to []folder) map[folder]error {
 	l.publishing.Lock()
 	defer l.publishing.Unlock()
 	log, is := l.published()
 	if !is {
 		return nil
 	}
-	var errs []error
+	failed := map[folder]error{}
 	for _, f := range to {
 		if err := log.bring(context.Background(), f); err != nil {
-			errs = append(errs, fmt.Errorf("ledger: publish to %s: %w", f, err))
+			failed[f] = fmt.Errorf("ledger: publish to %s: %w", f, err)
 		}
 	}
-	return errors.Join(errs...)
+	return failed
 }
 
 // published is a log as it was when it was signed last.
@@ -102,11 +103,11 @@ func (log published) bring(ctx context.Context, p place) error {
 		return err
 	}
 	for i, word := range log.handovers {
-		if err := p.write(ctx, fmt.Sprintf(base.HandoverFile, i+1), []byte(word)); err != nil {
+		if err := writeChanged(ctx, p, fmt.Sprintf(base.HandoverFile, i+1), []byte(word)); err != nil {
 			return err
 		}
 	}
-	if err := p.write(ctx, base.PublicKeyFile, []byte(log.public+"\n")); err != nil {
+	if err := writeChanged(ctx, p, base.PublicKeyFile, []byte(log.public+"\n")); err != nil {
 		return err
 	}
 	return p.write(ctx, base.CheckpointFile, []byte(log.last.Note))
@@ -164,10 +165,30 @@ func (log published) bringTile(ctx context.Context, p place, t tlog.Tile) error 
 	return writeTile(ctx, p, t, bundle)
 }
 
+// writeTile writes a tile. A whole one may be there from a try that broke off: an object store keeps every version of what is written, so it is not written again.
 func writeTile(ctx context.Context, p place, t tlog.Tile, data []byte) error {
 	name := base.TilePath(t)
-	if err := p.write(ctx, name, data); err != nil || t.W < 1<<base.TileHeight {
+	if t.W < 1<<base.TileHeight {
+		return p.write(ctx, name, data)
+	}
+	there, err := p.read(ctx, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = p.write(ctx, name, data)
+	case err == nil && !bytes.Equal(there, data):
+		err = fmt.Errorf("%w: its %s is another; keep both for an investigation", errOtherLog, name)
+	}
+	if err != nil {
 		return err
 	}
 	return p.dropParts(name)
+}
+
+// writeChanged writes what is not there as it should be.
+func writeChanged(ctx context.Context, p place, name string, data []byte) error {
+	there, err := p.read(ctx, name)
+	if err == nil && bytes.Equal(there, data) || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return p.write(ctx, name, data)
 }

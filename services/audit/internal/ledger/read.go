@@ -70,7 +70,8 @@ func (v *View) Subtrees(first, end int64) ([]tlog.Hash, error) {
 // timesRead is how many blocks' times are read at once: a ledger of ten million records has forty thousand.
 const timesRead = 4096
 
-// Since is where the first record may stand that is not from before an instant; the size when there is none. It reads the times of blocks alone, many at once.
+// Since is where the first record may stand that is not from before an instant; the size when there is none. It reads the times of blocks alone, many at once. Those of
+// a last block that is not whole change as the log grows, and are not believed: the answer is always the same.
 func (v *View) Since(instant time.Time) (int64, error) {
 	blocks := (v.Size + BlockSize - 1) / BlockSize
 	for first := int64(0); first < blocks; first += timesRead {
@@ -79,8 +80,9 @@ func (v *View) Since(instant time.Time) (int64, error) {
 			return 0, wrap("read times", err)
 		}
 		for i := range int64(len(some)) / blockBytes {
-			if to := int64(binary.BigEndian.Uint64(some[i*blockBytes+8:])); !latest(to).Before(instant) {
-				return (first + i) * BlockSize, nil
+			to := int64(binary.BigEndian.Uint64(some[i*blockBytes+8:]))
+			if end := (first + i + 1) * BlockSize; end > v.Size || !latest(to).Before(instant) {
+				return end - BlockSize, nil
 			}
 		}
 	}

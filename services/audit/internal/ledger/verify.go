@@ -312,7 +312,7 @@ func (v *verifier) files() (*files, error) {
 // signed, or have signed more since the history was read.
 func (v *verifier) published() error {
 	place := os.DirFS(filepath.Join(v.dir, publicDir))
-	before, _ := fs.ReadFile(place, base.CheckpointFile)
+	before, _ := base.ReadFile(place, base.CheckpointFile, base.MaxNote)
 	below, err := base.VerifyTiles(place, v.keys)
 	if err != nil {
 		return err
@@ -337,22 +337,23 @@ func (v *verifier) published() error {
 
 // sameKeys holds the key and the handovers that are published against the ledger's own. They are written before the checkpoint is.
 func (v *verifier) sameKeys(place fs.FS) error {
-	if text, err := fs.ReadFile(place, base.CheckpointFile); err != nil || string(text) != v.last.Note {
+	if text, err := base.ReadFile(place, base.CheckpointFile, base.MaxNote); err != nil || string(text) != v.last.Note {
 		return nil // told already, or a service goes on
 	}
 	own := os.DirFS(v.dir)
 	for n, name := 0, base.PublicKeyFile; ; n, name = n+1, fmt.Sprintf(base.HandoverFile, n+handoverFirst) {
-		want, err := fs.ReadFile(own, name)
+		want, err := base.ReadFile(own, name, base.MaxNote)
 		if errors.Is(err, fs.ErrNotExist) && n > 0 {
 			return nil
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		got, err := fs.ReadFile(place, name)
+		got, err := base.ReadFile(place, name, base.MaxNote)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			v.report.Problem("%s/%s is missing: it was dropped", publicDir, name)
+		case base.IsOdd(err): // told already
 		case err != nil:
 			return err
 		case !bytes.Equal(got, want):
@@ -364,7 +365,7 @@ func (v *verifier) sameKeys(place fs.FS) error {
 // changes reports whether another checkpoint is published within a moment.
 func changes(place fs.FS, before []byte) (changed bool) {
 	base.Await(func() bool {
-		now, err := fs.ReadFile(place, base.CheckpointFile)
+		now, err := base.ReadFile(place, base.CheckpointFile, base.MaxNote)
 		changed = err == nil && !bytes.Equal(now, before)
 		return changed
 	})

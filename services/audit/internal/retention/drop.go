@@ -18,8 +18,9 @@ const ownTenant = "system"
 
 // Index is what records are dropped from.
 type Index interface {
-	// Drop takes a tenant's records from before an instant out, and answers how many they were. Drop again after an error.
-	Drop(ctx context.Context, tenant string, before time.Time) (int64, error)
+	// Drop takes a tenant's records from before an instant out, and answers how many they were. Each batch is done by within, which may refuse it. Drop again after
+	// an error.
+	Drop(ctx context.Context, tenant string, before time.Time, within func(batch func() error) error) (int64, error)
 }
 
 // Sweeper drops each day what may go.
@@ -80,7 +81,7 @@ func (s Sweeper) Sweep(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// one records before it drops: what goes must be known even if the drop is cut short. Under a hold nothing goes.
+// one records before it drops: what goes must be known even if the drop is cut short. Under a hold nothing goes, and one that begins meanwhile ends the drop.
 func (s Sweeper) one(ctx context.Context, tenant string) error {
 	rule, err := s.Store.Rule(ctx, tenant)
 	if err != nil {
@@ -102,7 +103,10 @@ func (s Sweeper) one(ctx context.Context, tenant string) error {
 	if err := note(eventsv1.Outcome_OUTCOME_UNKNOWN, "records from before "+until+" are dropped from the index"); err != nil {
 		return err
 	}
-	n, err := s.Index.Drop(ctx, tenant, before)
+	n, err := s.Index.Drop(ctx, tenant, before, func(batch func() error) error { return s.Store.unheld(ctx, tenant, batch) })
+	if errors.Is(err, errHeld) {
+		return note(eventsv1.Outcome_OUTCOME_FAILURE, fmt.Sprintf("not all records from before %s were dropped from the index, %d were: %s", until, n, errHeld))
+	}
 	if err != nil {
 		return errors.Join(err, note(eventsv1.Outcome_OUTCOME_FAILURE, "not all records from before "+until+" could be dropped from the index: "+err.Error()))
 	}

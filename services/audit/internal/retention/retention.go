@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/hidden"
 	"headgate.dev/libs/ids"
 	"headgate.dev/libs/sealed"
 	"headgate.dev/libs/sqlstore"
@@ -67,6 +69,8 @@ type Store struct {
 	db  *sqlstore.DB
 	cfg Config
 	now clock.Now
+	// holding is held while a hold begins, and while a batch of records is dropped that no hold keeps.
+	holding sync.Mutex
 }
 
 // New takes a database that has the migrations.
@@ -126,6 +130,12 @@ func (s *Store) Set(ctx context.Context, tenant string, change Change, first fun
 	return next, nil
 }
 
+// Says reports whether a reason has as much as a word that one can read.
+func Says(reason string) bool {
+	const fewest = 3
+	return hidden.Legible(reason) >= fewest
+}
+
 // next is the rule that one in force may become.
 func (s *Store) next(now Rule, c Change) (Rule, error) {
 	next := Rule{Classes: s.with(c.Add), Days: c.Days}
@@ -143,8 +153,8 @@ func (s *Store) next(now Rule, c Change) (Rule, error) {
 	if err := next.check(); err != nil {
 		return Rule{}, err
 	}
-	if c.Operator && now.Lowers(next) && strings.TrimSpace(c.Reason) == "" {
-		return Rule{}, fault.Invalid("reason: the tenant's records would be kept for less time than until now. Say why; it is recorded, and an alert.")
+	if c.Operator && now.Lowers(next) && !Says(c.Reason) {
+		return Rule{}, fault.Invalid("reason: the tenant's records would be kept for less time than until now. Say why, in words that can be read; it is recorded, and an alert.")
 	}
 	return next, nil
 }
@@ -175,8 +185,10 @@ type Hold struct {
 	ReleasedBy   string
 }
 
-// Add begins a hold.
+// Add begins a hold. What takes records away waits for it, or it for that.
 func (s *Store) Add(ctx context.Context, h Hold) (Hold, error) {
+	s.holding.Lock()
+	defer s.holding.Unlock()
 	h.ID, h.At = ids.New(), s.now().UTC()
 	_, err := s.db.Exec(ctx, "INSERT INTO legal_holds (id, tenant, kind, name, reason, made_by, made_at, released_by, released_at) VALUES (?, ?, ?, ?, ?, ?, ?, '', '')",
 		h.ID, h.Tenant, h.Kind, h.Name, h.Reason, h.By, sqlstore.Time(h.At))
@@ -186,21 +198,52 @@ func (s *Store) Add(ctx context.Context, h Hold) (Hold, error) {
 	return h, nil
 }
 
-// Release ends a hold; fault.NotFound when the tenant has none of that id that still holds.
+// Release ends a hold; fault.NotFound when the tenant has none of that id that still holds. Whom it was of is forgotten, for who is erased must not be named here: the
+// record has their keys.
 func (s *Store) Release(ctx context.Context, tenant, id, by string) error {
-	done, err := s.db.Exec(ctx, "UPDATE legal_holds SET released_by = ?, released_at = ? WHERE tenant = ? AND id = ? AND released_at = ''", by, sqlstore.Time(s.now()), tenant, id)
+	return s.db.Tx(ctx, func(tx *sqlstore.Tx) error {
+		if err := tx.Overwrite(ctx); err != nil {
+			return err
+		}
+		done, err := tx.Exec(ctx, "UPDATE legal_holds SET name = '', released_by = ?, released_at = ? WHERE tenant = ? AND id = ? AND released_at = ''", by, sqlstore.Time(s.now()), tenant, id)
+		if err != nil {
+			return fmt.Errorf("release a hold: %w", err)
+		}
+		if n, err := done.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, noHold(tenant, id))
+		}
+		return nil
+	})
+}
+
+// Hold is one that still holds; fault.NotFound when the tenant has none of that id.
+func (s *Store) Hold(ctx context.Context, tenant, id string) (Hold, error) {
+	all, err := s.Holds(ctx, tenant)
 	if err != nil {
-		return fmt.Errorf("release a hold: %w", err)
+		return Hold{}, err
 	}
-	if n, err := done.RowsAffected(); err != nil || n == 0 {
-		return errors.Join(err, fault.NotFound("No hold %s holds in tenant %s. `headgate audit hold list` shows those that do.", id, tenant))
+	if at := slices.IndexFunc(all, func(h Hold) bool { return h.ID == id }); at >= 0 {
+		return all[at], nil
 	}
-	return nil
+	return Hold{}, noHold(tenant, id)
+}
+
+func noHold(tenant, id string) error {
+	return fault.NotFound("No hold %s holds in tenant %s. `headgate audit hold list` shows those that do.", id, tenant)
 }
 
 // Holds are a tenant's that still hold, oldest first.
 func (s *Store) Holds(ctx context.Context, tenant string) ([]Hold, error) {
-	rows, err := s.db.Query(ctx, "SELECT id, tenant, kind, name, reason, made_by, made_at FROM legal_holds WHERE tenant = ? AND released_at = '' ORDER BY made_at, id", tenant)
+	return holds(ctx, s.db, tenant)
+}
+
+// querier is a database or one of its transactions.
+type querier interface {
+	Query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func holds(ctx context.Context, db querier, tenant string) ([]Hold, error) {
+	rows, err := db.Query(ctx, "SELECT id, tenant, kind, name, reason, made_by, made_at FROM legal_holds WHERE tenant = ? AND released_at = '' ORDER BY made_at, id", tenant)
 	if err != nil {
 		return nil, fmt.Errorf("read the holds of %s: %w", tenant, err)
 	}
@@ -220,9 +263,33 @@ func (s *Store) Holds(ctx context.Context, tenant string) ([]Hold, error) {
 	return out, rows.Err()
 }
 
-// MayErase refuses while the subject's records are held.
-func (s *Store) MayErase(ctx context.Context, tenant, kind, name string) error {
+// errHeld is that something of a tenant's is held.
+var errHeld = errors.New("a legal hold began meanwhile")
+
+// unheld drops a batch of a tenant's records unless something of the tenant is held: then errHeld. No hold begins before the batch is done.
+func (s *Store) unheld(ctx context.Context, tenant string, batch func() error) error {
+	s.holding.Lock()
+	defer s.holding.Unlock()
 	held, err := s.Holds(ctx, tenant)
+	switch {
+	case err != nil:
+		return err
+	case len(held) > 0:
+		return errHeld
+	default:
+		return batch()
+	}
+}
+
+// MayErase refuses while the subject's records are held. It is asked in the transaction that erases: no hold begins before that ends. What Release left of
+// names in earlier versions goes with it.
+func (s *Store) MayErase(ctx context.Context, tx *sqlstore.Tx, tenant, kind, name string) error {
+	if s.db.Driver() == sqlstore.Postgres { // SQLite has one writer
+		if _, err := tx.Exec(ctx, "LOCK TABLE legal_holds IN SHARE ROW EXCLUSIVE MODE"); err != nil {
+			return fmt.Errorf("wait for new holds: %w", err)
+		}
+	}
+	held, err := holds(ctx, tx, tenant)
 	if err != nil {
 		return err
 	}
@@ -231,6 +298,9 @@ func (s *Store) MayErase(ctx context.Context, tenant, kind, name string) error {
 			return fault.New(faultv1.Reason_REASON_CONFLICT,
 				"Nothing is erased: the records are under the legal hold %s since %s. Release it first, if it may be: headgate audit hold release %s.", h.ID, h.At.Format(time.DateOnly), h.ID)
 		}
+	}
+	if _, err := tx.Exec(ctx, "UPDATE legal_holds SET name = '' WHERE tenant = ? AND released_at <> '' AND name <> ''", tenant); err != nil {
+		return fmt.Errorf("forget whom released holds were of: %w", err)
 	}
 	return nil
 }

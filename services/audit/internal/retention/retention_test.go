@@ -26,12 +26,20 @@ var today = time.Date(2026, 11, 28, 9, 0, 0, 0, time.UTC)
 
 func each(t *testing.T, cfg retention.Config, run func(t *testing.T, s *retention.Store)) {
 	t.Helper()
+	eachIn(t, cfg, func(t *testing.T, s *retention.Store, _ *sqlstore.DB) {
+		t.Helper()
+		run(t, s)
+	})
+}
+
+func eachIn(t *testing.T, cfg retention.Config, run func(t *testing.T, s *retention.Store, db *sqlstore.DB)) {
+	t.Helper()
 	migrations, err := retention.Migrations()
 	if err != nil {
 		t.Fatal(err)
 	}
 	sqltest.Each(t, migrations, func(t *testing.T, db *sqlstore.DB) {
-		run(t, retention.New(db, cfg, func() time.Time { return today }))
+		run(t, retention.New(db, cfg, func() time.Time { return today }), db)
 	})
 }
 
@@ -92,6 +100,7 @@ func TestFloorsCannotBeLowered(t *testing.T) {
 			{"for good, without the class, by an administrator", retention.Change{Drop: []string{"hipaa"}}, faultv1.Reason_REASON_ROLE_REQUIRED, "hipaa"},
 			{"without the class, by the operator, without a reason", retention.Change{Days: 400, Drop: []string{"hipaa"}, Operator: true}, faultv1.Reason_REASON_INVALID, "Say why"},
 			{"for good, without the class, without a reason", retention.Change{Drop: []string{"hipaa"}, Operator: true, Reason: " "}, faultv1.Reason_REASON_INVALID, "Say why"},
+			{"for good, without the class, for a reason that nobody sees", retention.Change{Drop: []string{"hipaa"}, Operator: true, Reason: "\u200b\u200b\u200b"}, faultv1.Reason_REASON_INVALID, "can be read"},
 			{"a class that the tenant is not under", retention.Change{Drop: []string{"part-11"}, Operator: true, Reason: "cost"}, faultv1.Reason_REASON_INVALID, "are under: hipaa, soc2"},
 			{"a class of all", retention.Change{Drop: []string{"soc2"}, Operator: true, Reason: "cost"}, faultv1.Reason_REASON_INVALID, "holds for all tenants"},
 			{"a class that is added at once", retention.Change{Add: []string{"hipaa"}, Drop: []string{"hipaa"}, Operator: true, Reason: "cost"}, faultv1.Reason_REASON_INVALID, "at once"},
@@ -147,14 +156,29 @@ func TestEveryClassIsKeptForItsTime(t *testing.T) {
 	}
 }
 
+// shelf drops 7 records in a batch; another one follows where hold is set, which is called within the first and says how to wait until what it began is done.
 type shelf struct {
 	dropped []string
 	err     error
+	hold    func() (wait func())
 }
 
-func (s *shelf) Drop(_ context.Context, tenant string, before time.Time) (int64, error) {
-	s.dropped = append(s.dropped, tenant+" before "+before.Format(time.DateOnly))
-	return 7, s.err
+func (s *shelf) Drop(_ context.Context, tenant string, before time.Time, within func(batch func() error) error) (int64, error) {
+	wait := func() {}
+	err := within(func() error {
+		s.dropped = append(s.dropped, tenant+" before "+before.Format(time.DateOnly))
+		if s.hold != nil {
+			wait = s.hold()
+		}
+		return s.err
+	})
+	if wait(); err != nil || s.hold == nil {
+		return 7, err
+	}
+	return 7, within(func() error {
+		s.dropped = append(s.dropped, "more")
+		return nil
+	})
 }
 
 type sink struct{ events []*eventsv1.Event }
@@ -199,10 +223,45 @@ func TestWhatMayGoIsDroppedAndThatIsRecorded(t *testing.T) {
 	})
 }
 
-func TestAHoldKeepsKeys(t *testing.T) {
+func TestAHoldThatBeginsWhileRecordsAreDroppedEndsThat(t *testing.T) {
 	each(t, retention.Config{}, func(t *testing.T, s *retention.Store) {
+		if _, err := set(t, s, "acme", retention.Change{Days: 400}); err != nil {
+			t.Fatal(err)
+		}
+		index, records := &shelf{}, &sink{}
+		index.hold = func() func() {
+			held := make(chan error, 1)
+			go func() {
+				_, err := s.Add(context.Background(), retention.Hold{Tenant: "acme", Reason: "case 7", By: "sofia"})
+				held <- err
+			}()
+			select {
+			case err := <-held:
+				t.Errorf("a hold began while a batch was dropped: %v", err)
+				held <- err
+			case <-time.After(100 * time.Millisecond):
+			}
+			return func() {
+				if err := <-held; err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		night := retention.Sweeper{Store: s, Index: index, Sink: records, Log: slog.New(slog.DiscardHandler), Evidence: believed()}
+		if err := night.Sweep(t.Context()); err != nil || len(index.dropped) != 1 {
+			t.Fatalf("%v, %v", index.dropped, err)
+		}
+		last := records.events[len(records.events)-1]
+		if last.GetOutcome() != eventsv1.Outcome_OUTCOME_FAILURE || !strings.Contains(last.GetDecision().GetSentence(), "7 were: a legal hold began") {
+			t.Errorf("%v", last)
+		}
+	})
+}
+
+func TestAHoldKeepsKeys(t *testing.T) {
+	eachIn(t, retention.Config{}, func(t *testing.T, s *retention.Store, db *sqlstore.DB) {
 		may := func(kind, name string) bool {
-			err := s.MayErase(t.Context(), "acme", kind, name)
+			err := db.Tx(t.Context(), func(tx *sqlstore.Tx) error { return s.MayErase(t.Context(), tx, "acme", kind, name) })
 			if err != nil && (!fault.Is(err, faultv1.Reason_REASON_CONFLICT) || !strings.Contains(err.Error(), "headgate audit hold release")) {
 				t.Errorf("%v", err)
 			}

@@ -50,15 +50,11 @@ func (h *Handler) Export(ctx context.Context, in *connect.Request[auditv1.Export
 	return out.flush()
 }
 
-// filter is what the caller asks for with what they may not see taken out.
+// filter is what the caller asks for with what they may not see taken out. What they ask for is noted, also where it is refused.
 func (h *Handler) filter(ctx context.Context, tenant string, f *auditv1.Filter) (base.Filter, error) {
-	tenant, err := rpc.TenantFilter(ctx, tenant)
-	if err != nil {
-		return base.Filter{}, err
-	}
 	out := base.Filter{
-		Tenant: tenant, Person: f.GetPerson(), Agent: f.GetAgent(), Server: f.GetServer(), Tool: f.GetTool(), Effect: f.GetEffect(), Action: f.GetAction(), Text: strings.TrimSpace(f.GetText()),
-		Outcome: f.GetOutcome(), Rule: f.GetRule(), Code: f.GetCode(), Call: f.GetCallId(), Trace: f.GetTraceId(),
+		Tenant: tenant, Person: f.GetPerson(), Agent: f.GetAgent(), Server: f.GetServer(), Tool: f.GetTool(), Effect: f.GetEffect(), Action: f.GetAction(),
+		Text: strings.TrimSpace(f.GetText()), Outcome: f.GetOutcome(), Rule: f.GetRule(), Code: f.GetCode(), Call: f.GetCallId(), Trace: f.GetTraceId(),
 	}
 	if f.GetSince() != nil {
 		out.Since = f.GetSince().AsTime()
@@ -66,8 +62,16 @@ func (h *Handler) filter(ctx context.Context, tenant string, f *auditv1.Filter) 
 	if f.GetUntil() != nil {
 		out.Until = f.GetUntil().AsTime()
 	}
+	rpc.Note(ctx, described(out))
+	var err error
+	if out.Tenant, err = rpc.TenantFilter(ctx, tenant); err != nil {
+		return base.Filter{}, err
+	}
 	if f.GetSince() != nil && f.GetUntil() != nil && !out.Since.Before(out.Until) {
 		return base.Filter{}, fault.Invalid("since: must be before until")
+	}
+	if out.Text != "" && len(record.Phrases(out.Text)) == 0 {
+		return base.Filter{}, fault.Invalid("text: has no letter or number to search for")
 	}
 	return narrow(rpc.CallerFrom(ctx), out)
 }
@@ -110,7 +114,7 @@ func (h *Handler) across(ctx context.Context, f base.Filter, form string, events
 	caller := rpc.CallerFrom(ctx).Person
 	counts := map[string]int{}
 	for _, ev := range events {
-		if ev.GetAction() != record.AuditRead || ev.GetPrincipal().GetPerson() != caller.GetName() {
+		if ev.GetAction() != record.AuditRead || ev.GetPrincipal().GetTenant() != caller.GetTenant() || ev.GetPrincipal().GetPerson() != caller.GetName() {
 			counts[ev.GetTenant()]++
 		}
 	}

@@ -25,15 +25,35 @@ func (h *Handler) AddHold(ctx context.Context, in *connect.Request[auditv1.AddHo
 		return nil, err
 	}
 	of := in.Msg.GetSubject()
+	what, err := h.held(ctx, tenant, of)
+	if err != nil {
+		return nil, err
+	}
 	made, err := h.Retention.Add(ctx, retention.Hold{Tenant: tenant, Kind: of.GetKind(), Name: of.GetName(), Reason: reason, By: rpc.CallerFrom(ctx).Person.GetName()})
 	if err != nil {
 		return nil, err
 	}
 	change := &eventsv1.Change{Kind: "legal-hold", Name: made.ID, Action: "add", Reason: reason}
-	if err := h.did(ctx, "audit-hold", tenant, change, "nothing of what is held is dropped or erased until the hold is released"); err != nil {
+	if err := h.did(ctx, "audit-hold", tenant, change, "a legal hold of "+what+" is made; until it is released nothing of that is dropped or erased"); err != nil {
 		return nil, err // it holds all the same: a hold too many loses nothing
 	}
 	return connect.NewResponse(&auditv1.AddHoldResponse{Hold: hold(made)}), nil
+}
+
+// held says for the record what a hold is of: all of the tenant, or a subject by its keys, as the record names it.
+func (h *Handler) held(ctx context.Context, tenant string, of *auditv1.Subject) (string, error) {
+	if of == nil {
+		return "all of the tenant " + tenant, nil
+	}
+	ids, err := h.Keys.IDs(ctx, tenant, of.GetKind(), of.GetName())
+	switch {
+	case err != nil:
+		return "", err
+	case len(ids) == 0:
+		return "one " + named(of) + " (without a key so far)", nil
+	default:
+		return "one " + named(of) + " (keys " + strings.Join(ids, " ") + ")", nil
+	}
 }
 
 // ListHolds shows those that hold.
@@ -61,18 +81,30 @@ func hold(h retention.Hold) *auditv1.Hold {
 	return out
 }
 
-// ReleaseHold ends one. It is recorded before it ends.
+// ReleaseHold ends one. It is recorded before it ends, and that it ended.
 func (h *Handler) ReleaseHold(ctx context.Context, in *connect.Request[auditv1.ReleaseHoldRequest]) (*connect.Response[auditv1.ReleaseHoldResponse], error) {
 	tenant, reason, err := reasoned(ctx, in.Msg)
 	if err != nil {
 		return nil, err
 	}
-	change := &eventsv1.Change{Kind: "legal-hold", Name: in.Msg.GetId(), Action: "release", Reason: reason}
-	if err := h.did(ctx, "audit-hold", tenant, change, "a legal hold is released"); err != nil {
+	held, err := h.Retention.Hold(ctx, tenant, in.Msg.GetId())
+	if err != nil {
 		return nil, err
 	}
-	if err := h.Retention.Release(ctx, tenant, in.Msg.GetId(), rpc.CallerFrom(ctx).Person.GetName()); err != nil {
+	what, err := h.held(ctx, tenant, hold(held).GetSubject())
+	if err != nil {
 		return nil, err
+	}
+	change := &eventsv1.Change{Kind: "legal-hold", Name: held.ID, Action: "release", Reason: reason}
+	if err := h.keep(ctx, begun("audit-hold", tenant, change, "a legal hold of "+what+" is about to be released")); err != nil {
+		return nil, err
+	}
+	failed := h.Retention.Release(ctx, tenant, held.ID, rpc.CallerFrom(ctx).Person.GetName())
+	if err := h.keep(ctx, ended("audit-hold", tenant, change, "a legal hold of "+what+" is released", failed)); err != nil {
+		return nil, err
+	}
+	if failed != nil {
+		return nil, failed
 	}
 	return connect.NewResponse(&auditv1.ReleaseHoldResponse{}), nil
 }

@@ -51,7 +51,7 @@ func (h *Handler) Search(ctx context.Context, in *connect.Request[auditv1.Search
 	if err != nil {
 		return nil, err
 	}
-	rpc.Note(ctx, described(q.Filter))
+	rpc.Note(ctx, paged(q, in.Msg.GetPageToken())+described(q.Filter))
 	token := tokens{search: fingerprint(q, in.Msg)}
 	if q.After, err = token.open(in.Msg.GetPageToken()); err != nil {
 		return nil, err
@@ -87,6 +87,21 @@ func (h *Handler) query(ctx context.Context, r *auditv1.SearchRequest) (index.Qu
 		q.Limit = defaultPage
 	}
 	return q, nil
+}
+
+// paged says which page of which kinds of records is searched for.
+func paged(q index.Query, token string) string {
+	text := fmt.Sprintf("page of %d", q.Limit)
+	if token != "" {
+		text += fmt.Sprintf(" at %q", token)
+	}
+	if q.Alerts {
+		text += ", alerts alone"
+	}
+	if q.Started {
+		text += ", with the starts of calls"
+	}
+	return text + ", "
 }
 
 // reads reports whether the caller may read others' records: who does holds a right that says so.

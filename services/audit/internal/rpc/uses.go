@@ -18,6 +18,7 @@ const usesAMessage = 500
 
 // ListUses sums up what was called, for those who may read everybody's records.
 func (h *Handler) ListUses(ctx context.Context, in *connect.Request[auditv1.ListUsesRequest], stream *connect.ServerStream[auditv1.ListUsesResponse]) error {
+	rpc.Note(ctx, described(base.Filter{Tenant: in.Msg.GetTenant(), Since: in.Msg.GetSince().AsTime()}))
 	tenant, err := rpc.Tenant(ctx, in.Msg.GetTenant())
 	if err != nil {
 		return err

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -131,7 +134,7 @@ func (s *schema) recased(value any) error {
 		return nil
 	}
 	return fault.New(faultv1.Reason_REASON_ARGUMENTS, "%s was refused: the approved schema writes the name at /%s in another case, and names are case-sensitive. "+
-		"Correct the arguments and call again.", s.tool, clip(strings.Join(place, "/"), 120))
+		"Correct the arguments and call again.", s.tool, shown(place))
 }
 
 // withoutNulls checks once more where null stands for an argument that also travels in a header: there, null is the same as no argument (2026-07-28,
@@ -196,13 +199,17 @@ func decode(arguments json.RawMessage) (value any, same bool, err error) {
 // exactDigits is how many decimal digits a double holds without rounding.
 const exactDigits = 15
 
+// explain says what is wrong. The sentence is recorded: of what the caller chose it shows only what looks like a name.
 func explain(wrong *jsonschema.ValidationError) string {
 	where := "the arguments"
 	if len(wrong.InstanceLocation) > 0 {
-		where = "the argument /" + clip(strings.Join(wrong.InstanceLocation, "/"), 120)
+		where = "the argument /" + shown(wrong.InstanceLocation)
 	}
 	switch k := wrong.ErrorKind.(type) {
 	case *kind.AdditionalProperties:
+		if !allNames(k.Properties) {
+			return "in " + where + " stands an argument that the tool does not have"
+		}
 		return fmt.Sprintf("%s may not have %s, which the approved schema does not know", where, clip(strings.Join(k.Properties, ", "), 120))
 	case *kind.Required:
 		return fmt.Sprintf("%s must have %s", where, clip(strings.Join(k.Missing, ", "), 120))
@@ -212,6 +219,31 @@ func explain(wrong *jsonschema.ValidationError) string {
 		return where + " is not one that the approved schema knows"
 	}
 	return fmt.Sprintf("%s must satisfy %q of the approved schema", where, strings.Join(wrong.ErrorKind.KeywordPath(), "/"))
+}
+
+// longestName is how long a name of an argument is at most that is shown, in characters.
+const longestName = 64
+
+func allNames(names []string) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return !isName(name) })
+}
+
+// isName reports whether something looks like the name of an argument: it is short and has letters, digits and what joins them alone.
+func isName(name string) bool {
+	return name != "" && utf8.RuneCountInString(name) <= longestName && !strings.ContainsFunc(name, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("_-.", r)
+	})
+}
+
+// shown is a place in the arguments, without the names in it that do not look like one.
+func shown(place []string) string {
+	out := slices.Clone(place)
+	for i, name := range out {
+		if !isName(name) {
+			out[i] = "…"
+		}
+	}
+	return clip(strings.Join(out, "/"), 120)
 }
 
 func clip(s string, n int) string {

@@ -45,6 +45,30 @@ func TestT8ArgumentsAreHeldToTheApprovedSchema(t *testing.T) {
 	}
 }
 
+// Names that a caller chose go into the record with the sentence, so that only what looks like a name is shown.
+func TestARefusalShowsOfTheCallersNamesOnlyWhatIsOne(t *testing.T) {
+	const open = `{"type":"object","properties":{"labels":{"type":"object","additionalProperties":{"type":"string"}},"one":{"type":"object","properties":{},"additionalProperties":false}}}`
+	const unknown = "t was refused: in the arguments stands an argument that the tool does not have. Correct the arguments and call again."
+	long := strings.Repeat("x", 65)
+	for arguments, want := range map[string]string{
+		`{"prioritý_1-a.b":1}`:          "t was refused: the arguments may not have prioritý_1-a.b, which the approved schema does not know. Correct the arguments and call again.",
+		`{"` + long[1:] + `":1}`:        "t was refused: the arguments may not have " + long[1:] + ", which the approved schema does not know. Correct the arguments and call again.",
+		`{"` + long + `":1}`:            unknown,
+		`{"ana@acme.example":1}`:        unknown,
+		`{"my password is PW":1}`:       unknown,
+		`{"":1}`:                        unknown,
+		`{"fine":1,"a b":1}`:            unknown,
+		`{"one":{"a b":1}}`:             "t was refused: in the argument /one stands an argument that the tool does not have. Correct the arguments and call again.",
+		`{"labels":{"team":1}}`:         "t was refused: the argument /labels/team must be of type string, not number. Correct the arguments and call again.",
+		`{"labels":{"Ana Smith":1}}`:    "t was refused: the argument /labels/… must be of type string, not number. Correct the arguments and call again.",
+		`{"labels":{"` + long + `":1}}`: "t was refused: the argument /labels/… must be of type string, not number. Correct the arguments and call again.",
+	} {
+		if _, err := compile("t", json.RawMessage(open), nil).Validate(json.RawMessage(arguments)); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", arguments, err, want)
+		}
+	}
+}
+
 func BenchmarkValidate(b *testing.B) {
 	s := compile("t", json.RawMessage(`{"type":"object","properties":{"id":{"type":"string"},"n":{"type":"integer"},"note":{"type":"string"}},"required":["id"]}`), nil)
 	arguments := json.RawMessage(`{"id":"T-1","n":3,"note":"please close"}`)

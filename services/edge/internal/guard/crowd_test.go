@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/flood"
 	"headgate.dev/libs/journal"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -62,25 +63,25 @@ func refusing(at *time.Time) (*Guard, *paper) {
 func TestT22AFloodAtTheDoorDoesNotFillTheJournal(t *testing.T) {
 	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	g, written := refusing(&now)
-	const flood = 5000
-	for range flood {
+	const requests = 5000
+	for range requests {
 		if got := g.Call(t.Context(), &Inbound{Verb: http.MethodPost, Endpoint: "/mcp", IP: "192.0.2.1"}); got.Status != http.StatusUnauthorized {
 			t.Fatalf("answered %d", got.Status)
 		}
 	}
 	g.Call(t.Context(), &Inbound{Verb: http.MethodPost, Endpoint: "/mcp", IP: "192.0.2.2"})
-	if n, _ := written.written("192.0.2.1"); n != knocksAtOnce {
+	if n, _ := written.written("192.0.2.1"); n != flood.AtOnce {
 		t.Errorf("%d records before the count", n)
 	}
 	if n, _ := written.written("192.0.2.2"); n != 1 {
 		t.Error("another address has no record of its own")
 	}
 	written.full = true
-	g.tally()
+	g.crowd.Tally(g.Now(), g.counted)
 	written.full = false
-	now = now.Add(tallyEvery)
-	g.tally()
-	if n, of := written.written("192.0.2.1"); n != knocksAtOnce+1 || of != flood {
+	now = now.Add(flood.Every)
+	g.crowd.Tally(g.Now(), g.counted)
+	if n, of := written.written("192.0.2.1"); n != flood.AtOnce+1 || of != requests {
 		t.Errorf("%d records of %d requests", n, of)
 	}
 	last := written.records[len(written.records)-1]
@@ -88,7 +89,7 @@ func TestT22AFloodAtTheDoorDoesNotFillTheJournal(t *testing.T) {
 		t.Errorf("the count says %v", last)
 	}
 	before := len(written.records)
-	if g.tally(); len(written.records) != before {
+	if g.crowd.Tally(g.Now(), g.counted); len(written.records) != before {
 		t.Error("counted twice")
 	}
 	g.Call(t.Context(), &Inbound{Verb: http.MethodPost, Endpoint: "/mcp", IP: "192.0.2.1"})
@@ -103,50 +104,20 @@ func TestT22ACallerWhoComesTooOftenIsCountedUnderTheirName(t *testing.T) {
 	for i := range 300 {
 		g.Call(t.Context(), &Inbound{Verb: http.MethodPost, Endpoint: "/mcp", Bearer: "ana", IP: fmt.Sprint("192.0.2.", i%200)})
 	}
-	g.tally()
+	g.crowd.Tally(g.Now(), g.counted)
 	last := written.records[len(written.records)-1]
-	if len(written.records) != knocksAtOnce+1 || last.GetRepeats() != 300-knocksAtOnce || last.GetTenant() != "acme" || last.GetPrincipal().GetPerson() != "ana" {
+	if len(written.records) != flood.AtOnce+1 || last.GetRepeats() != 300-flood.AtOnce || last.GetTenant() != "acme" || last.GetPrincipal().GetPerson() != "ana" {
 		t.Errorf("%d records, the last: %v", len(written.records), last)
 	}
 }
 
-func TestT22AFloodFromManyAddressesIsBoundedAsAWhole(t *testing.T) {
-	now := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
-	g, written := refusing(&now)
-	const flood = 3 * maxCrowd
-	for i := range flood {
-		g.Call(t.Context(), &Inbound{Verb: http.MethodPost, Endpoint: "/mcp", IP: fmt.Sprintf("2001:db8:%x::%x", i/2, i)})
-	}
-	if n := len(written.records); n != strangersAtOnce {
-		t.Errorf("%d records", n)
-	}
-	if n := len(g.crowd.of); n > maxCrowd+1 {
-		t.Errorf("%d sources are remembered", n)
-	}
-	g.tally()
-	var requests int64
-	nobody := 0
-	for _, ev := range written.records {
-		requests += max(1, ev.GetRepeats())
-		if ev.GetRepeats() > 1000 {
-			if nobody++; ev.GetSource() != nil || ev.GetPrincipal() != nil || ev.GetTenant() != unknown {
-				t.Errorf("what many did is recorded as somebody's: %v", ev)
-			}
-		}
-	}
-	if nobody != 1 {
-		t.Errorf("%d records of those who are not told apart", nobody)
-	}
-	if requests != flood {
-		t.Errorf("records of %d requests", requests)
-	}
-}
-
 func TestWhatIsRefusedBehindTheDoorHasARecordEach(t *testing.T) {
-	c, e := newCrowd(), newEntry(&Inbound{}, "id", time.Now())
+	now := time.Now()
+	g, _ := refusing(&now)
+	e := newEntry(&Inbound{}, "id", now)
 	e.stage = stageParse
-	for range 2 * knocksAtOnce {
-		if c.counts(e, fault.New(faultv1.Reason_REASON_PARSE, "No."), e.began) {
+	for range 2 * flood.AtOnce {
+		if g.counts(e, fault.New(faultv1.Reason_REASON_PARSE, "No.")) {
 			t.Fatal("counted")
 		}
 	}

@@ -51,7 +51,7 @@ var actions = map[string]string{
 const actionRequest = "request"
 
 // unknown is the tenant of what is recorded before the caller is known.
-const unknown = "system"
+const unknown = record.SystemTenant
 
 // Entry is the record of one request while it is made.
 type Entry struct {
@@ -321,7 +321,7 @@ func stamp(into *timestamppb.Timestamp, at time.Time) *timestamppb.Timestamp {
 
 // settle writes the final record, whatever the answer is. An answer whose record cannot be kept is not given.
 func (g *Guard) settle(e *Entry, answer Answer, failure error) Answer {
-	if g.crowd.counts(e, failure, g.Now()) {
+	if g.counts(e, failure) {
 		return answer
 	}
 	if err := g.final(e, answer, failure); err != nil {

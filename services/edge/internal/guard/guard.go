@@ -13,6 +13,7 @@ import (
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/flood"
 	"headgate.dev/libs/ids"
 	"headgate.dev/libs/mcp"
 	"headgate.dev/libs/policy"
@@ -51,7 +52,7 @@ type Guard struct {
 	patience *patience
 	telling  chan struct{} // holds a value for each thing that other edges are told now
 	audience *audience
-	crowd    *crowd
+	crowd    *flood.Counter
 	streams  *streams
 }
 
@@ -65,7 +66,7 @@ func New(stages Stages) *Guard {
 	}
 	g := &Guard{
 		Stages: stages, running: newRunning(), states: newStates(), parking: newParking(), asks: newAsks(), replays: newReplays(), clients: newClients(),
-		patience: newPatience(), telling: make(chan struct{}, maxTelling), crowd: newCrowd(), streams: newStreams(stages.Limits),
+		patience: newPatience(), telling: make(chan struct{}, maxTelling), crowd: flood.New(actionRequest, stageAdmit), streams: newStreams(stages.Limits),
 	}
 	g.audience = newAudience(g)
 	return g
@@ -84,7 +85,7 @@ func (alone) Relay(context.Context, string, *Inbound) (Answer, error) {
 // Run looks after what clients left behind until ctx ends, then ends streams and calls that wait for their clients.
 func (g *Guard) Run(ctx context.Context) error {
 	var counting sync.WaitGroup
-	counting.Go(func() { g.crowd.run(ctx, g) })
+	counting.Go(func() { g.tally(ctx) })
 	defer counting.Wait()
 	defer g.patience.close()
 	g.audience.run(ctx)

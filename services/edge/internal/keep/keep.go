@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -199,12 +201,7 @@ func (c *copier) put(into *eventsv1.Payload, how string, part sealed.Part, docum
 		into.Sealed = &eventsv1.Sealed{Key: c.key.id, Box: box}
 		return "", nil
 	}
-	text, taken, err := policy.RedactResult(document, c.wish.GetRedact())
-	if err == nil {
-		scrub := c.keeper.scrub
-		scrub.classes = c.wish.GetRedactClasses()
-		text, err = scrub.document(text, 0)
-	}
+	text, taken, err := c.redact(part, document)
 	if err != nil {
 		return "", uncopied(part, err)
 	}
@@ -212,10 +209,45 @@ func (c *copier) put(into *eventsv1.Payload, how string, part sealed.Part, docum
 		return fmt.Sprintf("its %s has %d bytes once redacted, and there are copies of %d at most: it has the hash alone", part, len(text), MaxCopy), nil
 	}
 	into.Document = string(text)
-	if len(taken.Hit) == 0 {
+	if len(taken) == 0 {
 		return "", nil
 	}
-	return fmt.Sprintf("the copy of its %s leaves out: %s", part, strings.Join(taken.Hit, ", ")), nil
+	return fmt.Sprintf("the copy of its %s leaves out: %s", part, strings.Join(taken, ", ")), nil
+}
+
+// structured is where a result has its structured form.
+const structured = "/structuredContent"
+
+// redact is a document without what may not be kept, and the pointers of the wish that led to something. They are held against the document itself, against the structured
+// form of a result, and against JSON in texts.
+func (c *copier) redact(part sealed.Part, document []byte) (text []byte, taken []string, err error) {
+	scrub := c.keeper.scrub
+	scrub.classes = c.wish.GetRedactClasses()
+	var paths []string
+	wished := map[string]string{} // by the form in which a pointer is used
+	for _, pointer := range c.wish.GetRedact() {
+		within := strings.TrimPrefix(pointer, structured)
+		if within == "" || within[0] != '/' {
+			within = pointer
+		}
+		paths, scrub.pointers = append(paths, pointer), append(scrub.pointers, within)
+		wished[pointer], wished[within] = pointer, pointer
+		if part == sealed.Result && within == pointer {
+			paths = append(paths, structured+pointer)
+			wished[structured+pointer] = pointer
+		}
+	}
+	found := map[string]bool{}
+	scrub.hit = func(pointer string) { found[wished[pointer]] = true }
+	text, hit, err := policy.RedactResult(document, paths)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, pointer := range hit.Hit {
+		scrub.hit(pointer)
+	}
+	text, err = scrub.document(text, 0)
+	return text, slices.Sorted(maps.Keys(found)), err
 }
 
 func uncopied(part sealed.Part, err error) error {

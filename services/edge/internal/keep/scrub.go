@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"headgate.dev/libs/policy"
 	"headgate.dev/libs/policy/textclass"
 	"headgate.dev/libs/secret/shapes"
 )
@@ -31,6 +32,9 @@ type scrubber struct {
 	names   []string
 	shapes  *shapes.Shapes
 	classes []string
+	// pointers are what is left out of JSON within texts, and hit is told which of them led to something.
+	pointers []string
+	hit      func(pointer string)
 }
 
 // document answers the JSON without them.
@@ -92,18 +96,34 @@ func (s scrubber) next(in *jsontext.Decoder, to *jsontext.Encoder, secret bool, 
 	}
 }
 
-// text is a text without what may not be kept. One that is JSON itself is looked into.
+// text is a text without what may not be kept. One that is JSON itself is looked into, and so are objects of JSON that stand in it.
 func (s scrubber) text(text string, depth int) string {
 	if trimmed := strings.TrimSpace(text); depth < nested && len(trimmed) > 1 && (trimmed[0] == '{' || trimmed[0] == '[') && jsontext.Value(trimmed).IsValid() {
-		if within, err := s.document([]byte(trimmed), depth+1); err == nil {
-			return string(within)
+		if within, err := s.inside([]byte(trimmed), depth); err == nil {
+			return within
 		}
 	}
-	text = s.shapes.Redact(text, aSecret)
+	text = s.pairs(s.shapes.Redact(text, aSecret), depth)
 	if class := s.class(text); class != "" {
 		return "[redacted:" + class + "]"
 	}
 	return text
+}
+
+// inside is JSON that stands in a text, without what may not be kept.
+func (s scrubber) inside(doc []byte, depth int) (string, error) {
+	if len(s.pointers) > 0 {
+		out, taken, err := policy.RedactResult(doc, s.pointers)
+		if err != nil {
+			return "", err
+		}
+		for _, pointer := range taken.Hit {
+			s.hit(pointer)
+		}
+		doc = out
+	}
+	out, err := s.document(doc, depth+1)
+	return string(out), err
 }
 
 // number is a number, or a text in its place where it is one of a person's.
@@ -130,7 +150,12 @@ func (s scrubber) class(text string) string {
 }
 
 func (s scrubber) secretName(name string) bool {
-	plain := strings.NewReplacer("_", "", "-", "", ".", "", " ", "").Replace(strings.ToLower(name))
+	plain := strings.Map(func(r rune) rune {
+		if strings.ContainsRune("_-. ", r) {
+			return -1
+		}
+		return r
+	}, strings.ToLower(name))
 	return slices.ContainsFunc(s.names, func(end string) bool { return strings.HasSuffix(plain, end) })
 }
 

@@ -30,6 +30,9 @@ func look(name string) (exhibit, error) {
 	case err != nil:
 		return e, err
 	case !info.IsDir():
+		if err := ledger.Regular(name, info); err != nil {
+			return e, err
+		}
 		e.notes, err = noteOf(name)
 		return e, err
 	}
@@ -49,33 +52,38 @@ func look(name string) (exhibit, error) {
 		return e, err
 	}
 	for _, file := range append(witnessed, filepath.Join(name, ledger.CheckpointFile)) {
-		data, err := os.ReadFile(file)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		text, err := readNote(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !ledger.IsOdd(err) { // the verifier says what is odd
 			return e, err
 		}
-		if len(data) > 0 {
-			e.notes = append(e.notes, string(data))
+		if text != "" {
+			e.notes = append(e.notes, text)
 		}
 	}
 	return e, nil
 }
 
-// noteOf is the checkpoint in the first line of an export; none of what is no export.
+// readNote reads a file with a checkpoint or a key.
+func readNote(name string) (string, error) {
+	data, err := ledger.ReadFile(os.DirFS(filepath.Dir(name)), filepath.Base(name), ledger.MaxNote)
+	return string(data), err
+}
+
+// noteOf is the checkpoint in the first line of an export or a proof; none of what is neither.
 func noteOf(name string) ([]string, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	first, err := bufio.NewReader(io.LimitReader(file, 1<<20)).ReadBytes('\n')
+	first, err := bufio.NewReader(io.LimitReader(file, ledger.MaxLine)).ReadBytes('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	header, err := ledger.ParseHeader(first)
-	if err != nil || header.Checkpoint == "" {
-		return nil, nil // the verifier says what is wrong with it
+	if carried := ledger.CarriedCheckpoint(first); carried != "" {
+		return []string{carried}, nil
 	}
-	return []string{header.Checkpoint}, nil
+	return nil, nil // the verifier says what is wrong with it
 }
 
 // against are the checkpoints of others that this one must agree with: a ledger with all of them; a file, or a place that is behind, with those that are not longer.
@@ -100,6 +108,11 @@ func (e exhibit) against(others []exhibit) []string {
 func (e exhibit) verify(ctx context.Context, keys *ledger.Keyring, checkpoints []string) (*ledger.Report, error) {
 	switch {
 	case e.ledger:
+		if odd := oddIn(e.name); odd != nil {
+			report := &ledger.Report{}
+			report.Problem("%v; the rest was not read", odd)
+			return report, nil
+		}
 		return audit.VerifyLedger(ctx, e.name, keys, checkpoints...)
 	case e.published:
 		return ledger.VerifyTiles(os.DirFS(e.name), keys, checkpoints...)
@@ -110,4 +123,21 @@ func (e exhibit) verify(ctx context.Context, keys *ledger.Keyring, checkpoints [
 	}
 	defer func() { _ = file.Close() }()
 	return ledger.Verify(file, keys, checkpoints...)
+}
+
+// oddIn is what in a ledger's folder is no regular file: it has none but these. What cannot be looked at is for the verifier.
+func oddIn(dir string) (odd error) {
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil
+		}
+		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+			odd = ledger.Regular(path, info)
+		}
+		if odd != nil {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return odd
 }

@@ -9,9 +9,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"headgate.dev/libs/clock"
@@ -56,6 +58,9 @@ func (f *filterFlags) read() (*auditv1.Filter, error) {
 	if !slices.Contains([]string{"", "allow", "block", "escalate", "modify"}, f.filter.GetEffect()) {
 		return nil, usageError{fmt.Errorf("--effect takes allow, block, escalate or modify, not %q", f.filter.GetEffect())}
 	}
+	if bad := notText(&f.filter); bad != "" {
+		return nil, usageError{fmt.Errorf("%q is not text in UTF-8, and no record has anything else", bad)}
+	}
 	if !since.IsZero() {
 		f.filter.Since = timestamppb.New(since)
 	}
@@ -63,6 +68,17 @@ func (f *filterFlags) read() (*auditv1.Filter, error) {
 		f.filter.Until = timestamppb.New(until)
 	}
 	return &f.filter, nil
+}
+
+// notText is a field of a filter that cannot be sent.
+func notText(f *auditv1.Filter) (bad string) {
+	f.ProtoReflect().Range(func(_ protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if text, ok := v.Interface().(string); ok && !utf8.ValidString(text) {
+			bad = text
+		}
+		return bad == ""
+	})
+	return bad
 }
 
 func exportCommand(s *session) *cobra.Command {
@@ -189,11 +205,14 @@ func goOn(file *os.File, request *auditv1.ExportRequest) error {
 	if err != nil {
 		return fault.Invalid("The file %s has not even its first line. Remove it to make the export anew, without --resume.", file.Name())
 	}
-	header, err := ledger.ParseHeader(first)
+	statement, err := ledger.ParseStatement(first)
 	if err != nil {
 		return fault.Invalid("The file %s is no export that can be continued: %v. Remove it to make the export anew, without --resume.", file.Name(), err)
 	}
-	filter, err := ledger.ParseFilter(header.Statement.Filter)
+	if statement.Version != ledger.ExportVersion {
+		return fault.Invalid("The file %s was begun by another version of Headgate, in a form that this one does not write. Remove it to make the export anew, without --resume.", file.Name())
+	}
+	filter, err := ledger.ParseFilter(statement.Filter)
 	if err != nil {
 		return err
 	}
@@ -212,7 +231,7 @@ func goOn(file *os.File, request *auditv1.ExportRequest) error {
 	if next == 0 {
 		whole = 0 // nothing but the first line, which the answer begins with
 	}
-	request.Tenant, request.Size, request.NextIndex = filter.Tenant, header.Statement.Size, next
+	request.Tenant, request.Size, request.NextIndex = filter.Tenant, statement.Size, next
 	request.Filter = wire(filter)
 	if err := file.Truncate(whole); err != nil {
 		return err

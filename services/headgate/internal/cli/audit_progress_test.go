@@ -263,6 +263,22 @@ func TestATableThatBrokeOffIsContinued(t *testing.T) {
 	}
 }
 
+// What an older version began by words is not continued: it would go on with other records.
+func TestAnExportByWordsOfAnOlderVersionIsNotContinued(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "week.jsonl")
+	const begun = `{"ledger":{"export":{"version":1,"filter":{"text":"ana"}}}}` + "\n"
+	if err := os.WriteFile(out+".part", []byte(begun), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var words bytes.Buffer
+	env := map[string]string{"HEADGATE_TOKEN": "x", "HEADGATE_API": "http://127.0.0.1:1"}
+	code := cli.Run(t.Context(), []string{"audit", "export", "--out", out, "--resume"},
+		cli.IO{In: strings.NewReader(""), Out: &words, Err: &words, Env: func(key string) string { return env[key] }})
+	if code == 0 || !strings.Contains(words.String(), "another version") || holds(t, out+".part") != begun {
+		t.Errorf("%d: %s", code, words.String())
+	}
+}
+
 func holds(t *testing.T, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)

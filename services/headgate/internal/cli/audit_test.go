@@ -29,10 +29,18 @@ func TestVerifyNeedsTheFileAndTheKeyAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	export, err := ledger.HeaderLine(ledger.Statement{Origin: "bank.example/audit", Made: time.Unix(1, 0).UTC(), By: "vera", Filter: map[string]string{"tenant": "acme"}}, checkpoint, nil, signer)
+	statement := ledger.Statement{Origin: "bank.example/audit", Made: time.Unix(1, 0).UTC(), By: "vera", Filter: map[string]string{"tenant": "acme"}, LeftOut: ledger.Heads}
+	export, err := ledger.HeaderLine(statement, checkpoint, nil, signer)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var tally ledger.Tally
+	end, err := ledger.EndLine(statement, tally.End(0), nil, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unfinished := export
+	export = append(bytes.Clone(export), end...)
 	dir := t.TempDir()
 	file := func(name string, data []byte) string {
 		path := filepath.Join(dir, name)
@@ -81,6 +89,7 @@ func TestVerifyNeedsTheFileAndTheKeyAlone(t *testing.T) {
 		"one of two changed":                     {[]string{good, bad, "--key", key}, 3, "their signature does not hold"},
 		"one that cannot be read":                {[]string{unreadable, good, "--key", key}, 1, `"holds": true`},
 		"one that cannot be read and a changed":  {[]string{unreadable, bad, "--key", key}, 3, "their signature does not hold"},
+		"one that is not finished":               {[]string{file("unfinished", unfinished), "--key", key}, 3, "headgate audit export --resume goes on with it"},
 		"another's key":                          {[]string{good, "--key", stranger}, 3, "no trusted key has signed it"},
 		"no witness":                             {[]string{good, "--key", key, "--checkpoint", file("empty", nil)}, 3, "checkpoint 1 from elsewhere does not hold"},
 		"a published log":                        {[]string{published, "--key", key}, 0, `"holds": true`},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -44,8 +43,12 @@ func verifyCommand(s *session) *cobra.Command {
 }
 
 func (s *session) verify(ctx context.Context, files []string, key string, elsewhere []string) error {
-	if data, err := os.ReadFile(key); err == nil {
-		key = string(data)
+	text, err := readNote(key)
+	switch {
+	case err == nil:
+		key = text
+	case ledger.IsOdd(err):
+		return usageError{err}
 	}
 	keys, err := ledger.NewKeyring(key)
 	if err != nil {
@@ -53,11 +56,11 @@ func (s *session) verify(ctx context.Context, files []string, key string, elsewh
 	}
 	var notes []string
 	for _, name := range elsewhere {
-		data, err := os.ReadFile(name)
+		text, err := readNote(name)
 		if err != nil {
 			return usageError{err}
 		}
-		notes = append(notes, string(data))
+		notes = append(notes, text)
 	}
 	all := make([]exhibit, len(files))
 	for i, name := range files {

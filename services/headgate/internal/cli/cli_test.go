@@ -27,6 +27,7 @@ func TestWrongUsageIsTwoAndSaysWhatToDo(t *testing.T) {
 		{"audit", "search", "--cursor", "nonsense"}, {"audit", "search", "--cursor", "MQ", "--since", "1h"},
 		{"audit", "export"}, {"audit", "export", "--out", "-", "--format", "xml"}, {"audit", "export", "--out", "-", "--resume"}, {"audit", "export", "--out", "-", "--since", "1h", "--until", "2h"},
 		{"audit", "verify"}, {"audit", "verify", "file"}, {"audit", "verify", "file", "--key", "none"}, {"audit", "prove"}, {"audit", "report"}, {"audit", "report", "weather"}, {"audit", "report", "denied", "--format", "pdf"}, {"audit", "tail"}, {"audit", "tail", "-f", "--effect", "no"},
+		{"audit", "search", "-q", "\xff"}, {"audit", "export", "--out", "-", "--person", "a\xff"}, {"audit", "tail", "-f", "--rule", "\xc3("}, {"audit", "report", "person", "--person", "\xff"},
 		{"apply"}, {"apply", "--nonsense"}, {"whoami", "-o", "xml"}, {"serve"}, {"serve", "nothing", "--config", "x"}, {"serve", "edge"}, {"dev", "--data", "x", "--ephemeral"},
 		{"whoami", "--api", "nonsense"}, {"token"}, {"policy"}, {"relations", "put"}, {"relations", "put", "resource:ticket/17#owner"},
 		{"relations", "remove", "resource:a/b#owner@person:x until noon"},

@@ -75,7 +75,7 @@ func (c *cell) run(ctx context.Context) error {
 	defer stop()
 	var working sync.WaitGroup
 	for _, part := range []func(context.Context) error{
-		c.service.Run, func(ctx context.Context) error { return life.Run(ctx, c.life) },
+		c.service.Run, c.mux.Run, func(ctx context.Context) error { return life.Run(ctx, c.life) },
 	} {
 		working.Add(1)
 		group.Go(func() error {

@@ -205,11 +205,12 @@ func (KeyKind) EnumDescriptor() ([]byte, []int) {
 
 // Filter narrows by every field that is set.
 type Filter struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Person string                 `protobuf:"bytes,1,opt,name=person,proto3" json:"person,omitempty"`
-	Agent  string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
-	Server string                 `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
-	Tool   string                 `protobuf:"bytes,4,opt,name=tool,proto3" json:"tool,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A name, or for somebody of another tenant that with its tenant before it: system/admin.
+	Person string `protobuf:"bytes,1,opt,name=person,proto3" json:"person,omitempty"`
+	Agent  string `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	Server string `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	Tool   string `protobuf:"bytes,4,opt,name=tool,proto3" json:"tool,omitempty"`
 	// allow, block, escalate or modify.
 	Effect string `protobuf:"bytes,5,opt,name=effect,proto3" json:"effect,omitempty"`
 	// As tool-call or tool-list.
@@ -2104,11 +2105,12 @@ type SearchRequest struct {
 	// Not before; empty means 24 hours ago.
 	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
 	// Before; empty means now.
-	Until  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
-	Person string                 `protobuf:"bytes,4,opt,name=person,proto3" json:"person,omitempty"`
-	Agent  string                 `protobuf:"bytes,5,opt,name=agent,proto3" json:"agent,omitempty"`
-	Server string                 `protobuf:"bytes,6,opt,name=server,proto3" json:"server,omitempty"`
-	Tool   string                 `protobuf:"bytes,7,opt,name=tool,proto3" json:"tool,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	// A name, or for somebody of another tenant that with its tenant before it: system/admin.
+	Person string `protobuf:"bytes,4,opt,name=person,proto3" json:"person,omitempty"`
+	Agent  string `protobuf:"bytes,5,opt,name=agent,proto3" json:"agent,omitempty"`
+	Server string `protobuf:"bytes,6,opt,name=server,proto3" json:"server,omitempty"`
+	Tool   string `protobuf:"bytes,7,opt,name=tool,proto3" json:"tool,omitempty"`
 	// allow, block, escalate or modify.
 	Effect string `protobuf:"bytes,8,opt,name=effect,proto3" json:"effect,omitempty"`
 	// As tool-call or tool-list.
@@ -2558,7 +2560,7 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"\n" +
 	"\x1dheadgate/audit/v1/audit.proto\x12\x11headgate.audit.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fheadgate/events/v1/events.proto\x1a!headgate/options/v1/options.proto\"\xac\x04\n" +
 	"\x06Filter\x12\x1f\n" +
-	"\x06person\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06person\x12\x1e\n" +
+	"\x06person\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18\x7fR\x06person\x12\x1e\n" +
 	"\x05agent\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05agent\x12\x1f\n" +
 	"\x06server\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06server\x12\x1c\n" +
 	"\x04tool\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04tool\x12?\n" +
@@ -2701,7 +2703,7 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
 	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1f\n" +
-	"\x06person\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06person\x12\x1e\n" +
+	"\x06person\x18\x04 \x01(\tB\a\xbaH\x04r\x02\x18\x7fR\x06person\x12\x1e\n" +
 	"\x05agent\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05agent\x12\x1f\n" +
 	"\x06server\x18\x06 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06server\x12\x1c\n" +
 	"\x04tool\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x04tool\x12?\n" +

@@ -39,7 +39,7 @@ func (c Config) document(r index.Record, order int64, now time.Time) ([]byte, er
 	event["ingested"] = event["created"] // the ingest pipeline knows better, where there is one
 	inside(doc, "headgate")["index"] = map[string]any{
 		"lag":  max(0, now.Sub(r.Event.GetTime().AsTime()).Milliseconds()), // from when it happened until it can be found
-		"time": index.Nanos(r.Event.GetTime().AsTime()), "order": order, "words": strings.Join(index.Words(index.Text(r.Event)), " "), "record": r.Bytes,
+		"time": index.Nanos(r.Event.GetTime().AsTime()), "order": order, "words": strings.Join(record.Words(record.Text(r.Event)), " "), "record": r.Bytes,
 	}
 	return json.Marshal(doc)
 }

@@ -15,26 +15,30 @@ import (
 )
 
 // Drop implements index.Index. The copies among the alerts go too.
-func (x *Index) Drop(ctx context.Context, tenant string, before time.Time) (int64, error) {
+func (x *Index) Drop(ctx context.Context, tenant string, before time.Time, within func(batch func() error) error) (int64, error) {
 	body, err := json.Marshal(map[string]any{"query": map[string]any{"bool": map[string]any{"filter": []map[string]any{
 		term("organization.id", tenant), {"range": map[string]any{"headgate.index.time": map[string]any{"lt": index.Nanos(before)}}},
 	}}}})
 	if err != nil {
 		return 0, err
 	}
-	if _, err := x.dropIn(ctx, x.cfg.anomalies().stream(tenant), body); err != nil {
+	if _, err := x.dropIn(ctx, x.cfg.anomalies().stream(tenant), body, within); err != nil {
 		return 0, err
 	}
-	return x.dropIn(ctx, x.cfg.stream(tenant), body)
+	return x.dropIn(ctx, x.cfg.stream(tenant), body, within)
 }
 
 // dropBatch is how many records one request drops: so few that it is answered long before anybody gives up, however many may go.
 const dropBatch = 2000
 
 // dropIn drops what fits a query from one data stream, batch by batch. One that is not there has nothing.
-func (x *Index) dropIn(ctx context.Context, stream string, query []byte) (int64, error) {
+func (x *Index) dropIn(ctx context.Context, stream string, query []byte, within func(batch func() error) error) (int64, error) {
 	for total := int64(0); ; {
-		done, err := x.dropSome(ctx, stream, query)
+		var done dropped
+		err := within(func() (err error) {
+			done, err = x.dropSome(ctx, stream, query)
+			return err
+		})
 		total += done.Deleted
 		switch {
 		case err != nil:

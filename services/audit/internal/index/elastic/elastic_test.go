@@ -278,12 +278,12 @@ func TestManyRecordsAreDroppedInRequestsThatAreAnsweredSoon(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = x.Close() }()
-	n, err := x.Drop(t.Context(), "acme", time.Now())
+	n, err := x.Drop(t.Context(), "acme", time.Now(), indextest.Freely)
 	if err != nil || n != 9000 || left["anomaly"] != 0 || asked < 4 {
 		t.Errorf("%d were dropped in %d requests, %v are left: %v", n, asked, left, err)
 	}
 	left["audit"], stuck = 5000, true
-	if n, err := x.Drop(t.Context(), "acme", time.Now()); err == nil || n != 0 {
+	if n, err := x.Drop(t.Context(), "acme", time.Now(), indextest.Freely); err == nil || n != 0 {
 		t.Errorf("what cannot be dropped is said to be: %d, %v", n, err)
 	}
 }

@@ -15,8 +15,8 @@ import (
 
 	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
-	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/audit/internal/index"
 )
 
@@ -57,12 +57,12 @@ func (x *Index) Search(ctx context.Context, q index.Query) (index.Page, error) {
 	if err != nil {
 		return index.Page{}, err
 	}
-	return page(hits, q.Limit)
+	return page(hits, q)
 }
 
-func page(hits []hit, limit int) (index.Page, error) {
+func page(hits []hit, q index.Query) (index.Page, error) {
 	var out index.Page
-	if len(hits) > limit {
+	if limit := q.Limit; len(hits) > limit {
 		hits = hits[:limit]
 		place, err := json.Marshal(hits[limit-1].Sort)
 		if err != nil {
@@ -74,6 +74,9 @@ func page(hits []hit, limit int) (index.Page, error) {
 		ev := &eventsv1.Event{}
 		if err := proto.Unmarshal(h.Source.Headgate.Index.Record, ev); err != nil || ev.GetId() != h.ID {
 			return index.Page{}, fmt.Errorf("document %s of the index does not hold its record: %w", h.ID, err)
+		}
+		if q.Own && !record.Told(ev) { // what was stored by a version that did not look at it
+			continue
 		}
 		out.Events = append(out.Events, ev)
 	}
@@ -116,12 +119,23 @@ func conditions(q index.Query) (map[string]any, error) {
 		never = append(never, term("headgate.call.phase", "started"))
 	}
 	if q.Own {
-		never = append(never, term("headgate.decision.hidden", "true"), term("event.code", fault.Code(faultv1.Reason_REASON_UNKNOWN_TOOL)), term("event.code", fault.Code(faultv1.Reason_REASON_NOT_GRANTED)))
+		never = append(never, term("headgate.decision.hidden", "true"), hidings())
 	}
 	if len(never) > 0 {
 		out["must_not"] = never
 	}
 	return out, nil
+}
+
+// hidings are the records of before a decision says that it hid something.
+func hidings() map[string]any {
+	codes := []string{}
+	for _, reason := range record.Hidings() {
+		codes = append(codes, fault.Code(reason))
+	}
+	return map[string]any{"bool": map[string]any{"filter": []map[string]any{
+		term("headgate.decision.stage", record.Hiding), {"terms": map[string]any{"event.code": codes}},
+	}}}
 }
 
 // instant is a time as Elasticsearch reads it: years from 1 to 9999.
@@ -136,13 +150,11 @@ func instant(t time.Time) string {
 	return t.UTC().Format(layout)
 }
 
-// phrases is the user's text as clauses: each of its parts between spaces is words that stand side by side.
+// phrases is the user's text as clauses.
 func phrases(text string) ([]map[string]any, error) {
 	var out []map[string]any
-	for part := range strings.FieldsSeq(text) {
-		if words := index.Words(part); len(words) > 0 {
-			out = append(out, map[string]any{"match_phrase": map[string]any{"headgate.index.words": strings.Join(words, " ")}})
-		}
+	for _, words := range record.Phrases(text) {
+		out = append(out, map[string]any{"match_phrase": map[string]any{"headgate.index.words": strings.Join(words, " ")}})
 	}
 	if len(out) == 0 {
 		return nil, fault.Invalid("text: has no letter or number to search for")

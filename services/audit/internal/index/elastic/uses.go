@@ -119,7 +119,7 @@ func (x *Index) Oldest(ctx context.Context, tenant string) (time.Time, error) {
 	if err != nil || len(hits) == 0 {
 		return time.Time{}, err
 	}
-	found, err := page(hits, 1)
+	found, err := page(hits, index.Query{Limit: 1})
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -13,10 +13,14 @@ import (
 const dropBatch = 500
 
 // Drop implements index.Index.
-func (x *Index) Drop(ctx context.Context, tenant string, before time.Time) (int64, error) {
+func (x *Index) Drop(ctx context.Context, tenant string, before time.Time, within func(batch func() error) error) (int64, error) {
 	var all int64
 	for {
-		n, err := x.dropSome(ctx, tenant, before)
+		var n int
+		err := within(func() (err error) {
+			n, err = x.dropSome(ctx, tenant, before)
+			return err
+		})
 		all += int64(n)
 		if err != nil {
 			return all, fmt.Errorf("drop records: %w", err)

@@ -3,14 +3,13 @@ package sqlite
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"google.golang.org/protobuf/proto"
 
 	"headgate.dev/libs/fault"
+	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	"headgate.dev/services/audit/internal/index"
 )
@@ -184,8 +183,8 @@ func (x *Index) lookup(ctx context.Context, q index.Query) (lookup, error) {
 	all := text
 	if x.remaining() == 0 {
 		for _, value := range []string{q.Agent, q.Server, q.Tool, q.Effect, q.Action, q.Rule, q.Call, q.Trace} {
-			if strings.ContainsFunc(value, plain) {
-				all = join(all, quote(value))
+			if words := record.Words(value); len(words) > 0 {
+				all = join(all, quote(words))
 			}
 		}
 	}
@@ -202,45 +201,6 @@ func (x *Index) lookup(ctx context.Context, q index.Query) (lookup, error) {
 	default:
 		return lookup{words: text, common: text != ""}, nil
 	}
-}
-
-// match is the user's words as an FTS5 expression in which nothing but words has a meaning: each is a quoted string, all must occur. An address alone is asked
-// for by its own word.
-func match(text string) (string, error) {
-	all := ""
-	for word := range strings.FieldsSeq(strings.ToValidUTF8(text, " ")) {
-		if a, err := netip.ParseAddr(word); err == nil && a.Is4() {
-			word = addressWord(a)
-		}
-		if phrase := quote(word); phrase != "" {
-			all = join(all, phrase)
-		}
-	}
-	if all == "" {
-		return "", fault.Invalid("text: has no letter or number to search for")
-	}
-	return all, nil
-}
-
-// quote is a string in FTS5's form, which finds its words one after the other; nothing for one without a letter or number, which are all that FTS5 indexes.
-func quote(text string) string {
-	text = strings.ReplaceAll(strings.ToValidUTF8(text, " "), "\x00", " ")
-	if !strings.ContainsFunc(text, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }) {
-		return ""
-	}
-	return `"` + strings.ReplaceAll(text, `"`, `""`) + `"`
-}
-
-// plain is a letter or digit that FTS5 knows as one, whatever the version of Unicode that it was made with: an expression without any would find nothing.
-func plain(r rune) bool {
-	return r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r))
-}
-
-func join(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a + " AND " + b
 }
 
 // place is where a page ended.

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// derivation is the version of what is derived from an event: its words and which alert it is. Who changes text, index.Text or record.Alert for events that may
+	// derivation is the version of what is derived from an event: its words and which alert it is. Who changes text, record.Text, record.Words or record.Alert for events that may
 	// be in an index already adds one, and every index derives both again.
-	derivation = 2
+	derivation = 3
 	// rereadBatch is how many records are read again in one transaction, so that others write in between.
 	rereadBatch = 1000
 )

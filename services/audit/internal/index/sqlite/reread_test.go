@@ -130,7 +130,7 @@ func TestOlderRecordsMayBeDroppedBeforeTheyAreReadAgain(t *testing.T) {
 	if err := x.rereadSome(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := x.Drop(t.Context(), "acme", old(1400).Event.GetTime().AsTime()); err != nil || n != 1400 {
+	if n, err := x.Drop(t.Context(), "acme", old(1400).Event.GetTime().AsTime(), indextest.Freely); err != nil || n != 1400 {
 		t.Fatalf("dropped %d, %v", n, err)
 	}
 	if err := x.Reread(t.Context()); err != nil {

@@ -2,74 +2,80 @@ package sqlite
 
 import (
 	"encoding/hex"
-	"net/netip"
 	"strings"
 
+	"headgate.dev/libs/fault"
+	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
-	"headgate.dev/services/audit/internal/index"
 )
 
-// text is what the words of an event are made of: what every index has, and a word of its own for each IPv4 address. By itself an address is four numbers that very many
-// records have, and to find where they follow each other means to go through the places of all of them.
+// text is the words of an event, and a word of its own for each IPv4 address. By itself an address is four numbers that very many records have, and to find where they
+// follow each other means to go through the places of all of them. The words are divided here and not by FTS5, so that it finds what the ledger's filters find.
 func text(ev *eventsv1.Event) string {
-	all := index.Text(ev)
-	for _, a := range addresses(all) {
-		all += addressWord(a) + " "
-	}
-	return all
+	words := record.Words(record.Text(ev))
+	return strings.Join(append(words, addresses(words)...), " ")
 }
 
-// addressWord is an address as one word.
-func addressWord(a netip.Addr) string {
-	four := a.As4()
-	return "ip" + hex.EncodeToString(four[:])
-}
-
-// addresses are the IPv4 addresses that stand in a text: four numbers that follow each other with one sign between, also within a longer row of numbers and as part of a
-// host's name. Each is there once for every time that it stands in the text.
-func addresses(text string) []netip.Addr {
-	var out []netip.Addr
-	var row []byte // the numbers so far
-	for i := 0; i < len(text); {
-		if !digit(text[i]) {
-			if len(row) > 0 && !separates(text, i) {
-				row = row[:0]
-			}
-			i++
+// addresses are the words for what may be IPv4 addresses: for every four numbers that follow each other, whatever stands between them.
+func addresses(words []string) []string {
+	var out []string
+	var last [4]byte
+	row := 0 // how many numbers follow each other
+	for _, word := range words {
+		number, ok := octet(word)
+		if !ok {
+			row = 0
 			continue
 		}
-		end := i + 1
-		for end < len(text) && digit(text[end]) {
-			end++
+		last = [4]byte{last[1], last[2], last[3], number}
+		if row++; row >= len(last) {
+			out = append(out, addressWord(last))
 		}
-		number, ok := octet(text[i:end])
-		if !ok || i > 0 && letter(text[i-1]) || end < len(text) && letter(text[end]) {
-			row = row[:0]
-		} else if row = append(row, number); len(row) >= 4 {
-			out = append(out, netip.AddrFrom4([4]byte(row[len(row)-4:])))
-		}
-		i = end
 	}
 	return out
 }
 
-// separates reports whether the sign stands alone between two numbers.
-func separates(text string, i int) bool {
-	return strings.IndexByte(".-_", text[i]) >= 0 && i > 0 && digit(text[i-1]) && i+1 < len(text) && digit(text[i+1])
-}
+// addressWord is an address as one word. It begins with a sign that no other word has.
+func addressWord(a [4]byte) string { return "·" + hex.EncodeToString(a[:]) }
 
-// octet reads a number of an address, as netip does: without leading zeros. It is called for every number of every record.
-func octet(text string) (byte, bool) {
-	if len(text) > 3 || len(text) > 1 && text[0] == '0' || len(text) == 3 && text > "255" {
+// octet reads a number of an address: without leading zeros. It is called for every word of every record.
+func octet(word string) (byte, bool) {
+	if len(word) > 3 || len(word) > 1 && word[0] == '0' || len(word) == 3 && word > "255" {
 		return 0, false
 	}
 	var n byte
-	for i := range len(text) {
-		n = 10*n + text[i] - '0'
+	for i := range len(word) {
+		if word[i] < '0' || word[i] > '9' {
+			return 0, false
+		}
+		n = 10*n + word[i] - '0'
 	}
 	return n, true
 }
 
-func digit(c byte) bool { return '0' <= c && c <= '9' }
+// match is the user's words as an FTS5 expression in which nothing but words has a meaning: all must occur.
+func match(text string) (string, error) {
+	all := ""
+	for _, phrase := range record.Phrases(text) {
+		all = join(all, quote(phrase))
+	}
+	if all == "" {
+		return "", fault.Invalid("text: has no letter or number to search for")
+	}
+	return all, nil
+}
 
-func letter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
+// quote is words that follow each other, in FTS5's form. Four numbers are asked for as an address, by its own word.
+func quote(words []string) string {
+	if own := addresses(words); len(words) == 4 && len(own) == 1 {
+		words = own
+	}
+	return `"` + strings.Join(words, " ") + `"`
+}
+
+func join(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + " AND " + b
+}

@@ -1,4 +1,4 @@
-package index
+package record
 
 import (
 	"strings"
@@ -7,7 +7,6 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"headgate.dev/libs/fault"
-	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 )
 
@@ -38,25 +37,25 @@ func Text(ev *eventsv1.Event) string {
 	add(d.GetMatched()...)
 	add(d.GetFailed()...)
 	add(d.GetNear()...)
-	add(record.Reason(ev), ev.GetCredential().GetConnection(), ev.GetTrace().GetTraceId(), ev.GetArguments().GetHmac(), ev.GetResult().GetHmac(),
+	add(Reason(ev), ev.GetCredential().GetConnection(), ev.GetTrace().GetTraceId(), ev.GetArguments().GetHmac(), ev.GetResult().GetHmac(),
 		ev.GetArguments().GetDocument(), ev.GetResult().GetDocument())
 	add(c.GetKind(), c.GetName(), c.GetAction(), c.GetReason(), c.GetOldHash(), c.GetNewHash())
 	add(ev.GetFindings().GetNotes()...)
 	for _, g := range ev.GetGrants() {
-		add(g.GetWhat(), record.Granted(g))
+		add(g.GetWhat(), Granted(g))
 	}
 	a, m := ev.GetApproval(), ev.GetTrust()
 	add(a.GetId(), a.GetState(), a.GetApprover(), m.GetSubject(), m.GetBand(), m.GetPreviousBand())
 	add(a.GetApprovers()...)
 	add(m.GetReasons()...)
 	add(p.GetActors()...)
-	if kind := record.Alert(ev); kind != "" {
+	if kind := Alert(ev); kind != "" {
 		add("alert", kind)
 	}
 	return b.String()
 }
 
-// Words divides text as every index does: letters and numbers, lower case, without the marks above and below letters.
+// Words divides text as every search does: letters and numbers, lower case, without the marks above and below letters.
 func Words(text string) []string {
 	var words []string
 	var word strings.Builder
@@ -75,3 +74,31 @@ func Words(text string) []string {
 	}
 	return words
 }
+
+// Phrases is a text that somebody looks for: each of its parts between spaces is words that stand side by side. A part without a letter or number is none.
+func Phrases(text string) [][]string {
+	var out [][]string
+	for part := range strings.FieldsSeq(strings.ToValidUTF8(text, " ")) {
+		if words := Words(part); len(words) > 0 {
+			out = append(out, words)
+		}
+	}
+	return out
+}
+
+// HasPhrases reports whether all phrases occur in the text of an event. It is what a search for words means, in an index and in the ledger.
+func HasPhrases(ev *eventsv1.Event, phrases [][]string) bool {
+	if len(phrases) == 0 {
+		return true
+	}
+	all := row(Words(Text(ev)))
+	for _, phrase := range phrases {
+		if !strings.Contains(all, row(phrase)) {
+			return false
+		}
+	}
+	return true
+}
+
+// row is words with a space at each end, so that only whole ones are found.
+func row(words []string) string { return " " + strings.Join(words, " ") + " " }

@@ -1,10 +1,10 @@
-package index_test
+package record_test
 
 import (
 	"slices"
 	"testing"
 
-	"headgate.dev/services/audit/internal/index"
+	"headgate.dev/libs/record"
 )
 
 func TestWordsAreLettersAndNumbersWithoutCaseAndMarks(t *testing.T) {
@@ -18,7 +18,7 @@ func TestWordsAreLettersAndNumbersWithoutCaseAndMarks(t *testing.T) {
 		"a\x00b\xffc":                  {"a", "b", "c"},
 		"sha256:4bf9":                  {"sha256", "4bf9"},
 	} {
-		if got := index.Words(text); !slices.Equal(got, want) {
+		if got := record.Words(text); !slices.Equal(got, want) {
 			t.Errorf("%q has the words %q, want %q", text, got, want)
 		}
 	}
