@@ -179,7 +179,7 @@ func TestACheckpointThatCannotBeComparedIsNoProblem(t *testing.T) {
 	report := verify(t, l.public, lines, early)
 	wants(t, report)
 	const note = "the checkpoint of 10 records from elsewhere cannot be compared: the export has only hashes of the records 0 to 15; one of the whole log can"
-	if len(report.Notes) != 1 || report.Notes[0] != note {
+	if !slices.Contains(report.Notes, note) {
 		t.Errorf("notes %q", report.Notes)
 	}
 	wants(t, verify(t, l.public, lines, early, other), "the log's first 16 records are not those of a checkpoint from elsewhere (*): the log was forked")

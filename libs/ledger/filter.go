@@ -107,7 +107,7 @@ func (f Filter) matchLoosely(ev *eventsv1.Event) bool {
 		}
 	}
 	rest := f
-	rest.Text = ""
+	rest.Text, rest.Own = "", false // what is own was narrowed less, too
 	return rest.Match(ev) && record.HasPhrases(ev, single)
 }
 

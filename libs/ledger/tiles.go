@@ -332,9 +332,9 @@ func (v *tiles) strangers() error {
 	return err
 }
 
-// Await looks again for about a second whether what was found apart is the work of a service that writes just now.
+// Await looks again for about two seconds whether what was found apart is the work of a service that writes just now.
 func Await(settled func() bool) {
-	for range 20 {
+	for range 40 {
 		if settled() {
 			return
 		}

@@ -191,9 +191,8 @@ func (v *verifier) hashes(text []byte, e entry) error {
 	}
 	if *e.Index == 0 {
 		v.prefix = e.Count
-	} else {
-		v.hashed = true
 	}
+	v.hashed = v.hashed || *e.Index > 0 || v.report.Statement.LeftOut == Hashes // then no line has the numbers of what was left out
 	v.report.LeftOut += e.Count
 	for i, p := range pieces {
 		if v.broken > 0 {

@@ -87,7 +87,7 @@ func Hidings() []faultv1.Reason {
 // Told reports whether who called may read the record: they may not where they were told that what they called does not exist.
 func Told(ev *eventsv1.Event) bool {
 	d := ev.GetDecision()
-	return !d.GetHidden() && (d.GetStage() != Hiding || !slices.Contains(Hidings(), d.GetReason()))
+	return !d.GetHidden() && d.GetReason() != faultv1.Reason_REASON_UNKNOWN_TOOL && (d.GetStage() != Hiding || !slices.Contains(Hidings(), d.GetReason()))
 }
 
 // Service is the principal of what a service does by itself.

@@ -131,8 +131,11 @@ func (m *Mux) event(c *call, tenant string) *eventsv1.Event {
 	})
 }
 
+// longestNote is more than all filters of a search can be, in bytes.
+const longestNote = 16 << 10
+
 // Note adds to the record of the call, also of one that is refused, what it is about, where the method's name does not say it. What is noted must not be secret.
-func Note(ctx context.Context, about string) { callFrom(ctx).note = ": " + cut(about, 1000) }
+func Note(ctx context.Context, about string) { callFrom(ctx).note = ": " + cut(about, longestNote) }
 
 // By is who calls, from where and in which request, for the records of what the call does. They have the request in common with the records of the call itself.
 func By(ctx context.Context) record.By {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"headgate.dev/libs/fault"
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
@@ -77,5 +78,20 @@ func TestAMemberDoesNotLearnWhetherASubjectIsKnown(t *testing.T) {
 	}
 	if said["P-1"] != said["P-2"] || !strings.Contains(said["P-1"], "of a subject of the records") {
 		t.Errorf("%q", said)
+	}
+}
+
+// An export that a member began is of their own records. Once they may read others', the rest would be of another export: its signed end would not fit.
+func TestAnExportIsNotContinuedWithOtherRights(t *testing.T) {
+	h := start(t)
+	h.record("own", "acme", "vera")
+	h.eventually("vera", &auditv1.SearchRequest{Action: "tool-call"}, "own")
+	member := map[string]string{"own": "true", "person": "vera", "tenant": "acme"}
+	if _, err := h.export("vera", &auditv1.ExportRequest{Size: 1, NextIndex: 1, Filter: &auditv1.Filter{Person: "vera"}, Began: member}); !fault.Is(err, faultv1.Reason_REASON_CONFLICT) {
+		t.Errorf("continued: %v", err)
+	}
+	delete(member, "own")
+	if _, err := h.export("vera", &auditv1.ExportRequest{Size: 1, NextIndex: 1, Filter: &auditv1.Filter{Person: "vera"}, Began: member}); err != nil {
+		t.Errorf("with the same rights: %v", err)
 	}
 }

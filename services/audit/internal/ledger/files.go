@@ -53,8 +53,9 @@ type state struct {
 	Leaf    int64 `json:"leaf"`
 }
 
-// openFiles opens or makes the files and derives again what may not have reached the disk. cut is how many bytes of a torn record were removed.
-func openFiles(cfg Config) (*files, *base.Frontier, int64, error) {
+// openFiles opens or makes the files and derives again what may not have reached the disk. cut is how many bytes of a torn record were removed,
+// which is never one of the first that a checkpoint signs.
+func openFiles(cfg Config, signed int64) (*files, *base.Frontier, int64, error) {
 	f := &files{dir: cfg.Dir}
 	err := f.openFlats(toWrite)
 	if err != nil {
@@ -66,7 +67,7 @@ func openFiles(cfg Config) (*files, *base.Frontier, int64, error) {
 	if err != nil {
 		return nil, nil, 0, errors.Join(unusable(cfg.Dir, err), f.close())
 	}
-	frontier, cut, err := f.derive()
+	frontier, cut, err := f.derive(signed)
 	if err != nil {
 		return nil, nil, 0, errors.Join(err, f.close())
 	}
@@ -103,7 +104,7 @@ func (f *files) close() error {
 }
 
 // derive goes back to the last state that is on the disk and forward again over the records.
-func (f *files) derive() (*base.Frontier, int64, error) {
+func (f *files) derive(signed int64) (*base.Frontier, int64, error) {
 	s, err := f.readState()
 	if err != nil {
 		return nil, 0, err
@@ -128,20 +129,16 @@ func (f *files) derive() (*base.Frontier, int64, error) {
 	if err := f.readBlock(s.Size); err != nil {
 		return nil, 0, err
 	}
-	var unwritten error
-	end, err := f.segments.scan(s.Record, func(at int64, data []byte) error {
-		head, ev, err := base.HeadOf(data)
-		if err != nil {
-			return err
-		}
-		unwritten = f.follow(frontier, []addition{{head: head, at: at, time: index.Nanos(ev.GetTime().AsTime())}})
-		return unwritten
-	})
-	if unwritten != nil { // nothing is wrong with the records
-		return nil, 0, unusable(f.dir, unwritten)
+	d := &deriving{files: f, frontier: frontier}
+	end, err := f.segments.scan(s.Record, d.take)
+	if d.flush(); d.unwritten != nil { // nothing is wrong with the records
+		return nil, 0, unusable(f.dir, d.unwritten)
 	}
 	if err != nil {
 		return nil, 0, broken("The ledger in %s cannot be read after record %d: %v. Keep the directory for an investigation and restore it from a copy.", f.dir, frontier.Size(), err)
+	}
+	if frontier.Size() < signed {
+		return nil, 0, lost(f.dir, frontier.Size(), signed)
 	}
 	cut, err := f.segments.cutTail(end)
 	if err == nil && renewed {
@@ -168,12 +165,60 @@ func (f *files) readState() (state, error) {
 	return s, nil
 }
 
-// sync brings the derived files to the disk and remembers how far they go.
-func (f *files) sync(size int64) error {
-	if err := errors.Join(f.hashes.sync(), f.spots.sync(), f.leaves.sync(), f.times.sync(), f.writers.sync()); err != nil {
+// deriving makes again what is derived from records, and remembers now and then how far it came: what is interrupted goes on there.
+type deriving struct {
+	files     *files
+	frontier  *base.Frontier
+	waiting   []addition
+	since     int // records since that was remembered
+	unwritten error
+}
+
+// rememberEvery is after how many records.
+var rememberEvery = 1 << 16
+
+func (d *deriving) take(at int64, data []byte) error {
+	if len(d.waiting) == BlockSize {
+		if d.flush(); d.unwritten == nil && d.since >= rememberEvery {
+			d.since = 0
+			d.unwritten = errors.Join(d.files.syncDerived(), d.files.remember(d.frontier.Size(), at))
+		}
+	}
+	if d.unwritten != nil {
+		return d.unwritten
+	}
+	head, ev, err := base.HeadOf(data)
+	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(state{Version: derivation, Size: size, Record: f.segments.end(), Leaf: f.leaves.size})
+	d.waiting = append(d.waiting, addition{head: head, at: at, time: index.Nanos(ev.GetTime().AsTime())})
+	return nil
+}
+
+// flush writes what waits.
+func (d *deriving) flush() {
+	if d.unwritten == nil && len(d.waiting) > 0 {
+		d.unwritten = d.files.follow(d.frontier, d.waiting)
+		d.since += len(d.waiting)
+		d.waiting = d.waiting[:0]
+	}
+}
+
+func (f *files) syncDerived() error {
+	return errors.Join(f.hashes.sync(), f.spots.sync(), f.leaves.sync(), f.times.sync(), f.writers.sync())
+}
+
+// sync brings the derived files to the disk and remembers how far they go.
+func (f *files) sync(size int64) error {
+	if err := f.syncDerived(); err != nil {
+		return err
+	}
+	return f.remember(size, f.segments.end())
+}
+
+// remember writes how far the derived files go: so many records, which end at that byte.
+func (f *files) remember(size, record int64) error {
+	data, err := json.Marshal(state{Version: derivation, Size: size, Record: record, Leaf: f.leaves.size})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,9 @@ import (
 // maxHistoryLine bounds a line of the history: a checkpoint with its signature takes a few hundred bytes.
 const maxHistoryLine = 64 << 10
 
+// mostSkipped is how many lines that do not hold are told and passed over.
+const mostSkipped = 10_000
+
 // errCutLine is a line of the history that does not end.
 var errCutLine = errors.New("is cut in its middle: the file's tail was cut, or the machine died as it was written; start audit, which signs again, and verify once more")
 

@@ -176,7 +176,7 @@ func (l *Ledger) open() error {
 // recover reads the files anew: everything since the last checkpoint is derived again. The ones before stay open until that has succeeded: it is tried again with the
 // next append, and what was signed can be read meanwhile.
 func (l *Ledger) recover() error {
-	f, frontier, cut, err := openFiles(l.cfg)
+	f, frontier, cut, err := openFiles(l.cfg, max(l.signedSize(), 0))
 	if err != nil {
 		return err
 	}
@@ -194,6 +194,10 @@ func (l *Ledger) recover() error {
 	return nil
 }
 
+func lost(dir string, size, signed int64) error {
+	return broken("The ledger in %s has %d records, and its last checkpoint signs %d: records were lost. Restore the directory from a copy that is whole.", dir, size, signed)
+}
+
 // agree holds the records against the last checkpoint that was signed.
 func (l *Ledger) agree() error {
 	if len(l.history) == 0 {
@@ -208,7 +212,7 @@ func (l *Ledger) agree() error {
 		return broken("The ledger in %s cannot be trusted: %v. Somebody changed the file. Keep the directory for an investigation and restore it from a copy.", l.cfg.Dir, err)
 	}
 	if last.Size > l.frontier.Size() {
-		return broken("The ledger in %s has %d records, and its last checkpoint signs %d: records were lost. Restore the directory from a copy that is whole.", l.cfg.Dir, l.frontier.Size(), last.Size)
+		return lost(l.cfg.Dir, l.frontier.Size(), last.Size)
 	}
 	root, err := tlog.TreeHash(last.Size, l.files)
 	if err != nil {

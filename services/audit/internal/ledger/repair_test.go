@@ -1,11 +1,13 @@
 package ledger_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -96,5 +98,60 @@ func TestACheckWhoseFilesAreClosedFindsNoProblems(t *testing.T) {
 	}
 	if _, problems, err := l.Check(closing{t.Context(), l}); !errors.Is(err, os.ErrClosed) || len(problems) > 0 {
 		t.Errorf("problems %v, %v", problems, err)
+	}
+}
+
+// What an upgrade derives again goes on where it was interrupted.
+func TestWhatIsDerivedAgainGoesOnWhereItWasInterrupted(t *testing.T) {
+	defer ledger.RememberEvery(512)()
+	cfg := ledger.Config{Dir: t.TempDir()}
+	l := open(t, cfg)
+	w := &writer{name: "edge"}
+	want := map[string]bool{}
+	for range 20 {
+		for _, r := range w.many(100) {
+			want[r.Event.GetId()] = true
+			add(t, l, r)
+		}
+	}
+	if err := l.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(cfg.Dir, "state.json")
+	records, err := filepath.Glob(filepath.Join(cfg.Dir, "records", "*"))
+	if err != nil || len(records) != 1 {
+		t.Fatal(records, err)
+	}
+	older, err := os.ReadFile(state)
+	if err == nil {
+		err = os.WriteFile(state, regexp.MustCompile(`"version":\d+`).ReplaceAll(older, []byte(`"version":0`)), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(records[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := bytes.Clone(data)
+	broken[bytes.Index(broken, []byte("edge-1700"))] ^= 1 // it stops there
+	if err := os.WriteFile(records[0], broken, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tryOpen(cfg); err == nil {
+		t.Fatal("a ledger with a changed record opens")
+	}
+	if got, err := os.ReadFile(state); err != nil || !regexp.MustCompile(`"size":1(536|024)`).Match(got) {
+		t.Errorf("remembered: %s, %v", got, err)
+	}
+	if err := os.WriteFile(records[0], data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check(t, open(t, cfg), want)
+	if left, err := filepath.Glob(filepath.Join(cfg.Dir, "records", "cut-*")); err != nil || len(left) > 0 {
+		t.Errorf("signed records were cut off: %v, %v", left, err)
 	}
 }

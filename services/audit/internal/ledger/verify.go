@@ -106,6 +106,10 @@ func (v *verifier) readHistory() error {
 			v.report.Problem("%s: line %d %v", historyFile, h.number+1, wrong)
 			break
 		}
+		if len(v.skip) == mostSkipped {
+			v.report.Problem("%s: %d lines do not hold; what follows was not read", historyFile, mostSkipped)
+			break
+		}
 		v.lines, v.read = h.number, h.at
 		if wrong != nil {
 			v.report.Problem("%s: line %d %v", historyFile, h.number, wrong)

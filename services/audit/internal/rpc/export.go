@@ -18,6 +18,7 @@ import (
 	"headgate.dev/libs/rpc"
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/audit/internal/export"
 )
 
@@ -34,6 +35,9 @@ func (h *Handler) Export(ctx context.Context, in *connect.Request[auditv1.Export
 	f, err := h.filter(ctx, r.GetTenant(), r.GetFilter())
 	if err != nil {
 		return err
+	}
+	if len(r.GetBegan()) > 0 && !maps.Equal(r.GetBegan(), f.Map()) {
+		return fault.New(faultv1.Reason_REASON_CONFLICT, "The export was begun by who might read other records than you may now, so it cannot be continued. Remove it to make the export anew.")
 	}
 	form := strings.ToLower(strings.TrimPrefix(r.GetFormat().String(), "FORMAT_"))
 	if err := h.note(ctx, "audit-export", f, form); err != nil {

@@ -15,6 +15,8 @@ const (
 	deepestIndent = 256
 	// vainBytes is how many bytes may be read as JSON in vain for each byte of a text, and vainObject what an attempt costs beside them.
 	vainBytes, vainObject = 8, 64
+	// unread is what stands for text that could not be looked into.
+	unread = "[redacted:unread]"
 )
 
 // pairs is a text in which objects of JSON are looked into, and the name of a secret, and then = or :, has no value behind it. Its time grows with the text's length alone:
@@ -38,7 +40,10 @@ func (s scrubber) pairs(text string, depth int) string {
 			}
 			continue
 		}
-		if text[i] == '{' && depth < nested && vain > 0 {
+		if text[i] == '{' && depth < nested && (vain > 0 || len(s.pointers) > 0) {
+			if vain <= 0 && len(s.pointers) > 0 { // too much like JSON to be looked into, so it may hold anything that a pointer names
+				return out.String() + text[done:i] + unread
+			}
 			within, n, ok := s.object(doc[i:], depth)
 			if ok {
 				out.WriteString(text[done:i] + within)
@@ -64,8 +69,10 @@ func (s scrubber) object(text []byte, depth int) (within string, n int, ok bool)
 		}
 		return "", len(text), false
 	}
-	within, err = s.inside(found, depth)
-	return within, len(found), err == nil
+	if within, err = s.inside(found, depth); err != nil { // the pointers cannot be carried out, so nothing of it is kept
+		within = aSecret
+	}
+	return within, len(found), true
 }
 
 // separator is how long what separates a name from its value is at the beginning of a text: = or :, also twice, as => or full-width.

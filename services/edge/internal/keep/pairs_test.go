@@ -128,6 +128,22 @@ func TestHostileTextsAreRedactedInTime(t *testing.T) {
 	}
 }
 
+// What a pointer names does not stay where it cannot be carried out: two names that become one, or too much before it that is only like JSON.
+func TestAPointerThatCannotBeCarriedOutKeepsNothing(t *testing.T) {
+	d := newDesk(t, nil)
+	wish := &resourcev1.Recording{Results: "redacted", Redact: []string{"/ssn"}}
+	for _, text := range []string{
+		`MARK {"ssn":"078051120","078051120":1,"[redacted:policy]":2}`,
+		strings.Repeat("{", 3000) + strings.Repeat("x ", 4500) + `{"ssn":"078051120"}`,
+		strings.Repeat("{{a}} ", 3000) + `{"ssn":"078051120"}`,
+	} {
+		kept, _ := d.result(wish, said(t, text))
+		if strings.Contains(kept, "078051120") {
+			t.Errorf("%.40q is kept as %.200s", text, kept)
+		}
+	}
+}
+
 // FuzzNamedSecretsAreTakenOut holds that no text around a secret with its name on a line keeps it in the copy.
 func FuzzNamedSecretsAreTakenOut(f *testing.F) {
 	for _, before := range []string{"", "{", `{"a":"`, `token: "`, `token: \"x\`, "x: {\n", "secret: '''", "=", "`", `{"a":1}`, `{"password":"x"`} {

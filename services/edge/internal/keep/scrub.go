@@ -99,9 +99,11 @@ func (s scrubber) next(in *jsontext.Decoder, to *jsontext.Encoder, secret bool, 
 // text is a text without what may not be kept. One that is JSON itself is looked into, and so are objects of JSON that stand in it.
 func (s scrubber) text(text string, depth int) string {
 	if trimmed := strings.TrimSpace(text); depth < nested && len(trimmed) > 1 && (trimmed[0] == '{' || trimmed[0] == '[') && jsontext.Value(trimmed).IsValid() {
-		if within, err := s.inside([]byte(trimmed), depth); err == nil {
-			return within
+		within, err := s.inside([]byte(trimmed), depth)
+		if err != nil { // the pointers cannot be carried out, so nothing of it is kept
+			return aSecret
 		}
+		return within
 	}
 	text = s.pairs(s.shapes.Redact(text, aSecret), depth)
 	if class := s.class(text); class != "" {

@@ -232,7 +232,7 @@ func goOn(file *os.File, request *auditv1.ExportRequest) error {
 		whole = 0 // nothing but the first line, which the answer begins with
 	}
 	request.Tenant, request.Size, request.NextIndex = filter.Tenant, statement.Size, next
-	request.Filter = wire(filter)
+	request.Filter, request.Began = wire(filter), statement.Filter
 	if err := file.Truncate(whole); err != nil {
 		return err
 	}

@@ -369,8 +369,10 @@ type ExportRequest struct {
 	Format Format                 `protobuf:"varint,3,opt,name=format,proto3,enum=headgate.audit.v1.Format" json:"format,omitempty"`
 	// To continue an export: of lines of JSON, the size in its first line and the index that follows its last record; of another format, what the last answer that was
 	// kept whole said. The filter must be the same.
-	Size          int64 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
-	NextIndex     int64 `protobuf:"varint,5,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
+	Size      int64 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	NextIndex int64 `protobuf:"varint,5,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
+	// To continue an export of lines of JSON: the filter in its first line. One that who asks may not have any more, or has otherwise by now, is refused.
+	Began         map[string]string `protobuf:"bytes,6,rep,name=began,proto3" json:"began,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -438,6 +440,13 @@ func (x *ExportRequest) GetNextIndex() int64 {
 		return x.NextIndex
 	}
 	return 0
+}
+
+func (x *ExportRequest) GetBegan() map[string]string {
+	if x != nil {
+		return x.Began
+	}
+	return nil
 }
 
 type ExportResponse struct {
@@ -2574,7 +2583,7 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"\x04rule\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x04rule\x12\x1b\n" +
 	"\x04code\x18\f \x01(\tB\a\xbaH\x04r\x02\x18@R\x04code\x12!\n" +
 	"\acall_id\x18\r \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x06callId\x12\"\n" +
-	"\btrace_id\x18\x0e \x01(\tB\a\xbaH\x04r\x02\x18@R\atraceId\"\xe7\x01\n" +
+	"\btrace_id\x18\x0e \x01(\tB\a\xbaH\x04r\x02\x18@R\atraceId\"\xee\x02\n" +
 	"\rExportRequest\x12\x1f\n" +
 	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06tenant\x121\n" +
 	"\x06filter\x18\x02 \x01(\v2\x19.headgate.audit.v1.FilterR\x06filter\x12=\n" +
@@ -2582,7 +2591,12 @@ const file_headgate_audit_v1_audit_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\x06format\x12\x1b\n" +
 	"\x04size\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\x04size\x12&\n" +
 	"\n" +
-	"next_index\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tnextIndex\"Y\n" +
+	"next_index\x18\x05 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tnextIndex\x12K\n" +
+	"\x05began\x18\x06 \x03(\v2+.headgate.audit.v1.ExportRequest.BeganEntryB\b\xbaH\x05\x9a\x01\x02\x10 R\x05began\x1a8\n" +
+	"\n" +
+	"BeganEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Y\n" +
 	"\x0eExportResponse\x12\x14\n" +
 	"\x05lines\x18\x01 \x01(\fR\x05lines\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x1d\n" +
@@ -2796,7 +2810,7 @@ func file_headgate_audit_v1_audit_proto_rawDescGZIP() []byte {
 }
 
 var file_headgate_audit_v1_audit_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_headgate_audit_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_headgate_audit_v1_audit_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_headgate_audit_v1_audit_proto_goTypes = []any{
 	(Format)(0),                   // 0: headgate.audit.v1.Format
 	(ReportKind)(0),               // 1: headgate.audit.v1.ReportKind
@@ -2838,74 +2852,76 @@ var file_headgate_audit_v1_audit_proto_goTypes = []any{
 	(*ListUsesRequest)(nil),       // 37: headgate.audit.v1.ListUsesRequest
 	(*ListUsesResponse)(nil),      // 38: headgate.audit.v1.ListUsesResponse
 	(*Use)(nil),                   // 39: headgate.audit.v1.Use
-	(*timestamppb.Timestamp)(nil), // 40: google.protobuf.Timestamp
-	(*v1.Event)(nil),              // 41: headgate.events.v1.Event
+	nil,                           // 40: headgate.audit.v1.ExportRequest.BeganEntry
+	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*v1.Event)(nil),              // 42: headgate.events.v1.Event
 }
 var file_headgate_audit_v1_audit_proto_depIdxs = []int32{
-	40, // 0: headgate.audit.v1.Filter.since:type_name -> google.protobuf.Timestamp
-	40, // 1: headgate.audit.v1.Filter.until:type_name -> google.protobuf.Timestamp
+	41, // 0: headgate.audit.v1.Filter.since:type_name -> google.protobuf.Timestamp
+	41, // 1: headgate.audit.v1.Filter.until:type_name -> google.protobuf.Timestamp
 	3,  // 2: headgate.audit.v1.ExportRequest.filter:type_name -> headgate.audit.v1.Filter
 	0,  // 3: headgate.audit.v1.ExportRequest.format:type_name -> headgate.audit.v1.Format
-	3,  // 4: headgate.audit.v1.TailRequest.filter:type_name -> headgate.audit.v1.Filter
-	41, // 5: headgate.audit.v1.TailResponse.events:type_name -> headgate.events.v1.Event
-	1,  // 6: headgate.audit.v1.ReportRequest.kind:type_name -> headgate.audit.v1.ReportKind
-	3,  // 7: headgate.audit.v1.ReportRequest.filter:type_name -> headgate.audit.v1.Filter
-	12, // 8: headgate.audit.v1.ReportRequest.subject:type_name -> headgate.audit.v1.Subject
-	40, // 9: headgate.audit.v1.ReportRequest.as_of:type_name -> google.protobuf.Timestamp
-	12, // 10: headgate.audit.v1.SubjectKeyRequest.subject:type_name -> headgate.audit.v1.Subject
-	12, // 11: headgate.audit.v1.EraseRequest.subject:type_name -> headgate.audit.v1.Subject
-	12, // 12: headgate.audit.v1.Hold.subject:type_name -> headgate.audit.v1.Subject
-	40, // 13: headgate.audit.v1.Hold.at:type_name -> google.protobuf.Timestamp
-	12, // 14: headgate.audit.v1.AddHoldRequest.subject:type_name -> headgate.audit.v1.Subject
-	19, // 15: headgate.audit.v1.AddHoldResponse.hold:type_name -> headgate.audit.v1.Hold
-	19, // 16: headgate.audit.v1.ListHoldsResponse.holds:type_name -> headgate.audit.v1.Hold
-	26, // 17: headgate.audit.v1.GetRetentionResponse.retention:type_name -> headgate.audit.v1.Retention
-	26, // 18: headgate.audit.v1.SetRetentionResponse.retention:type_name -> headgate.audit.v1.Retention
-	2,  // 19: headgate.audit.v1.RotateKeyRequest.kind:type_name -> headgate.audit.v1.KeyKind
-	40, // 20: headgate.audit.v1.SearchRequest.since:type_name -> google.protobuf.Timestamp
-	40, // 21: headgate.audit.v1.SearchRequest.until:type_name -> google.protobuf.Timestamp
-	41, // 22: headgate.audit.v1.SearchResponse.events:type_name -> headgate.events.v1.Event
-	40, // 23: headgate.audit.v1.ListUsesRequest.since:type_name -> google.protobuf.Timestamp
-	40, // 24: headgate.audit.v1.ListUsesResponse.oldest:type_name -> google.protobuf.Timestamp
-	39, // 25: headgate.audit.v1.ListUsesResponse.uses:type_name -> headgate.audit.v1.Use
-	40, // 26: headgate.audit.v1.Use.last:type_name -> google.protobuf.Timestamp
-	35, // 27: headgate.audit.v1.AuditService.Search:input_type -> headgate.audit.v1.SearchRequest
-	4,  // 28: headgate.audit.v1.AuditService.Export:input_type -> headgate.audit.v1.ExportRequest
-	6,  // 29: headgate.audit.v1.AuditService.Tail:input_type -> headgate.audit.v1.TailRequest
-	8,  // 30: headgate.audit.v1.AuditService.Prove:input_type -> headgate.audit.v1.ProveRequest
-	10, // 31: headgate.audit.v1.AuditService.Report:input_type -> headgate.audit.v1.ReportRequest
-	37, // 32: headgate.audit.v1.AuditService.ListUses:input_type -> headgate.audit.v1.ListUsesRequest
-	13, // 33: headgate.audit.v1.AuditService.SubjectKey:input_type -> headgate.audit.v1.SubjectKeyRequest
-	15, // 34: headgate.audit.v1.AuditService.Reveal:input_type -> headgate.audit.v1.RevealRequest
-	17, // 35: headgate.audit.v1.AuditService.Erase:input_type -> headgate.audit.v1.EraseRequest
-	20, // 36: headgate.audit.v1.AuditService.AddHold:input_type -> headgate.audit.v1.AddHoldRequest
-	22, // 37: headgate.audit.v1.AuditService.ListHolds:input_type -> headgate.audit.v1.ListHoldsRequest
-	24, // 38: headgate.audit.v1.AuditService.ReleaseHold:input_type -> headgate.audit.v1.ReleaseHoldRequest
-	27, // 39: headgate.audit.v1.AuditService.GetRetention:input_type -> headgate.audit.v1.GetRetentionRequest
-	29, // 40: headgate.audit.v1.AuditService.SetRetention:input_type -> headgate.audit.v1.SetRetentionRequest
-	31, // 41: headgate.audit.v1.AuditService.RotateKey:input_type -> headgate.audit.v1.RotateKeyRequest
-	33, // 42: headgate.audit.v1.AuditService.GetLog:input_type -> headgate.audit.v1.GetLogRequest
-	36, // 43: headgate.audit.v1.AuditService.Search:output_type -> headgate.audit.v1.SearchResponse
-	5,  // 44: headgate.audit.v1.AuditService.Export:output_type -> headgate.audit.v1.ExportResponse
-	7,  // 45: headgate.audit.v1.AuditService.Tail:output_type -> headgate.audit.v1.TailResponse
-	9,  // 46: headgate.audit.v1.AuditService.Prove:output_type -> headgate.audit.v1.ProveResponse
-	11, // 47: headgate.audit.v1.AuditService.Report:output_type -> headgate.audit.v1.ReportResponse
-	38, // 48: headgate.audit.v1.AuditService.ListUses:output_type -> headgate.audit.v1.ListUsesResponse
-	14, // 49: headgate.audit.v1.AuditService.SubjectKey:output_type -> headgate.audit.v1.SubjectKeyResponse
-	16, // 50: headgate.audit.v1.AuditService.Reveal:output_type -> headgate.audit.v1.RevealResponse
-	18, // 51: headgate.audit.v1.AuditService.Erase:output_type -> headgate.audit.v1.EraseResponse
-	21, // 52: headgate.audit.v1.AuditService.AddHold:output_type -> headgate.audit.v1.AddHoldResponse
-	23, // 53: headgate.audit.v1.AuditService.ListHolds:output_type -> headgate.audit.v1.ListHoldsResponse
-	25, // 54: headgate.audit.v1.AuditService.ReleaseHold:output_type -> headgate.audit.v1.ReleaseHoldResponse
-	28, // 55: headgate.audit.v1.AuditService.GetRetention:output_type -> headgate.audit.v1.GetRetentionResponse
-	30, // 56: headgate.audit.v1.AuditService.SetRetention:output_type -> headgate.audit.v1.SetRetentionResponse
-	32, // 57: headgate.audit.v1.AuditService.RotateKey:output_type -> headgate.audit.v1.RotateKeyResponse
-	34, // 58: headgate.audit.v1.AuditService.GetLog:output_type -> headgate.audit.v1.GetLogResponse
-	43, // [43:59] is the sub-list for method output_type
-	27, // [27:43] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	40, // 4: headgate.audit.v1.ExportRequest.began:type_name -> headgate.audit.v1.ExportRequest.BeganEntry
+	3,  // 5: headgate.audit.v1.TailRequest.filter:type_name -> headgate.audit.v1.Filter
+	42, // 6: headgate.audit.v1.TailResponse.events:type_name -> headgate.events.v1.Event
+	1,  // 7: headgate.audit.v1.ReportRequest.kind:type_name -> headgate.audit.v1.ReportKind
+	3,  // 8: headgate.audit.v1.ReportRequest.filter:type_name -> headgate.audit.v1.Filter
+	12, // 9: headgate.audit.v1.ReportRequest.subject:type_name -> headgate.audit.v1.Subject
+	41, // 10: headgate.audit.v1.ReportRequest.as_of:type_name -> google.protobuf.Timestamp
+	12, // 11: headgate.audit.v1.SubjectKeyRequest.subject:type_name -> headgate.audit.v1.Subject
+	12, // 12: headgate.audit.v1.EraseRequest.subject:type_name -> headgate.audit.v1.Subject
+	12, // 13: headgate.audit.v1.Hold.subject:type_name -> headgate.audit.v1.Subject
+	41, // 14: headgate.audit.v1.Hold.at:type_name -> google.protobuf.Timestamp
+	12, // 15: headgate.audit.v1.AddHoldRequest.subject:type_name -> headgate.audit.v1.Subject
+	19, // 16: headgate.audit.v1.AddHoldResponse.hold:type_name -> headgate.audit.v1.Hold
+	19, // 17: headgate.audit.v1.ListHoldsResponse.holds:type_name -> headgate.audit.v1.Hold
+	26, // 18: headgate.audit.v1.GetRetentionResponse.retention:type_name -> headgate.audit.v1.Retention
+	26, // 19: headgate.audit.v1.SetRetentionResponse.retention:type_name -> headgate.audit.v1.Retention
+	2,  // 20: headgate.audit.v1.RotateKeyRequest.kind:type_name -> headgate.audit.v1.KeyKind
+	41, // 21: headgate.audit.v1.SearchRequest.since:type_name -> google.protobuf.Timestamp
+	41, // 22: headgate.audit.v1.SearchRequest.until:type_name -> google.protobuf.Timestamp
+	42, // 23: headgate.audit.v1.SearchResponse.events:type_name -> headgate.events.v1.Event
+	41, // 24: headgate.audit.v1.ListUsesRequest.since:type_name -> google.protobuf.Timestamp
+	41, // 25: headgate.audit.v1.ListUsesResponse.oldest:type_name -> google.protobuf.Timestamp
+	39, // 26: headgate.audit.v1.ListUsesResponse.uses:type_name -> headgate.audit.v1.Use
+	41, // 27: headgate.audit.v1.Use.last:type_name -> google.protobuf.Timestamp
+	35, // 28: headgate.audit.v1.AuditService.Search:input_type -> headgate.audit.v1.SearchRequest
+	4,  // 29: headgate.audit.v1.AuditService.Export:input_type -> headgate.audit.v1.ExportRequest
+	6,  // 30: headgate.audit.v1.AuditService.Tail:input_type -> headgate.audit.v1.TailRequest
+	8,  // 31: headgate.audit.v1.AuditService.Prove:input_type -> headgate.audit.v1.ProveRequest
+	10, // 32: headgate.audit.v1.AuditService.Report:input_type -> headgate.audit.v1.ReportRequest
+	37, // 33: headgate.audit.v1.AuditService.ListUses:input_type -> headgate.audit.v1.ListUsesRequest
+	13, // 34: headgate.audit.v1.AuditService.SubjectKey:input_type -> headgate.audit.v1.SubjectKeyRequest
+	15, // 35: headgate.audit.v1.AuditService.Reveal:input_type -> headgate.audit.v1.RevealRequest
+	17, // 36: headgate.audit.v1.AuditService.Erase:input_type -> headgate.audit.v1.EraseRequest
+	20, // 37: headgate.audit.v1.AuditService.AddHold:input_type -> headgate.audit.v1.AddHoldRequest
+	22, // 38: headgate.audit.v1.AuditService.ListHolds:input_type -> headgate.audit.v1.ListHoldsRequest
+	24, // 39: headgate.audit.v1.AuditService.ReleaseHold:input_type -> headgate.audit.v1.ReleaseHoldRequest
+	27, // 40: headgate.audit.v1.AuditService.GetRetention:input_type -> headgate.audit.v1.GetRetentionRequest
+	29, // 41: headgate.audit.v1.AuditService.SetRetention:input_type -> headgate.audit.v1.SetRetentionRequest
+	31, // 42: headgate.audit.v1.AuditService.RotateKey:input_type -> headgate.audit.v1.RotateKeyRequest
+	33, // 43: headgate.audit.v1.AuditService.GetLog:input_type -> headgate.audit.v1.GetLogRequest
+	36, // 44: headgate.audit.v1.AuditService.Search:output_type -> headgate.audit.v1.SearchResponse
+	5,  // 45: headgate.audit.v1.AuditService.Export:output_type -> headgate.audit.v1.ExportResponse
+	7,  // 46: headgate.audit.v1.AuditService.Tail:output_type -> headgate.audit.v1.TailResponse
+	9,  // 47: headgate.audit.v1.AuditService.Prove:output_type -> headgate.audit.v1.ProveResponse
+	11, // 48: headgate.audit.v1.AuditService.Report:output_type -> headgate.audit.v1.ReportResponse
+	38, // 49: headgate.audit.v1.AuditService.ListUses:output_type -> headgate.audit.v1.ListUsesResponse
+	14, // 50: headgate.audit.v1.AuditService.SubjectKey:output_type -> headgate.audit.v1.SubjectKeyResponse
+	16, // 51: headgate.audit.v1.AuditService.Reveal:output_type -> headgate.audit.v1.RevealResponse
+	18, // 52: headgate.audit.v1.AuditService.Erase:output_type -> headgate.audit.v1.EraseResponse
+	21, // 53: headgate.audit.v1.AuditService.AddHold:output_type -> headgate.audit.v1.AddHoldResponse
+	23, // 54: headgate.audit.v1.AuditService.ListHolds:output_type -> headgate.audit.v1.ListHoldsResponse
+	25, // 55: headgate.audit.v1.AuditService.ReleaseHold:output_type -> headgate.audit.v1.ReleaseHoldResponse
+	28, // 56: headgate.audit.v1.AuditService.GetRetention:output_type -> headgate.audit.v1.GetRetentionResponse
+	30, // 57: headgate.audit.v1.AuditService.SetRetention:output_type -> headgate.audit.v1.SetRetentionResponse
+	32, // 58: headgate.audit.v1.AuditService.RotateKey:output_type -> headgate.audit.v1.RotateKeyResponse
+	34, // 59: headgate.audit.v1.AuditService.GetLog:output_type -> headgate.audit.v1.GetLogResponse
+	44, // [44:60] is the sub-list for method output_type
+	28, // [28:44] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_headgate_audit_v1_audit_proto_init() }
@@ -2919,7 +2935,7 @@ func file_headgate_audit_v1_audit_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_headgate_audit_v1_audit_proto_rawDesc), len(file_headgate_audit_v1_audit_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

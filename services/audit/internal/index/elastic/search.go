@@ -17,6 +17,7 @@ import (
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
+	faultv1 "headgate.dev/proto/gen/headgate/fault/v1"
 	"headgate.dev/services/audit/internal/index"
 )
 
@@ -119,7 +120,7 @@ func conditions(q index.Query) (map[string]any, error) {
 		never = append(never, term("headgate.call.phase", "started"))
 	}
 	if q.Own {
-		never = append(never, term("headgate.decision.hidden", "true"), hidings())
+		never = append(never, term("headgate.decision.hidden", "true"), term("event.code", fault.Code(faultv1.Reason_REASON_UNKNOWN_TOOL)), hidings())
 	}
 	if len(never) > 0 {
 		out["must_not"] = never
