@@ -22,8 +22,6 @@ import (
 )
 
 const (
-	// tenant is whose records these are: the platform's.
-	tenant = "system"
 	// look is how often the clock is compared, tolerance how far it may be off.
 	look      = time.Second
 	tolerance = 250 * time.Millisecond
@@ -127,7 +125,7 @@ func (c Config) stepped(at time.Time, step time.Duration) error {
 
 func (c Config) append(at time.Time, action string, alert bool, change *eventsv1.Change) error {
 	err := c.Sink.Append(&eventsv1.Event{
-		Action: action, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Time: timestamppb.New(at), Tenant: tenant,
+		Action: action, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Time: timestamppb.New(at), Tenant: record.SystemTenant,
 		Principal: record.Service(c.Service), Change: change, Alert: alert,
 	}, journal.Strict)
 	if err != nil {

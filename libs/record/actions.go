@@ -25,6 +25,7 @@ const (
 	AuditReplay          = "audit-replay"  // and came back from there
 	AuditRead            = "audit-read"    // somebody from outside was shown records of the tenant
 	LedgerStands         = "ledger-stands"
+	LedgerWitness        = "ledger-witness" // somebody outside knows another log
 	CredentialRevoked    = "credential-revoked"
 	ApprovalRequest      = "approval-requested" // these four come from who asks people; a call that a rule escalates says so itself
 	ApprovalGrant        = "approval-granted"
@@ -44,7 +45,7 @@ func Actions() []string {
 		"audit-retention", "audit-key-rotated", AuditReplay, RelationsModel, ResourceRelations, SignIn, "token-issued", "token-revoked", "key-rotated",
 		"credential-leased", CredentialRevoked, ApprovalRequest, ApprovalGrant, ApprovalDenial, "kill", "revive", "server-approved", "server-quarantined", "definition-approved",
 		// Services, by themselves.
-		ApprovalExpiry, TrustMoved, "definition-changed", "decision-unavailable", "journal-opened", AuditDrop, AuditAside, "ledger-witness", LedgerCheck, LedgerStands, RelationsCheck, PolicyMisfit, ServiceStarted, ServiceStopped, ConfigurationChanged, ClockStepped,
+		ApprovalExpiry, TrustMoved, "definition-changed", "decision-unavailable", "journal-opened", AuditDrop, AuditAside, LedgerWitness, LedgerCheck, LedgerStands, RelationsCheck, PolicyMisfit, ServiceStarted, ServiceStopped, ConfigurationChanged, ClockStepped,
 	}
 }
 
@@ -76,7 +77,7 @@ func Alert(ev *eventsv1.Event) string {
 		return AlertFailClosed
 	case !ev.GetAlert():
 		return ""
-	case ev.GetAction() == "ledger-witness", ev.GetAction() == LedgerStands:
+	case ev.GetAction() == LedgerWitness, ev.GetAction() == LedgerStands:
 		return AlertLedger
 	case ev.GetAction() == AuditAside:
 		return AlertDeadLetter

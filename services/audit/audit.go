@@ -232,12 +232,7 @@ func (a *Audit) reread(ctx context.Context) {
 			return
 		}
 		a.log.Error("older records cannot be searched by words; they are read again soon", "cause", err)
-		timer := time.NewTimer(rereadPause)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		clock.Sleep(ctx, rereadPause)
 	}
 }
 

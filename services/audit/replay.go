@@ -86,7 +86,7 @@ func (r *replayed) record(ctx context.Context, phase eventsv1.Phase, failed erro
 		who = "Kafka's user " + r.user
 	}
 	ev := &eventsv1.Event{
-		Id: ids.New(), Action: record.AuditReplay, Phase: phase, Outcome: eventsv1.Outcome_OUTCOME_UNKNOWN, Time: timestamppb.New(time.Now()), Tenant: "system", Service: "audit",
+		Id: ids.New(), Action: record.AuditReplay, Phase: phase, Outcome: eventsv1.Outcome_OUTCOME_UNKNOWN, Time: timestamppb.New(time.Now()), Tenant: record.SystemTenant, Service: "audit",
 		CallId: r.call, Principal: record.Service("audit-replay"), Writer: r.writer, Sequence: r.sequence + 1, PreviousHash: r.previous,
 		Decision: &eventsv1.Decision{Effect: record.Allow, Stage: "replay", Sentence: fmt.Sprintf("%s brings back what consumer %s put aside", who, r.group)},
 	}

@@ -17,8 +17,6 @@ import (
 const (
 	// maxTold is how many messages the record of a batch tells one by one.
 	maxTold = 20
-	// ownTenant is the tenant of records that are about the deployment itself: whose a record is that cannot be read, nobody can say.
-	ownTenant = "system"
 	// maxReason is how much of a reason is told.
 	maxReason = 300
 	// quiet is how long nothing is recorded of such records alone that were put aside, after that was recorded: the record of them may be put aside for the same reason,
@@ -107,7 +105,7 @@ func (s letters) event(group string) *eventsv1.Event {
 		notes = append(notes, fmt.Sprintf("and %d more", more))
 	}
 	return &eventsv1.Event{
-		Action: record.AuditAside, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Alert: true, Tenant: ownTenant, Principal: record.Service("audit"),
+		Action: record.AuditAside, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Alert: true, Tenant: record.SystemTenant, Principal: record.Service("audit"),
 		Findings: &eventsv1.Findings{Notes: notes},
 		Decision: &eventsv1.Decision{Stage: "dead-letter", Sentence: fmt.Sprintf("consumer %s put %d records aside: %s. Look at them with headgate audit replay --dry-run, and bring them back when the cause is gone.",
 			group, s.told, strings.Join(classes, ", "))},

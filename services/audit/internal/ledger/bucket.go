@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"path"
 	"regexp"
 	"strings"
@@ -23,7 +22,6 @@ import (
 	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
 	base "headgate.dev/libs/ledger"
 )
@@ -92,16 +90,7 @@ func (c BucketConfig) check() error {
 		return fault.Invalid("ledger.bucket.lockDays: says for how long objects are locked, and ledger.bucket.lock is none; leave one of them out")
 	case c.Lock != lockNone && (c.LockDays < 1 || c.LockDays > 36500):
 		return fault.Invalid("ledger.bucket.lockDays: say for how many days objects are locked, 1 to 36500, as 2192 for six years; with lock: compliance nobody can shorten it, the bucket's owner neither")
-	}
-	return c.checkEndpoint()
-}
-
-func (c BucketConfig) checkEndpoint() error {
-	if c.Endpoint == "" {
-		return nil
-	}
-	u, err := url.Parse(c.Endpoint)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+	case c.Endpoint != "" && !plainURL(c.Endpoint):
 		return fault.Invalid("ledger.bucket.endpoint: must be http or https with a host, as https://s3.example, is %q", c.Endpoint)
 	}
 	return nil
@@ -113,7 +102,6 @@ type bucket struct {
 	cfg    BucketConfig
 	client *s3.Client
 	open   *http.Transport
-	now    clock.Now
 	locked string // the checkpoint that is known to be locked there
 }
 
@@ -127,7 +115,7 @@ func newBucket(log *Ledger, cfg BucketConfig) (*bucket, error) {
 	if changed, is := found.HTTPClient.(*awshttp.BuildableClient); is { // with the authorities that the environment names
 		dials = changed
 	}
-	b := &bucket{log: log, cfg: cfg, now: log.now, open: dials.GetTransport()} // one of our own, which can be closed
+	b := &bucket{log: log, cfg: cfg, open: dials.GetTransport()} // one of our own, which can be closed
 	b.client = s3.NewFromConfig(found, func(o *s3.Options) {
 		o.HTTPClient = &http.Client{Transport: b.open, Timeout: bucketPatience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 		o.DisableLogOutputChecksumValidationSkipped = true
@@ -187,7 +175,7 @@ func (b *bucket) read(ctx context.Context, name string) ([]byte, error) {
 func (b *bucket) write(ctx context.Context, name string, data []byte) error {
 	in := &s3.PutObjectInput{Bucket: &b.cfg.Name, Key: b.key(name), Body: bytes.NewReader(data), ChecksumAlgorithm: types.ChecksumAlgorithmSha256} // a lock is taken with a checksum only
 	if b.cfg.Lock != lockNone {
-		in.ObjectLockMode, in.ObjectLockRetainUntilDate = lockModes[b.cfg.Lock], aws.Time(b.now().AddDate(0, 0, b.cfg.LockDays))
+		in.ObjectLockMode, in.ObjectLockRetainUntilDate = lockModes[b.cfg.Lock], aws.Time(b.log.now().AddDate(0, 0, b.cfg.LockDays))
 	}
 	_, err := b.client.PutObject(ctx, in)
 	return answered(err)

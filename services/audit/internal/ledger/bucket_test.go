@@ -20,7 +20,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/ids"
@@ -137,17 +136,7 @@ func theLogIsInTheBucket(t *testing.T, o *objects) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader := tlog.TileHashReader(tlog.Tree{N: c.Size, Hash: c.Root}, tiles{dir})
-	for _, i := range []int64{0, 255, 256, 599} {
-		hashes, err := reader.ReadHashes([]int64{tlog.StoredHashIndex(0, i)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, _ := l.View(c.Size)
-		if head, _ := v.Head(i); head.LeafHash() != hashes[0] {
-			t.Errorf("leaf %d is %v", i, hashes[0])
-		}
-	}
+	leavesAreFound(t, l, c, dir)
 }
 
 // Somebody puts something else there: what was there before cannot be taken away, and the ledger tells of it and does not write over it.

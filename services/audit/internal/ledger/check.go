@@ -22,10 +22,6 @@ import (
 
 const (
 	clockTime = "15:04"
-	// checkAction is the event.action of what a self-check writes.
-	checkAction = "ledger-check"
-	// ownTenant is the tenant of records that are about the deployment itself.
-	ownTenant = "system"
 	// tellPause is how long to wait for a journal that did not take that the ledger stands still.
 	tellPause = 10 * time.Second
 	// maxNotes is how many problems one record of a self-check tells.
@@ -251,7 +247,7 @@ func (l *Ledger) tell(ctx context.Context, sink record.Sink, what string, alert 
 // standing says that records wait before the ledger. The event waits there too, and goes to the alerts on its own way.
 func standing(why error) *eventsv1.Event {
 	return &eventsv1.Event{
-		Action: record.LedgerStands, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Alert: true, Tenant: ownTenant, Principal: record.Service("audit"),
+		Action: record.LedgerStands, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Alert: true, Tenant: record.SystemTenant, Principal: record.Service("audit"),
 		Decision: &eventsv1.Decision{Stage: "self-check",
 			Sentence: "the ledger takes no records, which wait in Kafka and are tried again. " + why.Error()},
 	}
@@ -275,7 +271,7 @@ func (l *Ledger) checkNow(ctx context.Context, sink record.Sink) error {
 		return nil // the service ends; the next one checks
 	}
 	ev := &eventsv1.Event{
-		Action: checkAction, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Tenant: ownTenant, Principal: record.Service("audit"),
+		Action: record.LedgerCheck, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_SUCCESS, Tenant: record.SystemTenant, Principal: record.Service("audit"),
 		DurationNs: l.now().Sub(begun).Nanoseconds(), Decision: &eventsv1.Decision{Stage: "self-check", Sentence: fmt.Sprintf("the ledger holds: %d records and all checkpoints were read", read)},
 	}
 	switch {

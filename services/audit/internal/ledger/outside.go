@@ -3,11 +3,13 @@ package ledger
 import (
 	"context"
 	"errors"
+	"net/url"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"headgate.dev/libs/clock"
 	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 )
@@ -17,8 +19,6 @@ const (
 	longestWait = 5 * time.Minute
 	// lastPatience is how long the end of the service waits for all outside.
 	lastPatience = 5 * time.Second
-	// otherLogAction is the event.action of what is recorded when somebody outside knows another log than this.
-	otherLogAction = "ledger-witness"
 )
 
 // errOtherLog says that somebody outside knows another log than this one.
@@ -30,6 +30,12 @@ type outsider interface {
 	// show gives it the last checkpoint unless it has it, and answers of how many records the one is that it has.
 	show(ctx context.Context) (int64, error)
 	close()
+}
+
+// plainURL reports whether an address is http or https with a host and a path, and no more: no name, password or query.
+func plainURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil && u.RawQuery == ""
 }
 
 // outsiders are all of them, as they are configured. None is asked yet.
@@ -54,27 +60,27 @@ func (l *Ledger) outsiders() ([]outsider, error) {
 
 // Show shows every checkpoint to all outside until ctx ends. One that does not take it is tried again; the log goes on meanwhile.
 func (l *Ledger) Show(ctx context.Context, sink record.Sink) {
-	var running sync.WaitGroup
-	for _, o := range l.outside {
-		running.Go(func() {
-			defer o.close()
-			l.showAgain(ctx, o, l.shown.WithLabelValues(o.String()), sink)
-		})
-	}
-	running.Wait()
+	l.each(func(o outsider) { l.showAgain(ctx, o, l.shown.WithLabelValues(o.String()), sink) })
 }
 
 // ShowLast shows all outside the checkpoint that was signed last, once, when the service ends: until the next start nobody would.
 func (l *Ledger) ShowLast(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lastPatience)
 	defer cancel()
+	l.each(func(o outsider) {
+		if _, err := o.show(ctx); err != nil {
+			l.log.Warn("the log's last checkpoint was not taken outside; it is shown again at the next start", "by", o.String(), "cause", err)
+		}
+	})
+}
+
+// each does something with all outside at once, and returns when it is done with them.
+func (l *Ledger) each(do func(o outsider)) {
 	var running sync.WaitGroup
 	for _, o := range l.outside {
 		running.Go(func() {
 			defer o.close()
-			if _, err := o.show(ctx); err != nil {
-				l.log.Warn("the log's last checkpoint was not taken outside; it is shown again at the next start", "by", o.String(), "cause", err)
-			}
+			do(o)
 		})
 	}
 	running.Wait()
@@ -117,12 +123,8 @@ func (l *Ledger) showAgain(ctx context.Context, o outsider, shown prometheus.Gau
 				failed = nil
 			}
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !clock.Sleep(ctx, wait) {
 			return
-		case <-timer.C:
 		}
 	}
 }
@@ -141,7 +143,7 @@ func (l *Ledger) accused(ctx context.Context, by string, why error, sink record.
 		return
 	}
 	l.tell(ctx, sink, "somebody outside knows another log", &eventsv1.Event{
-		Action: otherLogAction, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Tenant: ownTenant, Principal: record.Service("audit"), Alert: true,
+		Action: record.LedgerWitness, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Tenant: record.SystemTenant, Principal: record.Service("audit"), Alert: true,
 		Decision: &eventsv1.Decision{Stage: "witness", Sentence: "The log's checkpoint was not taken by " + by + ": " + why.Error() + ". Keep the ledger's folder for an investigation and compare it with what was published."},
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -36,8 +35,7 @@ type WitnessConfig struct {
 }
 
 func (c WitnessConfig) check() error {
-	u, err := url.Parse(c.URL)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+	if !plainURL(c.URL) {
 		return fault.Invalid("ledger.witnesses: url must be http or https with a host, as https://witness.example/headgate, is %q", c.URL)
 	}
 	if _, err := base.ParseWitness(c.PublicKey); err != nil {

@@ -7,14 +7,12 @@ import (
 	"log/slog"
 	"time"
 
+	"headgate.dev/libs/clock"
 	"headgate.dev/libs/fault"
 	"headgate.dev/libs/journal"
 	"headgate.dev/libs/record"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 )
-
-// ownTenant is the tenant of records that are about the deployment itself.
-const ownTenant = "system"
 
 // Index is what records are dropped from.
 type Index interface {
@@ -35,18 +33,12 @@ type Sweeper struct {
 
 // Run drops until ctx ends.
 func (s Sweeper) Run(ctx context.Context) error {
-	for {
-		timer := time.NewTimer(s.until(s.Store.now().UTC()))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
+	for clock.Sleep(ctx, s.until(s.Store.now().UTC())) {
 		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
 			s.Log.Error("records that may go could not be dropped; the next night tries again", "cause", err)
 		}
 	}
+	return nil
 }
 
 // until is how long it is to the next night.
@@ -67,8 +59,8 @@ func (s Sweeper) Sweep(ctx context.Context) error {
 	}
 	if err := s.Evidence.Check(); err != nil {
 		return errors.Join(err, s.Sink.Append(&eventsv1.Event{
-			Action: record.AuditDrop, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Tenant: ownTenant, Principal: record.Service("audit"), Alert: true,
-			Change:   &eventsv1.Change{Kind: "retention", Name: ownTenant, Action: "drop"},
+			Action: record.AuditDrop, Phase: eventsv1.Phase_PHASE_FINAL, Outcome: eventsv1.Outcome_OUTCOME_FAILURE, Tenant: record.SystemTenant, Principal: record.Service("audit"), Alert: true,
+			Change:   &eventsv1.Change{Kind: "retention", Name: record.SystemTenant, Action: "drop"},
 			Decision: &eventsv1.Decision{Stage: "retention", Sentence: fault.From(err).Sentence},
 		}, journal.Strict))
 	}

@@ -8,15 +8,13 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"headgate.dev/libs/record"
 	"headgate.dev/libs/rpc"
 	auditv1 "headgate.dev/proto/gen/headgate/audit/v1"
 	eventsv1 "headgate.dev/proto/gen/headgate/events/v1"
 	optionsv1 "headgate.dev/proto/gen/headgate/options/v1"
 	"headgate.dev/services/audit/internal/retention"
 )
-
-// ownTenant is the tenant of records that are about the deployment itself.
-const ownTenant = "system"
 
 // AddHold begins a legal hold.
 func (h *Handler) AddHold(ctx context.Context, in *connect.Request[auditv1.AddHoldRequest]) (*connect.Response[auditv1.AddHoldResponse], error) {
@@ -172,7 +170,7 @@ func (h *Handler) RotateKey(ctx context.Context, in *connect.Request[auditv1.Rot
 	if sealing {
 		change.Kind, change.Name = "wrapping-key", "custody"
 	}
-	if err := h.did(ctx, "audit-key-rotated", ownTenant, change, "a key of the audit service is replaced"); err != nil {
+	if err := h.did(ctx, "audit-key-rotated", record.SystemTenant, change, "a key of the audit service is replaced"); err != nil {
 		return nil, err
 	}
 	if sealing {

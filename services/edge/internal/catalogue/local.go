@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"headgate.dev/libs/clock"
 	trustv1 "headgate.dev/proto/gen/headgate/trust/v1"
 )
 
@@ -94,12 +95,8 @@ func (c *Catalogue) observe(ctx context.Context, at key) {
 				pause = firstPause
 			}
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !clock.Sleep(ctx, wait) {
 			return
-		case <-timer.C:
 		}
 	}
 }
